@@ -182,7 +182,7 @@ type Detect struct {
 // JSON it looks at Paths; for the tensor protocols at every output.
 type NonFinite struct {
 	Mode  Mode     `json:"mode"`
-	Paths []string `json:"paths,omitempty"` // protocol JSON only; a path names a value or an array, [*] every element
+	Paths []string `json:"paths,omitempty"` // protocol JSON only, written like response.predictions[*].score; a path names a value or an array, [*] every element
 }
 
 // Broken finds answers that are no answers: 5xx, resets, refusals, wrong
@@ -230,7 +230,7 @@ type Contract struct {
 
 // Output is one promised output. For V1, TensorFlow Serving and MLflow the
 // name is a key of each prediction row, or empty for the prediction itself;
-// for JSON it is a path.
+// for JSON it is a path, written like response.predictions[*].score.
 type Output struct {
 	Name     string   `json:"name,omitempty"`
 	Datatype string   `json:"datatype,omitempty"` // Open Inference names: FP32, INT64, BYTES, …

@@ -2,6 +2,8 @@
 // same in headers, metrics, logs and docs.
 package verdict
 
+import "github.com/safestate/safestate/internal/policy"
+
 // Detector names who found a failure; it is a metric label, so the set is
 // closed.
 type Detector string
@@ -58,6 +60,7 @@ const (
 	BrokenNumber      Code = "broken_number"
 	BrokenDuplicate   Code = "broken_duplicate_key"
 	BrokenErrorObject Code = "broken_error_object"
+	BrokenForm        Code = "broken_form"
 
 	ContractOutputMissing   Code = "contract_output_missing"
 	ContractOutputDuplicate Code = "contract_output_duplicate"
@@ -89,7 +92,9 @@ const (
 	BreakerOpen     Code = "breaker_open"
 	BulkheadFull    Code = "bulkhead_full"
 	BudgetExhausted Code = "budget_exhausted"
+	MemoryBudget    Code = "memory_budget"
 	CacheFirst      Code = "cache_first"
+	ProcessorAway   Code = "processor_away"
 )
 
 // Meaning is one row of the table of reasons.
@@ -129,6 +134,7 @@ var Codes = []Meaning{
 	{BrokenNumber, Broken, "A number in the answer is longer than 64 characters.", "the byte offset"},
 	{BrokenDuplicate, Broken, "An inspected key occurs twice, or a second time in another case.", "the key"},
 	{BrokenErrorObject, Broken, "The answer is a 200 with an error object inside.", "the key"},
+	{BrokenForm, Broken, "The answer is JSON, but not in the protocol's form.", "the place"},
 
 	{ContractOutputMissing, Contract, "A promised output is not in the answer.", "the output"},
 	{ContractOutputDuplicate, Contract, "An output occurs twice.", "the output"},
@@ -160,7 +166,9 @@ var Codes = []Meaning{
 	{BreakerOpen, Guard, "The breaker is open: the model was not asked.", "model/version, or the dependency"},
 	{BulkheadFull, Guard, "The model's concurrency limit is reached: it was not asked.", "the limit"},
 	{BudgetExhausted, Guard, "The route's fallback budget is used up.", ""},
+	{MemoryBudget, Guard, "The bodies in flight used up the processor's memory budget.", ""},
 	{CacheFirst, Guard, "The cache answered before the model was asked.", "the entry's age in seconds"},
+	{ProcessorAway, Guard, "No processor answered: Envoy alone gave the safe default.", ""},
 }
 
 // DetectorOf returns the detector that a code belongs to; Broken for a code
@@ -183,6 +191,9 @@ type Finding struct {
 	Enforced bool
 	// Dependency is the policy's name of the dependency that failed, if any.
 	Dependency string
+	// Act is what a failed request check asks for; it means something only
+	// where the detector is Request.
+	Act policy.Act
 }
 
 // Found reports whether there is a finding at all.
@@ -225,11 +236,32 @@ func printable(s string) string {
 	return string(b)
 }
 
+// Pass says why an answer was left alone instead of judged. The set is closed.
+type Pass string
+
+// The reasons to leave an answer alone. The zero value is Judged.
+const (
+	Judged Pass = ""
+	// Foreign is the reply of another filter or of Envoy itself: no answer of
+	// the model's, and not ours to touch.
+	Foreign Pass = "foreign"
+	// CallerError is a 4xx that the policy does not list: it is the caller's.
+	CallerError Pass = "caller_error"
+	// NotInference is metadata, health, readiness, a CORS preflight.
+	NotInference Pass = "not_inference"
+	// ResponseOverLimit and RequestOverLimit are bodies that the policy lets
+	// pass unread, to be counted.
+	ResponseOverLimit Pass = "response_over_limit"
+	RequestOverLimit  Pass = "request_over_limit"
+)
+
 // Verdict is what detection says of one answer: clean, or failed by the first
-// enforced finding. Observed holds the findings of observing detectors.
+// enforced finding. Observed holds the findings of observing detectors, and
+// enforced ones after the first.
 type Verdict struct {
 	Failed   Finding   // zero: clean
 	Observed []Finding // nil on a clean answer
+	Pass     Pass      // Judged, or why nothing was looked at; then Failed is zero
 }
 
 // Clean reports whether no enforced detector found anything.
