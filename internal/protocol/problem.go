@@ -1,0 +1,45 @@
+package protocol
+
+import "strconv"
+
+// Kind says how a body fails to be a message of its protocol.
+type Kind uint8
+
+// The kinds. The zero value is no problem.
+const (
+	OK          Kind = iota
+	Empty            // there is no prediction
+	Form             // JSON, but not of the protocol's form
+	Duplicate        // an inspected key occurs twice, or a second time in another case
+	ErrorObject      // an error stands where the answer should
+	Truncated        // binary tensors end before their declared size
+	Trailing         // bytes follow the last binary tensor
+)
+
+// Problem is why a body is no message of its protocol. It is a value, so that
+// finding none costs nothing.
+type Problem struct {
+	Kind Kind
+	Key  string // the place's last key; may be empty
+	// Tensor is the index of the tensor that Key belongs to, -1: of none.
+	Tensor int
+	List   string // what the tensors are called: outputs or inputs
+	Offset int    // of Truncated and Trailing: in the body
+}
+
+// Found reports whether there is a problem.
+func (p Problem) Found() bool { return p.Kind != OK }
+
+// Where names the place, such as outputs[0].data.
+func (p Problem) Where() string {
+	if p.Tensor < 0 || p.List == "" {
+		return p.Key
+	}
+	where := p.List + "[" + strconv.Itoa(p.Tensor) + "]"
+	if p.Key != "" {
+		where += "." + p.Key
+	}
+	return where
+}
+
+func problem(kind Kind, key string) Problem { return Problem{Kind: kind, Key: key, Tensor: -1} }

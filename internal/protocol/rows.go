@@ -1,0 +1,66 @@
+package protocol
+
+import (
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/scan"
+)
+
+// readRows reads an answer of Open Inference V1, TensorFlow Serving or MLflow.
+func (m *Message) readRows(root scan.Node) Problem {
+	if root.Kind() == scan.Array && m.Protocol == policy.MLflow {
+		m.Rows = root // MLflow 1 sends the list itself
+		return someValue(root, "body")
+	}
+	if root.Kind() != scan.Object {
+		return notAnObject(root)
+	}
+	fields := [...]field{{name: "predictions"}, {name: "outputs"}, {name: "results"}, {name: "error"}, {name: "error_code"}, {name: "detail"}}
+	if dup := collect(root, fields[:]); dup != "" {
+		return problem(Duplicate, dup)
+	}
+	if says(fields[3].node) {
+		return problem(ErrorObject, "error")
+	}
+	row := 0
+	if m.Protocol == policy.TensorFlowServing {
+		for row < 2 && !present(fields[row].node) {
+			row++
+		}
+	}
+	if !present(fields[row].node) {
+		for _, f := range fields[4:] {
+			if says(f.node) {
+				return problem(ErrorObject, f.name)
+			}
+		}
+		return problem(Empty, "predictions")
+	}
+	m.Rows, m.RowsKey, m.Columnar = fields[row].node, fields[row].name, row == 1
+	return someValue(m.Rows, m.RowsKey)
+}
+
+// maxDepth is the scanner's own limit on nesting.
+const maxDepth = 64
+
+// someValue looks for one value that is neither an object nor an array.
+func someValue(root scan.Node, key string) Problem {
+	var stack [maxDepth]scan.Iter
+	depth := 0
+	for n := root; ; {
+		if n.Kind() != scan.Object && n.Kind() != scan.Array {
+			return Problem{}
+		}
+		if depth == maxDepth {
+			return Problem{} // deeper than the scanner lets pass; there is something
+		}
+		stack[depth] = n.Children()
+		depth++
+		for !stack[depth-1].Next() {
+			depth--
+			if depth == 0 {
+				return problem(Empty, key)
+			}
+		}
+		n = stack[depth-1].Value()
+	}
+}
