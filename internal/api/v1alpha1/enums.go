@@ -1,0 +1,150 @@
+package v1alpha1
+
+// Every enumeration lists its values, so that a loader can name what would
+// have been right.
+
+// PolicyMode says what is done with failed verdicts.
+type PolicyMode string
+
+// The modes of a policy.
+const (
+	PolicyObserve PolicyMode = "Observe" // count what would have been done
+	PolicyEnforce PolicyMode = "Enforce" // do it
+)
+
+// Values lists the modes of a policy.
+func (PolicyMode) Values() []string { return []string{"Observe", "Enforce"} }
+
+// Mode says what is done with one detector's failed verdict. The third state
+// is spelled Disabled, since readers of YAML 1.1 turn Off into a boolean.
+type Mode string
+
+// The modes of a detector.
+const (
+	Observe  Mode = "Observe"  // count what would have been done
+	Enforce  Mode = "Enforce"  // do it
+	Disabled Mode = "Disabled" // look away
+)
+
+// Values lists the modes of a detector.
+func (Mode) Values() []string { return []string{"Observe", "Enforce", "Disabled"} }
+
+// Protocol names how a model's requests and answers are shaped.
+type Protocol string
+
+// The protocols. OpenAI is a reserved word: no route can use it yet.
+const (
+	OpenInferenceV1   Protocol = "OpenInferenceV1"
+	OpenInferenceV2   Protocol = "OpenInferenceV2"
+	OpenAI            Protocol = "OpenAI"
+	TensorFlowServing Protocol = "TensorFlowServing"
+	MLflow            Protocol = "MLflow"
+	JSON              Protocol = "JSON"
+)
+
+// Values lists the protocols.
+func (Protocol) Values() []string {
+	return []string{"OpenInferenceV1", "OpenInferenceV2", "OpenAI", "TensorFlowServing", "MLflow", "JSON"}
+}
+
+// Aggregate folds a vector of probabilities into one confidence.
+type Aggregate string
+
+// The aggregates.
+const (
+	Min    Aggregate = "Min"
+	Mean   Aggregate = "Mean"
+	Max    Aggregate = "Max"
+	Margin Aggregate = "Margin" // the largest less the second largest
+)
+
+// Values lists the aggregates.
+func (Aggregate) Values() []string { return []string{"Min", "Mean", "Max", "Margin"} }
+
+// OnFail says what a failed request check does.
+type OnFail string
+
+// What a failed request check does.
+const (
+	Answer OnFail = "Answer" // from the ladder, without asking the model
+	Reject OnFail = "Reject" // 400 that names the field
+	Pass   OnFail = "Pass"   // to the model, counted
+)
+
+// Values lists what a failed request check can do.
+func (OnFail) Values() []string { return []string{"Answer", "Reject", "Pass"} }
+
+// ResponseOver says what happens to an answer over the body limit.
+type ResponseOver string
+
+// What happens to an answer over the limit.
+const (
+	ResponseAnswer ResponseOver = "Answer" // from the ladder
+	ResponsePass   ResponseOver = "Pass"   // it passes uninspected, counted
+)
+
+// Values lists what can happen to an answer over the limit.
+func (ResponseOver) Values() []string { return []string{"Answer", "Pass"} }
+
+// When says when a cache is asked.
+type When string
+
+// When a cache is asked.
+const (
+	OnFailure When = "OnFailure" // once the model failed
+	First     When = "First"     // before the model, under the stable version's key
+)
+
+// Values lists when a cache can be asked.
+func (When) Values() []string { return []string{"OnFailure", "First"} }
+
+// BudgetOver says what happens past the fallback budget.
+type BudgetOver string
+
+// What happens past the fallback budget.
+const (
+	BudgetAnswer BudgetOver = "Answer" // from the ladder all the same, counted
+	BudgetRefuse BudgetOver = "Refuse" // 503
+)
+
+// Values lists what can happen past the fallback budget.
+func (BudgetOver) Values() []string { return []string{"Answer", "Refuse"} }
+
+// Away says what the proxy does while no processor answers.
+type Away string
+
+// What the proxy does while no processor answers.
+const (
+	AwaySafeDefault Away = "SafeDefault" // fail closed: the static default
+	AwayPass        Away = "Pass"        // fail open: the model's answer, uninspected
+)
+
+// Values lists what the proxy can do while no processor answers.
+func (Away) Values() []string { return []string{"SafeDefault", "Pass"} }
+
+// FieldType is the JSON type of a request's field.
+type FieldType string
+
+// The types of a request's field.
+const (
+	Number  FieldType = "Number"
+	Integer FieldType = "Integer" // a number without a fraction
+	String  FieldType = "String"
+	Boolean FieldType = "Boolean"
+	Array   FieldType = "Array"
+	Object  FieldType = "Object"
+)
+
+// Values lists the types of a request's field.
+func (FieldType) Values() []string {
+	return []string{"Number", "Integer", "String", "Boolean", "Array", "Object"}
+}
+
+// Datatype is an output's element type, by its Open Inference name.
+type Datatype string
+
+// Values lists the datatypes.
+func (Datatype) Values() []string {
+	return []string{"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
+		"FP16", "BF16", "FP32", "FP64", "BYTES"}
+}

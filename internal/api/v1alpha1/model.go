@@ -1,0 +1,113 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Model is one served model and its versions.
+type Model struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              ModelSpec `json:"spec"`
+}
+
+// ModelSpec says what is served and how it is reached.
+type ModelSpec struct {
+	// Protocol is how requests and answers are shaped. Required.
+	Protocol Protocol `json:"protocol"`
+
+	// FailureDomain names what this model fails together with: a GPU pool, a
+	// zone, a vendor. A fallback has to be in another one than its primary, so
+	// both then need a name. Default: none.
+	FailureDomain string `json:"failureDomain,omitempty"`
+
+	// ServedName is what the server calls the model, in paths and model_name.
+	// Default: metadata.name.
+	ServedName string `json:"servedName,omitempty"`
+
+	// Versions lists what can get traffic. At least one.
+	Versions []ModelVersion `json:"versions"`
+
+	// ConnectTimeout bounds one TCP and TLS connect. Default: 250ms.
+	ConnectTimeout *metav1.Duration `json:"connectTimeout,omitempty"`
+
+	// TLS secures the connection. Default: plain text.
+	TLS *TLS `json:"tls,omitempty"`
+
+	// Credentials are sent to the model. Default: none.
+	Credentials *Credentials `json:"credentials,omitempty"`
+
+	// HealthCheck probes every endpoint. Default: none.
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
+}
+
+// ModelVersion is one immutable version: its name and artifact never change,
+// its endpoints may.
+type ModelVersion struct {
+	// Name, such as v1. Required; a DNS label.
+	Name string `json:"name"`
+
+	// BackendRef is the Service by which an HTTPRoute names this version. A
+	// version that only serves as another model's fallback needs none.
+	BackendRef *BackendRef `json:"backendRef,omitempty"`
+
+	// Endpoints say where the Service leads outside Kubernetes. At least one.
+	Endpoints []Endpoint `json:"endpoints"`
+
+	// Artifact identifies what is served. Default: none.
+	Artifact *Artifact `json:"artifact,omitempty"`
+
+	// ReportedVersion is what the server writes as model_version; the contract
+	// detector's modelVersion compares it. Default: not compared.
+	ReportedVersion string `json:"reportedVersion,omitempty"`
+}
+
+// BackendRef names a Service of the model's own namespace.
+type BackendRef struct {
+	Name string `json:"name"`
+	Port int32  `json:"port"` // 1 to 65535
+}
+
+// Endpoint is one address.
+type Endpoint struct {
+	Address string `json:"address"` // an IP address, or a host name that is resolved by DNS
+	Port    int32  `json:"port"`    // 1 to 65535
+}
+
+// Artifact identifies what a version serves.
+type Artifact struct {
+	URI    string `json:"uri"`
+	Digest string `json:"digest,omitempty"` // algorithm:hex, such as sha256:9f86…
+}
+
+// TLS names files on the host of whoever connects: the proxy, and for a
+// fallback the processor.
+type TLS struct {
+	// ServerName is sent as SNI and checked against the certificate. Default:
+	// the endpoint's address.
+	ServerName string `json:"serverName,omitempty"`
+	// CAFile holds the accepted authorities, PEM. Default: the system's.
+	CAFile string `json:"caFile,omitempty"`
+	// CertFile and KeyFile identify us, PEM. Both or neither.
+	CertFile string `json:"certFile,omitempty"`
+	KeyFile  string `json:"keyFile,omitempty"`
+}
+
+// Credentials are references: no secret stands in a configuration.
+type Credentials struct {
+	// AuthorizationFile is a file whose content is the Authorization header's
+	// value, such as "Bearer …". Required.
+	AuthorizationFile string `json:"authorizationFile"`
+}
+
+// HealthCheck is a GET on every endpoint; 200 is healthy.
+type HealthCheck struct {
+	// Path starts with a slash. Required.
+	Path string `json:"path"`
+	// Interval between checks. Default: 5s.
+	Interval *metav1.Duration `json:"interval,omitempty"`
+	// Timeout of one check. Default: 1s.
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// UnhealthyThreshold is failures in a row. Default: 3.
+	UnhealthyThreshold *int32 `json:"unhealthyThreshold,omitempty"`
+	// HealthyThreshold is successes in a row. Default: 2.
+	HealthyThreshold *int32 `json:"healthyThreshold,omitempty"`
+}

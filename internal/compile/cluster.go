@@ -1,0 +1,99 @@
+package compile
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/safestate/safestate/internal/api/v1alpha1"
+	"github.com/safestate/safestate/internal/config"
+	"github.com/safestate/safestate/internal/policy"
+)
+
+// Defaults of a connection to a model.
+const (
+	defaultConnectTimeout     = 250 * time.Millisecond
+	defaultCheckInterval      = 5 * time.Second
+	defaultCheckTimeout       = time.Second
+	defaultUnhealthyThreshold = 3
+	defaultHealthyThreshold   = 2
+)
+
+// clusters renders every version that some route names, once.
+func (c *compiler) clusters() []Cluster {
+	seen := map[string]bool{}
+	var out []Cluster
+	for _, r := range c.world.Routes {
+		for i := range r.Value.Spec.Rules {
+			for _, b := range c.backends(r, &r.Value.Spec.Rules[i]) {
+				if name := b.cluster(); !seen[name] {
+					seen[name] = true
+					out = append(out, cluster(name, b.model, b.version))
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+func cluster(name string, m *config.Object[v1alpha1.Model], v *v1alpha1.ModelVersion) Cluster {
+	spec := &m.Value.Spec
+	out := Cluster{
+		Name:           name,
+		Namespace:      m.Namespace,
+		Model:          m.Name,
+		Version:        v.Name,
+		Endpoints:      endpoints(v),
+		DNS:            slices.ContainsFunc(v.Endpoints, isHostName),
+		TLS:            tlsOf(spec),
+		ConnectTimeout: config.Interval(spec.ConnectTimeout, defaultConnectTimeout),
+	}
+	if spec.Credentials != nil {
+		out.AuthorizationFile = spec.Credentials.AuthorizationFile
+	}
+	if h := spec.HealthCheck; h != nil {
+		out.HealthCheck = &HealthCheck{
+			Path:               h.Path,
+			Interval:           config.Interval(h.Interval, defaultCheckInterval),
+			Timeout:            config.Interval(h.Timeout, defaultCheckTimeout),
+			UnhealthyThreshold: uint32(or(h.UnhealthyThreshold, defaultUnhealthyThreshold)),
+			HealthyThreshold:   uint32(or(h.HealthyThreshold, defaultHealthyThreshold)),
+		}
+	}
+	return out
+}
+
+func endpoints(v *v1alpha1.ModelVersion) []policy.Endpoint {
+	out := make([]policy.Endpoint, len(v.Endpoints))
+	for i, e := range v.Endpoints {
+		out[i] = policy.Endpoint{Address: e.Address, Port: int(e.Port)}
+	}
+	return out
+}
+
+func isHostName(e v1alpha1.Endpoint) bool {
+	_, err := netip.ParseAddr(e.Address)
+	return err != nil
+}
+
+func tlsOf(spec *v1alpha1.ModelSpec) *policy.TLS {
+	if spec.TLS == nil {
+		return nil
+	}
+	return &policy.TLS{
+		ServerName: spec.TLS.ServerName,
+		CAFile:     spec.TLS.CAFile,
+		CertFile:   spec.TLS.CertFile,
+		KeyFile:    spec.TLS.KeyFile,
+	}
+}
+
+// or returns an optional field or its default.
+func or[T any](field *T, otherwise T) T {
+	if field == nil {
+		return otherwise
+	}
+	return *field
+}

@@ -1,0 +1,131 @@
+package compile
+
+import (
+	"strings"
+	"time"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/safestate/safestate/internal/api/v1alpha1"
+	"github.com/safestate/safestate/internal/config"
+	"github.com/safestate/safestate/internal/policy"
+)
+
+// backend is one weighted version behind a rule.
+type backend struct {
+	model   *config.Object[v1alpha1.Model]
+	version *v1alpha1.ModelVersion
+	weight  uint32
+}
+
+func (b *backend) cluster() string {
+	return clusterName(b.model.Namespace, b.model.Name, b.version.Name)
+}
+
+func (c *compiler) backends(r *config.Object[gatewayv1.HTTPRoute], rule *gatewayv1.HTTPRouteRule) []backend {
+	var out []backend
+	for i := range rule.BackendRefs {
+		ref := &rule.BackendRefs[i]
+		if ref.Port == nil {
+			continue
+		}
+		model, index := c.world.Backend(r.Namespace, string(ref.Name), *ref.Port)
+		if model == nil {
+			continue
+		}
+		out = append(out, backend{
+			model:   model,
+			version: &model.Value.Spec.Versions[index],
+			weight:  uint32(max(config.Weight(ref), 0)),
+		})
+	}
+	return out
+}
+
+func (c *compiler) route(r *config.Object[gatewayv1.HTTPRoute], index int) Route {
+	rule := &r.Value.Spec.Rules[index]
+	backends := c.backends(r, rule)
+	out := Route{Name: routeName(r, index), Namespace: r.Namespace}
+	for i := range backends {
+		out.Backends = append(out.Backends, Backend{Cluster: backends[i].cluster(), Weight: backends[i].weight})
+	}
+	out.filters(rule.Filters)
+	out.ModelTimeout = ownTimeout(rule.Timeouts)
+	attached := c.world.PoliciesFor(r.Namespace, r.Name, config.RuleName(r.Value, index))
+	if len(attached) == 0 || len(backends) == 0 {
+		return out
+	}
+	out.Policy, out.PolicyJSON = c.attach(attached[0], out.Name, backends)
+	if p := out.Policy; p != nil && cutsLate(p) {
+		out.ModelTimeout = least(out.ModelTimeout, p.Deadline.D()-p.Reserve.D())
+		out.MaxDuration = p.Deadline.D() + Grace
+	}
+	return out
+}
+
+// cutsLate reports whether the proxy itself may end what is late.
+func cutsLate(p *policy.Policy) bool {
+	return p.FullyEnforced() && p.Detect.Late != nil && p.Detect.Late.Mode.Enforces()
+}
+
+// ownTimeout is the shorter of an HTTPRoute's own timeouts, which are one for
+// us, since nothing is retried; 0: none.
+func ownTimeout(t *gatewayv1.HTTPRouteTimeouts) time.Duration {
+	if t == nil {
+		return 0
+	}
+	return least(config.Duration(t.Request), config.Duration(t.BackendRequest))
+}
+
+// least returns the smaller of two durations of which 0 is none.
+func least(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+func (r *Route) filters(filters []gatewayv1.HTTPRouteFilter) {
+	for i := range filters {
+		f := &filters[i]
+		switch {
+		case f.Type == gatewayv1.HTTPRouteFilterRequestHeaderModifier && f.RequestHeaderModifier != nil:
+			r.RequestHeaders = headerEdit(f.RequestHeaderModifier)
+		case f.Type == gatewayv1.HTTPRouteFilterResponseHeaderModifier && f.ResponseHeaderModifier != nil:
+			r.ResponseHeaders = headerEdit(f.ResponseHeaderModifier)
+		case f.Type == gatewayv1.HTTPRouteFilterURLRewrite && f.URLRewrite != nil:
+			r.Rewrite = rewrite(f.URLRewrite)
+		default: // refused by validation
+		}
+	}
+}
+
+func headerEdit(f *gatewayv1.HTTPHeaderFilter) HeaderEdit {
+	var edit HeaderEdit
+	for _, h := range f.Set {
+		edit.Set = append(edit.Set, Header{Name: strings.ToLower(string(h.Name)), Value: h.Value})
+	}
+	for _, h := range f.Add {
+		edit.Add = append(edit.Add, Header{Name: strings.ToLower(string(h.Name)), Value: h.Value})
+	}
+	for _, name := range f.Remove {
+		edit.Remove = append(edit.Remove, strings.ToLower(name))
+	}
+	return edit
+}
+
+func rewrite(f *gatewayv1.HTTPURLRewriteFilter) *Rewrite {
+	var out Rewrite
+	if f.Hostname != nil {
+		out.Hostname = string(*f.Hostname)
+	}
+	if f.Path != nil {
+		switch f.Path.Type {
+		case gatewayv1.FullPathHTTPPathModifier:
+			out.FullPath = f.Path.ReplaceFullPath
+		case gatewayv1.PrefixMatchHTTPPathModifier:
+			out.Prefix = f.Path.ReplacePrefixMatch
+		}
+	}
+	return &out
+}

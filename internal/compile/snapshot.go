@@ -1,0 +1,139 @@
+package compile
+
+import (
+	"time"
+
+	"github.com/safestate/safestate/internal/policy"
+)
+
+// Snapshot is everything that a proxy is configured from. It is plain data,
+// complete (no reference in it dangles) and deterministic: equal objects give
+// equal snapshots, whatever files they came from. It is immutable once made.
+type Snapshot struct {
+	Hosts    []Host    // sorted by Domain
+	Routes   []Route   // sorted by Name
+	Clusters []Cluster // sorted by Name: every version that a route names, weight 0 included
+}
+
+// Host is one virtual host.
+type Host struct {
+	Domain string // "*", "a.example.com" or "*.example.com"
+	// Entries stand in the precedence of the Gateway API; the first that
+	// matches wins. Those of less specific domains that cover Domain are
+	// repeated behind its own, as a proxy looks at one virtual host only.
+	Entries []Entry
+}
+
+// Entry is one match of one route.
+type Entry struct {
+	Match Match
+	Route int // index into Snapshot.Routes
+}
+
+// PathType says how Match.Path is compared.
+type PathType int
+
+// How a path is compared.
+const (
+	PathPrefix PathType = iota // by whole elements: /a matches /a and /a/b and not /ab; "/" matches all
+	PathExact
+	PathRegex // RE2 over the whole path
+)
+
+// Match is a conjunction; empty fields match everything.
+type Match struct {
+	PathType PathType
+	Path     string // never empty; "/" where the route names none; PathPrefix has no trailing slash but for "/"
+	Method   string // upper case
+	Headers  []ValueMatch
+	Query    []ValueMatch
+}
+
+// ValueMatch compares one header or query parameter.
+type ValueMatch struct {
+	Name  string // headers: lower case
+	Value string
+	Regex bool // Value is an RE2 expression over the whole value; else compared exactly
+}
+
+// Route is one rule of an HTTPRoute.
+type Route struct {
+	Name      string // namespace/route/rule, the route label everywhere; an unnamed rule N is called rule-N
+	Namespace string
+
+	Backends []Backend // in the rule's order; at least one
+
+	RequestHeaders  HeaderEdit
+	ResponseHeaders HeaderEdit
+	Rewrite         *Rewrite // nil: none
+
+	// ModelTimeout is what one answer of the model may take; 0 is no limit.
+	// Where lateness is enforced on every request it is the policy's deadline
+	// less its reserve; in all other cases the HTTPRoute's own timeouts, since
+	// a proxy can neither observe nor draw lots.
+	ModelTimeout time.Duration
+	// MaxDuration bounds the whole exchange, a hung processor included, where
+	// lateness is enforced on every request: the deadline and Grace. It is 0,
+	// no limit, in all other cases.
+	MaxDuration time.Duration
+
+	Policy     *policy.Policy // nil: no policy, the processor is off for this route
+	PolicyJSON string         // Policy as the route's metadata carries it; empty where Policy is nil
+}
+
+// Grace is what a proxy adds to a deadline before it cuts the exchange itself,
+// so that an answer given at the deadline still goes out.
+const Grace = 20 * time.Millisecond
+
+// Backend is one weighted version of a route.
+type Backend struct {
+	Cluster string // a Cluster's Name
+	Weight  uint32 // 0 to 1,000,000; the weights of a route may all be 0
+}
+
+// HeaderEdit changes headers: Set, then Add, then Remove. Names are lower case.
+type HeaderEdit struct {
+	Set    []Header
+	Add    []Header
+	Remove []string
+}
+
+// Header is one header to write.
+type Header struct{ Name, Value string }
+
+// Rewrite changes what the model sees.
+type Rewrite struct {
+	Hostname string // empty: unchanged
+	// FullPath replaces the whole path; Prefix the part that a PathPrefix
+	// matched. At most one is not nil; Prefix may point at an empty string.
+	FullPath *string
+	Prefix   *string
+}
+
+// Cluster is one version of one model: where it is and how it is reached.
+type Cluster struct {
+	Name      string // namespace/model/version, the key of policy.Policy.Versions
+	Namespace string
+	Model     string
+	Version   string
+
+	Endpoints []policy.Endpoint // at least one
+	DNS       bool              // some address is a host name: resolve by DNS, all of them
+
+	TLS *policy.TLS // nil: plain text
+	// AuthorizationFile is a file whose content is the value of the
+	// Authorization header towards the model; empty: none is added.
+	AuthorizationFile string
+
+	ConnectTimeout time.Duration // more than 0
+	HealthCheck    *HealthCheck  // nil: no active checks
+}
+
+// HealthCheck is an active check: GET Path, 200 is healthy.
+type HealthCheck struct {
+	Path               string
+	Interval           time.Duration
+	Timeout            time.Duration
+	UnhealthyThreshold uint32 // failures in a row
+	HealthyThreshold   uint32 // successes in a row
+}

@@ -1,0 +1,143 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/safestate/safestate/internal/api/v1alpha1"
+)
+
+var digestPattern = regexp.MustCompile(`^[a-z0-9]+([+._-][a-z0-9]+)*:[0-9a-fA-F]{32,}$`)
+
+func (c *checker) model(m *Object[v1alpha1.Model]) {
+	spec := &m.Value.Spec
+	switch spec.Protocol {
+	case "":
+		c.fail("spec.protocol", "is missing; want %s", oneOf(spec.Protocol.Values()))
+	case v1alpha1.OpenAI:
+		c.fail("spec.protocol", "OpenAI is not supported yet; want OpenInferenceV1, OpenInferenceV2, TensorFlowServing, MLflow or JSON")
+	}
+	if strings.ContainsFunc(spec.ServedName, func(r rune) bool { return r <= ' ' || r == 0x7f }) || len(spec.ServedName) > 253 {
+		c.fail("spec.servedName", "is %s; want a name without blanks, 253 characters at most", quote(spec.ServedName))
+	}
+	if len(spec.FailureDomain) > 253 {
+		c.fail("spec.failureDomain", "is %d characters long; want 253 at most", len(spec.FailureDomain))
+	}
+	c.within("spec.connectTimeout", spec.ConnectTimeout, time.Millisecond, time.Minute)
+	c.tls("spec.tls", spec.TLS)
+	if spec.Credentials != nil {
+		if spec.Credentials.AuthorizationFile == "" {
+			c.fail("spec.credentials.authorizationFile", "is missing; want a file that holds the Authorization header's value")
+		}
+		c.file("spec.credentials.authorizationFile", spec.Credentials.AuthorizationFile)
+	}
+	c.healthCheck("spec.healthCheck", spec.HealthCheck)
+	if len(spec.Versions) == 0 {
+		c.fail("spec.versions", "is missing; want at least one version with its endpoints")
+	}
+	seen := map[string]bool{}
+	for i := range spec.Versions {
+		c.version(fmt.Sprintf("spec.versions[%d]", i), m, i, seen)
+	}
+}
+
+func (c *checker) version(field string, m *Object[v1alpha1.Model], index int, seen map[string]bool) {
+	v := &m.Value.Spec.Versions[index]
+	switch {
+	case v.Name == "":
+		c.fail(field+".name", "is missing; want a name such as v1")
+	case !label(v.Name):
+		c.fail(field+".name", "is %s; want lower-case letters, digits and -, 63 at most", quote(v.Name))
+	case seen[v.Name]:
+		c.fail(field+".name", "is %s, which an earlier version has too; want one name each", quote(v.Name))
+	}
+	seen[v.Name] = true
+	if v.BackendRef != nil {
+		c.backendRef(field+".backendRef", m, index)
+	}
+	if len(v.Endpoints) == 0 {
+		c.fail(field+".endpoints", "is missing; want at least one {address, port}")
+	}
+	places := map[v1alpha1.Endpoint]bool{}
+	for i, e := range v.Endpoints {
+		at := fmt.Sprintf("%s.endpoints[%d]", field, i)
+		switch {
+		case e.Address == "":
+			c.fail(at+".address", "is missing; want an IP address or a host name")
+		case !address(e.Address):
+			c.fail(at+".address", "is %s; want an IP address or a host name in lower case, without scheme and port", quote(e.Address))
+		case places[e]:
+			c.fail(at, "is %s:%d, which an earlier endpoint is too; want each once", e.Address, e.Port)
+		}
+		c.port(at+".port", e.Port)
+		places[e] = true
+	}
+	if v.Artifact == nil {
+		return
+	}
+	if v.Artifact.URI == "" {
+		c.fail(field+".artifact.uri", "is missing; want where the artifact is, such as s3://models/fraud/1")
+	}
+	if d := v.Artifact.Digest; d != "" && !digestPattern.MatchString(d) {
+		c.warn(field+".artifact.digest", "is %s, which identifies nothing; want algorithm:hex, such as sha256: and 64 digits", quote(d))
+	}
+}
+
+// backendRef checks that one Service leads to one version.
+func (c *checker) backendRef(field string, m *Object[v1alpha1.Model], index int) {
+	ref := m.Value.Spec.Versions[index].BackendRef
+	if !label(ref.Name) {
+		c.fail(field+".name", "is %s; want a Service's name: lower-case letters, digits and -, 63 at most", quote(ref.Name))
+	}
+	c.port(field+".port", ref.Port)
+	other, first := c.world.Backend(m.Namespace, ref.Name, ref.Port)
+	if other != nil && (other != m || first != index) {
+		c.fail(field, "is Service %s port %d, which already leads to version %s of %s; want one Service for each version",
+			ref.Name, ref.Port, other.Value.Spec.Versions[first].Name, other.Key())
+	}
+}
+
+func (c *checker) tls(field string, t *v1alpha1.TLS) {
+	if t == nil {
+		return
+	}
+	if t.ServerName != "" && !hostname(t.ServerName) {
+		c.fail(field+".serverName", "is %s; want a host name in lower case", quote(t.ServerName))
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		c.fail(field, "has one of certFile and keyFile; want both or neither")
+	}
+	c.file(field+".caFile", t.CAFile)
+	c.file(field+".certFile", t.CertFile)
+	c.file(field+".keyFile", t.KeyFile)
+}
+
+// file warns of a file that is not here: it is read by the proxy and by the
+// processor, and need not be on the machine that validates.
+func (c *checker) file(field, name string) {
+	if name == "" {
+		return
+	}
+	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+		c.warn(field, "is %s, which is no readable file here; the proxy refuses the model's connections without it", quote(name))
+	}
+}
+
+func (c *checker) healthCheck(field string, h *v1alpha1.HealthCheck) {
+	if h == nil {
+		return
+	}
+	if h.Path == "" {
+		c.fail(field+".path", "is missing; want a path such as /v2/health/ready")
+	} else {
+		c.path(field+".path", h.Path)
+	}
+	c.within(field+".interval", h.Interval, 100*time.Millisecond, time.Hour)
+	c.within(field+".timeout", h.Timeout, 10*time.Millisecond, time.Minute)
+	c.count(field+".unhealthyThreshold", h.UnhealthyThreshold, 1, math.MaxInt16)
+	c.count(field+".healthyThreshold", h.HealthyThreshold, 1, math.MaxInt16)
+}

@@ -1,0 +1,154 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/safestate/safestate/internal/api/v1alpha1"
+)
+
+// World is every object of a configuration, each kind in the order of its
+// names. It is not to be changed once loaded, and then safe for concurrent
+// use.
+type World struct {
+	Routes   []*Object[gatewayv1.HTTPRoute]
+	Models   []*Object[v1alpha1.Model]
+	Policies []*Object[v1alpha1.FailSafePolicy]
+
+	// partial: some document could not be read, so that a missing object may
+	// well be there.
+	partial bool
+}
+
+// Object is one object and where it was read.
+type Object[T any] struct {
+	Namespace string // "default" where the object names none
+	Name      string // empty where it was unreadable
+	Value     *T
+	Source    *Source
+}
+
+// Key returns namespace/name.
+func (o *Object[T]) Key() string { return o.Namespace + "/" + o.Name }
+
+// DefaultNamespace is that of an object that names none.
+const DefaultNamespace = "default"
+
+// Source knows the place of every field of one object. A nil Source knows
+// none: objects that came from no file have their name for a place.
+type Source struct {
+	file   string
+	kind   string
+	object string
+	lines  map[string]int  // by field path; "" is the object itself
+	broken map[string]bool // paths that could not be read and were reported
+}
+
+// Problem returns an error at a field.
+func (s *Source) Problem(field, format string, args ...any) Problem {
+	p := Problem{Field: field, Message: fmt.Sprintf(format, args...)}
+	if s != nil {
+		p.File, p.Line, p.Object = s.file, s.line(field), s.kind+" "+s.object
+	}
+	return p
+}
+
+// line returns a field's line, or that of the nearest field around it.
+func (s *Source) line(field string) int {
+	for {
+		if line, ok := s.lines[field]; ok {
+			return line
+		}
+		if field == "" {
+			return 0
+		}
+		field = parent(field)
+	}
+}
+
+// everything stands in broken for all fields: the object was given up.
+const everything = "*"
+
+// Unreadable reports whether a problem at a field only follows from one that
+// the decoder has reported: at the field, inside it, around it, or directly
+// above it.
+func (s *Source) Unreadable(field string) bool {
+	if s == nil {
+		return false
+	}
+	if s.broken[everything] {
+		return true
+	}
+	for bad := range s.broken {
+		if field == bad || strings.HasPrefix(field, bad+".") || strings.HasPrefix(field, bad+"[") || parent(bad) == field {
+			return true
+		}
+	}
+	return false
+}
+
+// parent returns the path of the field around one.
+func parent(field string) string {
+	return field[:max(strings.LastIndexAny(field, ".["), 0)]
+}
+
+// Model returns a model by namespace and name; nil: there is none.
+func (w *World) Model(namespace, name string) *Object[v1alpha1.Model] {
+	for _, m := range w.Models {
+		if m.Namespace == namespace && m.Name == name {
+			return m
+		}
+	}
+	return nil
+}
+
+// Backend returns the model and the index of its version that stand behind a
+// Service's port; nil: there is none.
+func (w *World) Backend(namespace, service string, port int32) (*Object[v1alpha1.Model], int) {
+	for _, m := range w.Models {
+		if m.Namespace != namespace {
+			continue
+		}
+		for i := range m.Value.Spec.Versions {
+			ref := m.Value.Spec.Versions[i].BackendRef
+			if ref != nil && ref.Name == service && ref.Port == port {
+				return m, i
+			}
+		}
+	}
+	return nil, 0
+}
+
+// PoliciesFor returns the policies that target one rule of a route. A valid
+// world has at most one.
+func (w *World) PoliciesFor(namespace, route, rule string) []*Object[v1alpha1.FailSafePolicy] {
+	var found []*Object[v1alpha1.FailSafePolicy]
+	for _, p := range w.Policies {
+		if p.Namespace == namespace && targets(p.Value, route, rule) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+func targets(p *v1alpha1.FailSafePolicy, route, rule string) bool {
+	for i := range p.Spec.TargetRefs {
+		ref := &p.Spec.TargetRefs[i]
+		if ref.Group == gatewayv1.GroupName && ref.Kind == "HTTPRoute" && string(ref.Name) == route &&
+			(ref.SectionName == nil || string(*ref.SectionName) == rule) {
+			return true
+		}
+	}
+	return false
+}
+
+// RuleName returns what a route's rule is called: its name, or rule-N, from 0,
+// where it has none.
+func RuleName(r *gatewayv1.HTTPRoute, index int) string {
+	if name := r.Spec.Rules[index].Name; name != nil && *name != "" {
+		return string(*name)
+	}
+	return fmt.Sprintf("rule-%d", index)
+}
