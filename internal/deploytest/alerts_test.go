@@ -1,0 +1,282 @@
+package deploytest
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/safestate/safestate/envoy"
+	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/telemetry"
+)
+
+type rule struct {
+	Alert       string
+	Expr        string
+	For         string
+	Labels      map[string]string
+	Annotations map[string]string
+}
+
+func rules(t *testing.T) []rule {
+	t.Helper()
+	var file struct{ Groups []struct{ Rules []rule } }
+	readYAML(t, "docs/alerts/safestate.rules.yaml", &file)
+	var all []rule
+	for _, g := range file.Groups {
+		all = append(all, g.Rules...)
+	}
+	if len(all) == 0 {
+		t.Fatal("no rules")
+	}
+	return all
+}
+
+// envoyStats are the counters of Envoy 1.40's ext_proc filter that the alerts
+// use, as its /stats/prometheus names them: an empty stat_prefix of the filter
+// adds nothing to the name, and the stat_prefix of the connection manager is
+// the label envoy_http_conn_manager_prefix. Read off a running Envoy with a
+// processor that refused, hung and died.
+var envoyStats = []string{
+	"envoy_http_ext_proc_streams_started",
+	"envoy_http_ext_proc_streams_failed",
+	"envoy_http_ext_proc_message_timeouts",
+	"envoy_http_ext_proc_failure_mode_allowed",
+}
+
+var (
+	metricName = regexp.MustCompile(`\b(?:safestate|envoy)_[a-z0-9_]+\b`)
+	selector   = regexp.MustCompile(`\b((?:safestate|envoy)_[a-z0-9_]+)\s*\{([^}]*)\}`)
+	labelName  = regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"`)
+	byLabels   = regexp.MustCompile(`\bby \(([^)]*)\)`)
+)
+
+// targetLabels are what Prometheus adds to every series.
+var targetLabels = []string{"instance", "job"}
+
+func TestRulesUseMetricsThatExist(t *testing.T) {
+	labels := map[string][]string{}
+	for _, m := range telemetry.Table {
+		labels[m.Name] = m.Labels
+	}
+	for _, name := range envoyStats {
+		labels[name] = []string{"envoy_http_conn_manager_prefix"}
+	}
+	for _, r := range rules(t) {
+		bare := labelName.ReplaceAllString(byLabels.ReplaceAllString(r.Expr, ""), "")
+		var known []string
+		for _, name := range metricName.FindAllString(bare, -1) {
+			l, ok := labels[name]
+			if !ok {
+				t.Errorf("%s uses %s, which nobody exports", r.Alert, name)
+			}
+			known = append(known, l...)
+		}
+		for _, s := range selector.FindAllStringSubmatch(r.Expr, -1) {
+			for _, l := range labelName.FindAllStringSubmatch(s[2], -1) {
+				if !slices.Contains(labels[s[1]], l[1]) && !slices.Contains(targetLabels, l[1]) {
+					t.Errorf("%s: %s has no label %s", r.Alert, s[1], l[1])
+				}
+			}
+		}
+		for _, by := range byLabels.FindAllStringSubmatch(r.Expr, -1) {
+			for _, l := range strings.Split(by[1], ",") {
+				if l = strings.TrimSpace(l); !slices.Contains(known, l) && !slices.Contains(targetLabels, l) {
+					t.Errorf("%s groups by %s, which its metrics do not have", r.Alert, l)
+				}
+			}
+		}
+	}
+}
+
+// TestRulesNameOurFilter holds the label by which Envoy's counters are ours:
+// every selector of one must have it.
+func TestRulesNameOurFilter(t *testing.T) {
+	found := 0
+	for _, r := range rules(t) {
+		for _, name := range metricName.FindAllString(r.Expr, -1) {
+			if slices.Contains(envoyStats, name) {
+				found++
+			}
+		}
+		for _, s := range selector.FindAllStringSubmatch(r.Expr, -1) {
+			if strings.HasPrefix(s[1], "envoy_") {
+				found--
+				if want := `envoy_http_conn_manager_prefix="` + envoy.StatPrefix + `"`; s[2] != want {
+					t.Errorf("%s: %s{%s}, want %s", r.Alert, s[1], s[2], want)
+				}
+			}
+		}
+	}
+	if found != 0 {
+		t.Errorf("%d uses of Envoy's counters have no selector", found)
+	}
+}
+
+// TestUninspectedAlertLeavesOutTheRightCauses holds the alert's list against
+// the table of causes.
+func TestUninspectedAlertLeavesOutTheRightCauses(t *testing.T) {
+	var want []string
+	for _, c := range telemetry.Causes {
+		if c.Expected || c.EndsStream {
+			want = append(want, c.Label)
+		}
+	}
+	slices.Sort(want)
+	for _, r := range rules(t) {
+		if r.Alert == "SafestateAnswersUninspected" {
+			if w := `cause!~"` + strings.Join(want, "|") + `"`; !strings.Contains(r.Expr, w) {
+				t.Errorf("want %s in %s", w, r.Expr)
+			}
+			return
+		}
+	}
+	t.Error("no alert SafestateAnswersUninspected")
+}
+
+// TestLabelValuesInRules holds the values that rules select by.
+func TestLabelValuesInRules(t *testing.T) {
+	known := map[string][]string{
+		"source": {
+			telemetry.SourcePrimary, telemetry.SourceCache, telemetry.SourceFallback,
+			telemetry.SourceRules, telemetry.SourceSafeDefault, telemetry.SourceRefused,
+		},
+		"outcome": {string(telemetry.Error), string(telemetry.Skipped), string(telemetry.Hit), "nack", "ack"},
+		"over":    {"refuse", "answer"},
+	}
+	for _, r := range rules(t) {
+		for _, l := range labelName.FindAllStringSubmatch(r.Expr, -1) {
+			values, ok := known[l[1]]
+			for _, v := range strings.Split(l[2], "|") {
+				if ok && !slices.Contains(values, v) {
+					t.Errorf("%s: %s is never %q", r.Alert, l[1], v)
+				}
+			}
+		}
+		if strings.Contains(r.Expr, "safestate_breaker_state == 3") && telemetry.BreakerOpen != 3 {
+			t.Errorf("%s: open is %d", r.Alert, telemetry.BreakerOpen)
+		}
+	}
+}
+
+// TestEveryAlertIsDocumentedAndTested wants for each alert a severity, a text,
+// a chapter in docs/alerts.md, and unit tests of both its states.
+func TestEveryAlertIsDocumentedAndTested(t *testing.T) {
+	type expectation struct {
+		Alertname string
+		ExpAlerts []any `yaml:"exp_alerts"`
+	}
+	var tests struct {
+		Tests []struct {
+			AlertRuleTest []expectation `yaml:"alert_rule_test"`
+		}
+	}
+	readYAML(t, "docs/alerts/safestate.rules.test.yaml", &tests)
+	fires, quiet := map[string]bool{}, map[string]bool{}
+	for _, group := range tests.Tests {
+		for _, e := range group.AlertRuleTest {
+			if len(e.ExpAlerts) > 0 {
+				fires[e.Alertname] = true
+			} else {
+				quiet[e.Alertname] = true
+			}
+		}
+	}
+	page := string(read(t, "docs/alerts.md"))
+	names := map[string]bool{}
+	for _, r := range rules(t) {
+		if names[r.Alert] {
+			t.Errorf("%s is there twice", r.Alert)
+		}
+		names[r.Alert] = true
+		if s := r.Labels["severity"]; s != "critical" && s != "warning" {
+			t.Errorf("%s has severity %q", r.Alert, s)
+		}
+		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
+			t.Errorf("%s has no summary or description", r.Alert)
+		}
+		if want := "docs/alerts.md#" + strings.ToLower(r.Alert); r.Annotations["runbook"] != want {
+			t.Errorf("%s: runbook %q, want %q", r.Alert, r.Annotations["runbook"], want)
+		}
+		if !strings.Contains(page, "\n### "+r.Alert+"\n") {
+			t.Errorf("%s has no chapter in docs/alerts.md", r.Alert)
+		}
+		if !fires[r.Alert] || !quiet[r.Alert] {
+			t.Errorf("%s is tested firing: %v, quiet: %v; want both", r.Alert, fires[r.Alert], quiet[r.Alert])
+		}
+	}
+	for _, line := range strings.Split(page, "\n") {
+		if name, ok := strings.CutPrefix(line, "### "); ok && !names[name] {
+			t.Errorf("docs/alerts.md has a chapter on %s, which is no alert", name)
+		}
+	}
+}
+
+// TestEnvoyAlertsNameTheirStat: who reads such an alert must find the counter.
+func TestEnvoyAlertsNameTheirStat(t *testing.T) {
+	for _, r := range rules(t) {
+		if r.Alert == "SafestateNotScraped" || !strings.Contains(r.Expr, "envoy_http_ext_proc_") {
+			continue
+		}
+		for _, name := range metricName.FindAllString(r.Expr, -1) {
+			if slices.Contains(envoyStats, name) && !strings.Contains(r.Annotations["description"], name) {
+				t.Errorf("%s does not name %s in its text", r.Alert, name)
+			}
+		}
+	}
+}
+
+// TestOurFilterAddsNoStatPrefix: with one, Envoy's counters have other names.
+func TestOurFilterAddsNoStatPrefix(t *testing.T) {
+	snapshot, problems := compile.Dir(root + "/docs/samples/fraud")
+	if snapshot == nil {
+		t.Fatal(problems)
+	}
+	b, err := envoy.Static(snapshot, envoy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := envoy.YAML(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config any
+	if err := yaml.Unmarshal(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	filters := 0
+	walk(config, func(m map[string]any) {
+		switch m["@type"] {
+		case "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor":
+			filters++
+			if p, ok := m["stat_prefix"]; ok {
+				t.Errorf("the ext_proc filter has stat_prefix %v: Envoy calls its counters envoy_http_ext_proc_%v_…, and the rules must", p, p)
+			}
+		case "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager":
+			if m["stat_prefix"] != envoy.StatPrefix {
+				t.Errorf("the connection manager has stat_prefix %v, want %s", m["stat_prefix"], envoy.StatPrefix)
+			}
+		}
+	})
+	if filters != 1 {
+		t.Errorf("%d ext_proc filters, want 1", filters)
+	}
+}
+
+// walk calls f with every object of a decoded document.
+func walk(node any, f func(map[string]any)) {
+	switch n := node.(type) {
+	case map[string]any:
+		f(n)
+		for _, v := range n {
+			walk(v, f)
+		}
+	case []any:
+		for _, v := range n {
+			walk(v, f)
+		}
+	}
+}

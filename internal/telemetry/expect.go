@@ -1,0 +1,87 @@
+package telemetry
+
+import (
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/verdict"
+)
+
+// expect opens the series that a policy will touch, at 0: a counter that first
+// appears at 1 has no increase in Prometheus, and a rare failure is just what
+// must not be missed.
+func (r *RouteMetrics) expect(p *policy.Policy) {
+	nobody := r.of("", "")
+	for i := range p.Ladder {
+		switch rung := &p.Ladder[i]; {
+		case rung.Fallback != nil:
+			r.openServed(r.of(rung.Fallback.Model, rung.Fallback.Version), sourceIndex(SourceFallback))
+		case rung.Rules != nil:
+			r.openServed(nobody, sourceIndex(SourceRules))
+		case rung.SafeDefault != nil:
+			r.openServed(nobody, sourceIndex(SourceSafeDefault))
+		}
+	}
+	for _, v := range p.Versions {
+		model := v.Model
+		if model == "" {
+			model = p.Model
+		}
+		c := r.of(model, v.Name)
+		r.openServed(c, sourceIndex(SourcePrimary))
+		for _, d := range p.Ladder {
+			if d.Cache != nil {
+				r.openServed(c, sourceIndex(SourceCache))
+			}
+		}
+		for d, mode := range detectorModes(&p.Detect) {
+			i := detectorIndex(d)
+			if i < 0 {
+				continue
+			}
+			if mode.Enforces() && p.Mode.Enforces() {
+				r.openFound(c, i, 1)
+			}
+			if !mode.Enforces() || !p.FullyEnforced() {
+				r.openFound(c, i, 0)
+			}
+		}
+	}
+}
+
+// detectorModes lists the detectors that are on; where one has entries of both
+// modes the enforcing one stands.
+func detectorModes(d *policy.Detect) map[verdict.Detector]policy.Mode {
+	on := map[verdict.Detector]policy.Mode{}
+	add := func(name verdict.Detector, mode policy.Mode) {
+		if on[name] != policy.Enforce {
+			on[name] = mode
+		}
+	}
+	if d.NonFinite != nil {
+		add(verdict.NonFinite, d.NonFinite.Mode)
+	}
+	if d.Broken != nil {
+		add(verdict.Broken, d.Broken.Mode)
+	}
+	if d.Late != nil {
+		add(verdict.Late, d.Late.Mode)
+	}
+	for i := range d.Confidence {
+		add(verdict.Confidence, d.Confidence[i].Mode)
+	}
+	if d.Contract != nil {
+		add(verdict.Contract, d.Contract.Mode)
+	}
+	if d.Constant != nil {
+		add(verdict.Constant, d.Constant.Mode)
+	}
+	for i := range d.CEL {
+		add(verdict.CEL, d.CEL[i].Mode)
+	}
+	if len(d.Dependencies) > 0 {
+		add(verdict.Dependency, policy.Enforce)
+	}
+	for i := range d.Request {
+		add(verdict.Request, d.Request[i].Mode)
+	}
+	return on
+}

@@ -1,0 +1,203 @@
+package telemetry
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Kind is Prometheus's type of a metric.
+type Kind string
+
+// The kinds.
+const (
+	Counter   Kind = "counter"
+	Gauge     Kind = "gauge"
+	Histogram Kind = "histogram"
+)
+
+// Metric describes one metric; docs/metrics.md is made from these.
+type Metric struct {
+	Name    string
+	Kind    Kind
+	Labels  []string
+	Help    string
+	Buckets []float64 // of a histogram, in seconds
+}
+
+// Buckets, in seconds. Answers live around model deadlines, tens to hundreds
+// of milliseconds; the processor's own work lives around tens of microseconds;
+// a rung is either of both.
+var (
+	answerBuckets    = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+	processorBuckets = []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, .001, .0025, .005, .01, .025, .1}
+	rungBuckets      = []float64{10e-6, 50e-6, 100e-6, 500e-6, .001, .0025, .005, .01, .025, .05, .1, .25, 1}
+)
+
+// The metrics.
+var (
+	predictionServed = Metric{
+		Name: "safestate_prediction_served_total", Kind: Counter,
+		Labels: []string{"route", "model", "model_version", "source"},
+		Help:   "Inspected answers that went to callers. model and model_version are what answered, empty for rules, safe_default and refused.",
+	}
+	detections = Metric{
+		Name: "safestate_detections_total", Kind: Counter,
+		Labels: []string{"route", "model", "model_version", "detector", "mode"},
+		Help:   "Findings of detectors, in the answers of model and model_version or in requests for it. mode is enforce where the finding changed the answer, observe where it was only counted.",
+	}
+	uninspected = Metric{
+		Name: "safestate_uninspected_total", Kind: Counter,
+		Labels: []string{"route", "cause"},
+		Help:   "Requests that went through the processor without a judged answer, by cause. What passed while no processor was there is in Envoy's own counters.",
+	}
+	rejected = Metric{
+		Name: "safestate_requests_rejected_total", Kind: Counter,
+		Labels: []string{"route"},
+		Help:   "Requests answered 400 because a request check of the policy rejects them.",
+	}
+	cacheFirst = Metric{
+		Name: "safestate_cache_first_total", Kind: Counter,
+		Labels: []string{"route"},
+		Help:   "Answers of a cache that is asked before the model: they are in safestate_prediction_served_total with source cache, and are no failure.",
+	}
+	answerSeconds = Metric{
+		Name: "safestate_answer_seconds", Kind: Histogram,
+		Labels:  []string{"route", "source"},
+		Help:    "Time from the request's headers to the answer, the model's time included.",
+		Buckets: answerBuckets,
+	}
+	processorSeconds = Metric{
+		Name: "safestate_processor_seconds", Kind: Histogram,
+		Help:    "Time that safestate itself took for one answer: all its messages together, without waiting for the model or a networked rung.",
+		Buckets: processorBuckets,
+	}
+	rungSeconds = Metric{
+		Name: "safestate_rung_seconds", Kind: Histogram,
+		Labels:  []string{"rung", "outcome"},
+		Help:    "Time that one rung of a ladder took. outcome is answered, missed (nothing for this request), failed, or skipped (breaker open, bulkhead full, no time left).",
+		Buckets: rungBuckets,
+	}
+	extprocMessages = Metric{
+		Name: "safestate_extproc_messages_total", Kind: Counter,
+		Labels: []string{"phase"},
+		Help:   "Messages that Envoy sent to the processor, by phase. A route asks only for the phases that its policy needs.",
+	}
+	extprocStreams = Metric{
+		Name: "safestate_extproc_streams", Kind: Gauge,
+		Help: "Requests that Envoy has open at the processor.",
+	}
+	bodiesBytes = Metric{
+		Name: "safestate_bodies_bytes", Kind: Gauge,
+		Help: "Bytes of bodies that the processor holds, counted against its budget.",
+	}
+	breakerState = Metric{
+		Name: "safestate_breaker_state", Kind: Gauge,
+		Labels: []string{"name", "kind"},
+		Help:   "State of a breaker: 0 closed, 1 ramping up, 2 half open, 3 open; by hand 4 held closed, 5 observing, 6 held open. kind is version, rung or dependency.",
+	}
+	breakerTransitions = Metric{
+		Name: "safestate_breaker_transitions_total", Kind: Counter,
+		Labels: []string{"name", "kind", "to"},
+		Help:   "Changes of a breaker's state, by the new state.",
+	}
+	bulkheadInFlight = Metric{
+		Name: "safestate_bulkhead_in_flight", Kind: Gauge,
+		Labels: []string{"name"},
+		Help:   "Requests inside a model's concurrency limit.",
+	}
+	bulkheadRejected = Metric{
+		Name: "safestate_bulkhead_rejected_total", Kind: Counter,
+		Labels: []string{"name"},
+		Help:   "Requests that a model's concurrency limit sent to the ladder.",
+	}
+	budgetExhausted = Metric{
+		Name: "safestate_budget_exhausted_total", Kind: Counter,
+		Labels: []string{"route", "over"},
+		Help:   "Failed answers past the route's fallback budget: over is refuse (503) or answer (the ladder answered all the same).",
+	}
+	cacheLookups = Metric{
+		Name: "safestate_cache_lookups_total", Kind: Counter,
+		Labels: []string{"store", "outcome"},
+		Help:   "Lookups of the cache rung. store is memory or redis; outcome is hit, stale, miss, error, or skipped (its breaker is open).",
+	}
+	cacheWrites = Metric{
+		Name: "safestate_cache_writes_total", Kind: Counter,
+		Labels: []string{"store", "outcome"},
+		Help:   "Clean answers offered to the cache. outcome is ok, error, skipped (its breaker is open), or dropped (too large, or the queue is full).",
+	}
+	cacheBytes = Metric{
+		Name: "safestate_cache_bytes", Kind: Gauge,
+		Help: "Bytes held by the in-process cache.",
+	}
+	cacheEntries = Metric{
+		Name: "safestate_cache_entries", Kind: Gauge,
+		Help: "Entries held by the in-process cache.",
+	}
+	refreshes = Metric{
+		Name: "safestate_default_refreshes_total", Kind: Counter,
+		Labels: []string{"outcome"},
+		Help:   "Out-of-band refreshes of safe defaults; on an error the last good body stays.",
+	}
+	configReloads = Metric{
+		Name: "safestate_config_reloads_total", Kind: Counter,
+		Labels: []string{"outcome"},
+		Help:   "Loads of the configuration folder; on an error the last good state stays.",
+	}
+	configLastSuccess = Metric{
+		Name: "safestate_config_last_success_timestamp_seconds", Kind: Gauge,
+		Help: "Unix time of the last load that was applied; 0 before the first.",
+	}
+	configErrors = Metric{
+		Name: "safestate_config_errors", Kind: Gauge,
+		Help: "Mistakes in the configuration folder as it is now; 0 when what is on disk is what runs.",
+	}
+	xdsResponses = Metric{
+		Name: "safestate_xds_responses_total", Kind: Counter,
+		Labels: []string{"type", "outcome"},
+		Help:   "What Envoys said to configuration they were given: ack or nack, by the kind of resource (listener, route, cluster, endpoint, other).",
+	}
+	xdsStreams = Metric{
+		Name: "safestate_xds_streams", Kind: Gauge,
+		Help: "Envoys that are subscribed to configuration.",
+	}
+	logDropped = Metric{
+		Name: "safestate_log_lines_dropped_total", Kind: Counter,
+		Help: "Lines about failed answers that sampling left out.",
+	}
+	traceExportFailures = Metric{
+		Name: "safestate_trace_export_failures_total", Kind: Counter,
+		Help: "Batches of spans that the collector did not take.",
+	}
+	buildInfo = Metric{
+		Name: "safestate_build_info", Kind: Gauge,
+		Labels: []string{"version", "go_version"},
+		Help:   "Always 1; the labels say what runs.",
+	}
+)
+
+// Table lists every metric of safestate's own, in documentation order. The
+// registry also holds Go's and the process's standard ones (go_*, process_*).
+var Table = []Metric{
+	predictionServed, detections, uninspected, rejected, cacheFirst, budgetExhausted,
+	answerSeconds, processorSeconds, rungSeconds,
+	extprocMessages, extprocStreams, bodiesBytes,
+	breakerState, breakerTransitions, bulkheadInFlight, bulkheadRejected,
+	cacheLookups, cacheWrites, cacheBytes, cacheEntries, refreshes,
+	configReloads, configLastSuccess, configErrors, xdsResponses, xdsStreams,
+	logDropped, traceExportFailures, buildInfo,
+}
+
+func counterVec(r *prometheus.Registry, m Metric) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: m.Name, Help: m.Help}, m.Labels)
+	r.MustRegister(v)
+	return v
+}
+
+func gaugeVec(r *prometheus.Registry, m Metric) *prometheus.GaugeVec {
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: m.Name, Help: m.Help}, m.Labels)
+	r.MustRegister(v)
+	return v
+}
+
+func histogramVec(r *prometheus.Registry, m Metric) *prometheus.HistogramVec {
+	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: m.Name, Help: m.Help, Buckets: m.Buckets}, m.Labels)
+	r.MustRegister(v)
+	return v
+}
