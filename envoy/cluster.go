@@ -1,0 +1,255 @@
+package envoy
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	injectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/credential_injector/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	genericv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/injected_credentials/generic/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/safestate/safestate/internal/compile"
+)
+
+const (
+	// concurrency is what Envoy lets through to one version. Envoy's default
+	// is 1,024 requests; the processor's bulkhead is what sheds, this is only
+	// a stop for the worst.
+	concurrency = 1 << 16
+	// processorConcurrency is the same towards the processor. With Envoy's
+	// default of 1,024, 376 of 1,400 open streams got the default for nothing.
+	processorConcurrency = 1 << 20
+	// modelIdle closes idle connections before uvicorn does (after 5 s), so
+	// that no request goes out on a connection that is just being closed.
+	modelIdle = 4 * time.Second
+	// dnsRefresh is how often a host name is resolved again.
+	dnsRefresh = 5 * time.Second
+)
+
+// versionCluster renders one version of a model, and the secret that it
+// refers to, if any.
+func versionCluster(c *compile.Cluster, how delivery) (*clusterv3.Cluster, *tlsv3.Secret, error) {
+	fail := func(err error) (*clusterv3.Cluster, *tlsv3.Secret, error) {
+		return nil, nil, fmt.Errorf("version %s: %w", c.Name, err)
+	}
+	if len(c.Endpoints) == 0 || c.ConnectTimeout <= 0 {
+		return fail(fmt.Errorf("%d endpoints, connect timeout %s: want at least one, and more than 0", len(c.Endpoints), c.ConnectTimeout))
+	}
+	filters := []*hcmv3.HttpFilter{upstreamFilter("safestate.strip", &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{
+		// A model's own x-safestate headers must not look like ours. Here they
+		// are dropped before any other filter can see them.
+		ResponseMutations: []*mutationv3.HeaderMutation{removeHeaders(`x-safestate-.*`)},
+	}})}
+	var secret *tlsv3.Secret
+	if c.AuthorizationFile != "" {
+		injector, s := authorization(c, how)
+		filters, secret = append(filters, injector), s
+	}
+	out := &clusterv3.Cluster{
+		Name:                 c.Name,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		ConnectTimeout:       duration(c.ConnectTimeout),
+		LbPolicy:             clusterv3.Cluster_LEAST_REQUEST,
+		LoadAssignment:       endpoints(c),
+		CircuitBreakers:      thresholds(concurrency),
+		UpstreamConnectionOptions: &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
+			KeepaliveProbes: wrapperspb.UInt32(3), KeepaliveTime: wrapperspb.UInt32(10), KeepaliveInterval: wrapperspb.UInt32(5),
+		}},
+		// Envoy's panic mode would send requests to endpoints known to be
+		// down, and the ladder is the better answer.
+		CommonLbConfig:                &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 0}},
+		TypedExtensionProtocolOptions: httpOptions(modelHTTP(filters)),
+	}
+	if c.DNS {
+		out.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
+		out.DnsRefreshRate = duration(dnsRefresh)
+	}
+	if c.HealthCheck != nil {
+		out.HealthChecks = []*corev3.HealthCheck{healthCheck(c)}
+	}
+	if c.TLS != nil {
+		out.TransportSocket = upstreamTLS(c)
+	}
+	return out, secret, nil
+}
+
+func endpoints(c *compile.Cluster) *endpointv3.ClusterLoadAssignment {
+	group := &endpointv3.LocalityLbEndpoints{}
+	for _, e := range c.Endpoints {
+		group.LbEndpoints = append(group.LbEndpoints, &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
+				Address:  socketAddress(e.Address, uint32(e.Port)),
+				Hostname: e.Address,
+			}},
+		})
+	}
+	return &endpointv3.ClusterLoadAssignment{ClusterName: c.Name, Endpoints: []*endpointv3.LocalityLbEndpoints{group}}
+}
+
+func thresholds(n uint32) *clusterv3.CircuitBreakers {
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+		MaxConnections:     wrapperspb.UInt32(n),
+		MaxPendingRequests: wrapperspb.UInt32(n),
+		MaxRequests:        wrapperspb.UInt32(n),
+		MaxRetries:         wrapperspb.UInt32(n),
+	}}}
+}
+
+// modelHTTP is HTTP/1.1, which every model server speaks.
+func modelHTTP(filters []*hcmv3.HttpFilter) *httpv3.HttpProtocolOptions {
+	return &httpv3.HttpProtocolOptions{
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: duration(modelIdle)},
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
+		}},
+		HttpFilters: append(filters, upstreamFilter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{})),
+	}
+}
+
+func httpOptions(o *httpv3.HttpProtocolOptions) map[string]*anypb.Any {
+	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(o)}
+}
+
+func upstreamFilter(name string, config proto.Message) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(config)}}
+}
+
+// authorization adds the Authorization header from a file that Envoy reads
+// itself: neither this configuration nor Envoy's dump of it has the content.
+// The file is read again when it is replaced by a move.
+func authorization(c *compile.Cluster, how delivery) (*hcmv3.HttpFilter, *tlsv3.Secret) {
+	name := "authorization:" + c.Name
+	reference := &tlsv3.SdsSecretConfig{Name: name}
+	if how == overADS {
+		reference.SdsConfig = adsSource()
+	}
+	injector := upstreamFilter("safestate.authorization", &injectorv3.CredentialInjector{
+		Overwrite: true,
+		Credential: &corev3.TypedExtensionConfig{
+			Name:        "envoy.http.injected_credentials.generic",
+			TypedConfig: packed(&genericv3.Generic{Credential: reference, Header: "Authorization"}),
+		},
+	})
+	secret := &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_GenericSecret{GenericSecret: &tlsv3.GenericSecret{
+		Secret: &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: c.AuthorizationFile}},
+	}}}
+	return injector, secret
+}
+
+// upstreamTLS verifies the model's certificate always. Without a server name
+// each endpoint is held to its own: its host name, or its address.
+func upstreamTLS(c *compile.Cluster) *corev3.TransportSocket {
+	ca := &tlsv3.CertificateValidationContext{}
+	if c.TLS.CAFile != "" {
+		ca.TrustedCa = &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: c.TLS.CAFile}}
+	} else {
+		ca.SystemRootCerts = &tlsv3.CertificateValidationContext_SystemRootCerts{}
+	}
+	ctx := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: ca},
+	}}
+	if c.TLS.CertFile != "" {
+		ctx.CommonTlsContext.TlsCertificates = []*tlsv3.TlsCertificate{{
+			CertificateChain: &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: c.TLS.CertFile}},
+			PrivateKey:       &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: c.TLS.KeyFile}},
+		}}
+	}
+	switch addresses := ipAddresses(c); {
+	case c.TLS.ServerName != "":
+		ctx.Sni = c.TLS.ServerName
+		ca.MatchTypedSubjectAltNames = []*tlsv3.SubjectAltNameMatcher{san(c.TLS.ServerName)}
+	case len(addresses) == len(c.Endpoints):
+		for _, a := range addresses {
+			ca.MatchTypedSubjectAltNames = append(ca.MatchTypedSubjectAltNames, san(a))
+		}
+	default:
+		ctx.AutoHostSni, ctx.AutoSniSanValidation = true, true
+	}
+	return &corev3.TransportSocket{
+		Name:       "envoy.transport_sockets.tls",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(ctx)},
+	}
+}
+
+func san(name string) *tlsv3.SubjectAltNameMatcher {
+	kind := tlsv3.SubjectAltNameMatcher_DNS
+	if _, err := netip.ParseAddr(name); err == nil {
+		kind = tlsv3.SubjectAltNameMatcher_IP_ADDRESS
+	}
+	return &tlsv3.SubjectAltNameMatcher{SanType: kind, Matcher: exactly(name)}
+}
+
+func ipAddresses(c *compile.Cluster) []string {
+	var out []string
+	for _, e := range c.Endpoints {
+		if _, err := netip.ParseAddr(e.Address); err == nil {
+			out = append(out, e.Address)
+		}
+	}
+	return out
+}
+
+func healthCheck(c *compile.Cluster) *corev3.HealthCheck {
+	h := c.HealthCheck
+	host := c.Endpoints[0].Address
+	if c.TLS != nil && c.TLS.ServerName != "" {
+		host = c.TLS.ServerName
+	}
+	return &corev3.HealthCheck{
+		Timeout:            duration(h.Timeout),
+		Interval:           duration(h.Interval),
+		NoTrafficInterval:  duration(h.Interval), // else 60 s until the first request
+		UnhealthyThreshold: wrapperspb.UInt32(h.UnhealthyThreshold),
+		HealthyThreshold:   wrapperspb.UInt32(h.HealthyThreshold),
+		HealthChecker: &corev3.HealthCheck_HttpHealthCheck_{HttpHealthCheck: &corev3.HealthCheck_HttpHealthCheck{
+			// The default would be the cluster's name, which is no host name.
+			Host: host,
+			Path: h.Path,
+		}},
+	}
+}
+
+// serviceCluster is one of our own gRPC services: the processor or ADS.
+func serviceCluster(name, where string) (*clusterv3.Cluster, error) {
+	addr, err := address(name, where)
+	if err != nil {
+		return nil, err
+	}
+	kind := clusterv3.Cluster_STATIC
+	if s := addr.GetSocketAddress(); s != nil {
+		if _, err := netip.ParseAddr(s.GetAddress()); err != nil {
+			kind = clusterv3.Cluster_STRICT_DNS
+		}
+	}
+	return &clusterv3.Cluster{
+		Name:                 name,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: kind},
+		ConnectTimeout:       duration(time.Second),
+		CircuitBreakers:      thresholds(processorConcurrency),
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
+			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: addr}}}},
+		}}},
+		TypedExtensionProtocolOptions: httpOptions(&httpv3.HttpProtocolOptions{
+			UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+					// A service that is stopped keeps its connection: find out,
+					// and connect again once it runs.
+					ConnectionKeepalive: &corev3.KeepaliveSettings{Interval: duration(10 * time.Second), Timeout: duration(5 * time.Second)},
+				}},
+			}},
+		}),
+	}, nil
+}

@@ -1,0 +1,21 @@
+// Package envoy turns a compiled snapshot into Envoy's configuration and
+// serves it.
+//
+// Render is a pure function: equal snapshots give equal resources, and nothing
+// is read from disk or from the clock. Static is the same configuration in one
+// file, Bootstrap the few lines that a proxy needs to fetch it from ADS.
+//
+// What the rendered configuration does for one request, in the order of the
+// filters:
+//
+//	early header mutation  callers' copies of our headers are dropped
+//	safestate.default      custom_response: a model's own 5xx, while nobody judged it
+//	safestate.deadline     header_mutation: the model's share of the deadline
+//	safestate              ext_proc: the processor
+//	router                 weighted versions
+//	local_reply_config     the last rung: the route's safe default from Envoy alone
+//
+// All three filters of ours are off unless a route turns them on, so a route
+// without a policy, and a call that asks for no prediction, costs nothing and
+// depends on nobody.
+package envoy

@@ -1,0 +1,289 @@
+package envoy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	celfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	customresponsev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/custom_response/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	localpolicyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/local_response_policy/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/verdict"
+)
+
+// metadataCauses is the key of a route's metadata that lists what Envoy alone
+// may answer there, a string such as "away,broken,late".
+const metadataCauses = "default_causes"
+
+// What a cause is called in metadataCauses.
+const (
+	causeAway   = "away"   // the processor is dead or hung
+	causeBroken = "broken" // the model is refused, reset or has no endpoint
+	causeLate   = "late"   // the model or the whole exchange took too long
+)
+
+// ReasonProcessorAway is x-safestate-reason where Envoy answered because the
+// processor did not. No detail follows: Envoy's holds the text of a gRPC error.
+const ReasonProcessorAway = "processor_away"
+
+// Headers that tell what answered.
+const (
+	headerSource  = "x-safestate-source"
+	headerReason  = "x-safestate-reason"
+	sourceDefault = "safe_default"
+)
+
+// rungCause is one row of the last rung: a condition on the local reply, who
+// must have asked for it, and what the caller is told.
+type rungCause struct {
+	cause  string
+	when   string // CEL over the local reply's attributes
+	reason string // an access log format
+}
+
+// rungCauses is an allow-list. Whatever is not on it is another filter's reply
+// (a failed authorization, a rate limit, an injected fault, a 404) and stays
+// what it is. "Every 5xx" would turn a refused authorization into a 200.
+var rungCauses = []rungCause{
+	{causeLate, `response.code_details in ['response_timeout', 'max_duration_timeout', 'upstream_per_try_timeout', 'upstream_per_try_idle_timeout']`,
+		string(verdict.LateAnswer) + " %RESPONSE_CODE_DETAILS%"},
+	{causeBroken, `response.code_details in ['no_healthy_upstream', 'cluster_not_found']`,
+		string(verdict.BrokenUnavailable) + " %RESPONSE_CODE_DETAILS%"},
+	{causeBroken, `response.code_details == 'response_payload_too_large'`,
+		string(verdict.BrokenTooLarge) + " %RESPONSE_CODE_DETAILS%"},
+	{causeBroken, `response.code_details.startsWith('upstream_') && response.code_details.contains('connection_failure')`,
+		string(verdict.BrokenRefused) + " %RESPONSE_CODE_DETAILS%"},
+	{causeBroken, `response.code_details.startsWith('upstream_') && !response.code_details.startsWith('upstream_per_try_')`,
+		string(verdict.BrokenReset) + " %RESPONSE_CODE_DETAILS%"},
+	{causeAway, `response.code_details.startsWith('ext_proc_error') && (` + processorFailed() + `)`,
+		ReasonProcessorAway},
+}
+
+// processorFailed is true where a call of our own processor failed, as its
+// filter wrote down in its filter state. Another team's ext_proc has the same
+// code details: it is told apart by this alone, whatever our processor has
+// said before.
+func processorFailed() string {
+	const state = "filter_state['" + filterProcessor + "']."
+	return strings.Join([]string{
+		state + "request_header_call_status > 0",
+		state + "request_body_last_call_status > 0",
+		state + "response_header_call_status > 0",
+		state + "response_body_last_call_status > 0",
+	}, " || ")
+}
+
+// policyMetadata is what the route carries: the policy for the processor, and
+// the default for Envoy alone where every request is enforced.
+func policyMetadata(r *compile.Route) (*corev3.Metadata, error) {
+	fields := map[string]*structpb.Value{policy.MetadataPolicy: structpb.NewStringValue(r.PolicyJSON)}
+	if answersAlone(r.Policy) {
+		d := r.Policy.Default()
+		if status := statusOf(d); status < 200 || status > 599 {
+			return nil, fmt.Errorf("the default's status is %d, want 200 to 599", status)
+		}
+		fields[policy.MetadataDefaultBody] = structpb.NewStringValue(d.Body)
+		fields[policy.MetadataDefaultStatus] = structpb.NewStringValue(strconv.Itoa(statusOf(d)))
+		fields[policy.MetadataDefaultType] = structpb.NewStringValue(contentTypeOf(d))
+		fields[metadataCauses] = structpb.NewStringValue(strings.Join(causesOf(r.Policy), ","))
+	}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{policy.MetadataNamespace: {Fields: fields}}}, nil
+}
+
+// answersAlone reports whether Envoy may answer with the default by itself.
+func answersAlone(p *policy.Policy) bool { return p.FullyEnforced() }
+
+func causesOf(p *policy.Policy) []string {
+	var out []string
+	if failsClosed(p) {
+		out = append(out, causeAway)
+	}
+	if b := p.Detect.Broken; b != nil && b.Mode.Enforces() {
+		out = append(out, causeBroken)
+	}
+	if l := p.Detect.Late; l != nil && l.Mode.Enforces() {
+		out = append(out, causeLate)
+	}
+	return out
+}
+
+func statusOf(d *policy.SafeDefault) int {
+	if d.Status == 0 {
+		return 200
+	}
+	return d.Status
+}
+
+func contentTypeOf(d *policy.SafeDefault) string { return orElse(d.ContentType, "application/json") }
+
+// lastRung renders the local replies: for each distinct status and
+// content-type of a default, which a mapper can only name as constants, one
+// mapper a cause. The body is the route's own.
+func lastRung(s *compile.Snapshot) *hcmv3.LocalReplyConfig {
+	type shape struct {
+		status      int
+		contentType string
+	}
+	var shapes []shape
+	seen := map[shape]bool{}
+	for i := range s.Routes {
+		p := s.Routes[i].Policy
+		if p == nil || !answersAlone(p) {
+			continue
+		}
+		sh := shape{statusOf(p.Default()), contentTypeOf(p.Default())}
+		if !seen[sh] {
+			seen[sh] = true
+			shapes = append(shapes, sh)
+		}
+	}
+	if len(shapes) == 0 {
+		return nil
+	}
+	out := &hcmv3.LocalReplyConfig{}
+	for _, sh := range shapes {
+		for _, c := range rungCauses {
+			out.Mappers = append(out.Mappers, mapper(sh.status, sh.contentType, c))
+		}
+	}
+	return out
+}
+
+func mapper(status int, contentType string, c rungCause) *hcmv3.ResponseMapper {
+	route := func(key string) string {
+		return "xds.route_metadata.filter_metadata['" + policy.MetadataNamespace + "']['" + key + "']"
+	}
+	expression := strings.Join([]string{
+		"'" + policy.MetadataNamespace + "' in xds.route_metadata.filter_metadata",
+		"'" + metadataCauses + "' in xds.route_metadata.filter_metadata['" + policy.MetadataNamespace + "']",
+		route(metadataCauses) + ".contains('" + c.cause + "')",
+		route(policy.MetadataDefaultStatus) + " == '" + strconv.Itoa(status) + "'",
+		route(policy.MetadataDefaultType) + " == " + celString(contentType),
+		c.when,
+	}, " && ")
+	return &hcmv3.ResponseMapper{
+		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_AndFilter{AndFilter: &accesslogv3.AndFilter{
+			Filters: []*accesslogv3.AccessLogFilter{serverErrors(), celFilter(expression)},
+		}}},
+		StatusCode: wrapperspb.UInt32(uint32(status)),
+		HeadersToAdd: []*corev3.HeaderValueOption{
+			setHeader(headerSource, sourceDefault),
+			setHeader(headerReason, c.reason),
+			setHeader("cache-control", "no-store"),
+		},
+		BodyFormatOverride: &corev3.SubstitutionFormatString{
+			Format: &corev3.SubstitutionFormatString_TextFormatSource{
+				TextFormatSource: inline("%METADATA(ROUTE:" + policy.MetadataNamespace + ":" + policy.MetadataDefaultBody + ")%"),
+			},
+			OmitEmptyValues: true,
+			ContentType:     contentType,
+		},
+	}
+}
+
+// serverErrors is the cheap half of a mapper's filter.
+func serverErrors() *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_StatusCodeFilter{
+		StatusCodeFilter: &accesslogv3.StatusCodeFilter{Comparison: &accesslogv3.ComparisonFilter{
+			Op:    accesslogv3.ComparisonFilter_GE,
+			Value: &corev3.RuntimeUInt32{DefaultValue: 500, RuntimeKey: "safestate.last_rung_min_status"},
+		}},
+	}}
+}
+
+func celFilter(expression string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
+		ExtensionFilter: &accesslogv3.ExtensionFilter{
+			Name:       "envoy.access_loggers.extension_filters.cel",
+			ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: packed(&celfilterv3.ExpressionFilter{Expression: expression})},
+		},
+	}}
+}
+
+// celString quotes s as a CEL string literal; Go's quoting of printable ASCII
+// is CEL's.
+func celString(s string) string { return strconv.QuoteToASCII(s) }
+
+func inline(s string) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: s}}
+}
+
+// defaultFilter is custom_response, which a route needs for the one case that
+// is no local reply: a 5xx of the model's own that passes because the
+// processor is away. Envoy marks this filter as work in progress.
+func defaultFilter() *hcmv3.HttpFilter {
+	return filter(filterDefault, &customresponsev3.CustomResponse{})
+}
+
+// defaultPerRoute replaces a 5xx of the model's own that nobody has judged.
+// The class of the status alone would also take another filter's 503, a
+// refused authorization among them: so it must not be a local reply. What the
+// processor has judged carries its tag.
+func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
+	if !answersAlone(p) || p.WhenProcessorAway != policy.AwayPass || p.Detect.Broken == nil || !p.Detect.Broken.Mode.Enforces() {
+		return nil
+	}
+	d := p.Default()
+	answer := &localpolicyv3.LocalResponsePolicy{
+		Body:       inline(d.Body),
+		StatusCode: wrapperspb.UInt32(uint32(statusOf(d))),
+		ResponseHeadersToAdd: []*corev3.HeaderValueOption{
+			setHeader("content-type", formatLiteral(contentTypeOf(d))),
+			setHeader(headerSource, sourceDefault),
+			setHeader(headerReason, string(verdict.BrokenStatus)),
+			setHeader("cache-control", "no-store"),
+		},
+		ResponseCodeDetailsAction: &localpolicyv3.LocalResponsePolicy_PreserveResponseCodeDetails{PreserveResponseCodeDetails: true},
+	}
+	unjudged := &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{
+		NotMatcher: predicate("source", &matcherv3.HttpResponseHeaderMatchInput{HeaderName: headerSource}, &xdsmatcherv3.StringMatcher{
+			MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{SafeRegex: &xdsmatcherv3.RegexMatcher{
+				EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}},
+				Regex:      ".*",
+			}},
+		}),
+	}}
+	when := &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{
+		AndMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*xdsmatcherv3.Matcher_MatcherList_Predicate{
+			predicate("class", &matcherv3.HttpResponseStatusCodeClassMatchInput{}, xdsExactly("5xx")),
+			predicate("local", &matcherv3.HttpResponseLocalReplyMatchInput{}, xdsExactly("false")),
+			unjudged,
+		}},
+	}}
+	return map[string]*anypb.Any{filterDefault: packed(&customresponsev3.CustomResponse{CustomResponseMatcher: &xdsmatcherv3.Matcher{
+		MatcherType: &xdsmatcherv3.Matcher_MatcherList_{MatcherList: &xdsmatcherv3.Matcher_MatcherList{
+			Matchers: []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher{{
+				Predicate: when,
+				OnMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
+					Action: &xdscorev3.TypedExtensionConfig{Name: "default", TypedConfig: packed(answer)},
+				}},
+			}},
+		}},
+	}})}
+}
+
+func predicate(name string, input proto.Message, value *xdsmatcherv3.StringMatcher) *xdsmatcherv3.Matcher_MatcherList_Predicate {
+	return &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+		SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+			Input:   &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: packed(input)},
+			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: value},
+		},
+	}}
+}
+
+func xdsExactly(s string) *xdsmatcherv3.StringMatcher {
+	return &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: s}}
+}

@@ -1,0 +1,121 @@
+package envoy
+
+import (
+	"strconv"
+	"time"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/policy"
+)
+
+// RequestAttributes are what the processor is told of a request beside its
+// headers; ResponseAttributes, of an answer. Never ask for the whole xds.node:
+// it is 82 KB a request.
+var (
+	RequestAttributes = []string{
+		"xds.route_metadata.filter_metadata['" + policy.MetadataNamespace + "']['" + policy.MetadataPolicy + "']",
+		"xds.cluster_name",
+		"xds.node.id",
+	}
+	ResponseAttributes = []string{"response.code_details"}
+)
+
+// processorFilter is where the processor stands in the chain. The composite
+// filter makes the ext_proc filter of a route only once a request has come as
+// far as this. Without it every reply of a filter in front of ours (a refused
+// authorization, a rate limit) would pass through ours on its way out, and
+// with a dead processor would become our 503.
+func processorFilter() *hcmv3.HttpFilter { return filter(filterProcessor, &compositev3.Composite{}) }
+
+// processorPerRoute makes the ext_proc filter for every request of a route.
+func processorPerRoute(p *policy.Policy, timeout time.Duration) *anypb.Any {
+	make := &compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{
+		Name: filterProcessor, TypedConfig: packed(processorConfig(p, timeout)),
+	}}
+	return packed(&compositev3.CompositePerRoute{Matcher: &xdsmatcherv3.Matcher{
+		OnNoMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
+			Action: &xdscorev3.TypedExtensionConfig{Name: "process", TypedConfig: packed(make)},
+		}},
+	}})
+}
+
+// processorConfig is the ext_proc filter of one route: it asks for the
+// messages that the policy needs and for no others, and says what happens
+// while the processor is away.
+//
+// Bodies are BUFFERED_PARTIAL: one over the limit arrives cut, and passes
+// whole or is replaced as the processor says. BUFFERED would make it Envoy's
+// own 500.
+func processorConfig(p *policy.Policy, timeout time.Duration) *extprocv3.ExternalProcessor {
+	mode := &extprocv3.ProcessingMode{
+		RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
+		ResponseHeaderMode:  extprocv3.ProcessingMode_SEND,
+		RequestBodyMode:     extprocv3.ProcessingMode_NONE,
+		ResponseBodyMode:    extprocv3.ProcessingMode_BUFFERED_PARTIAL,
+		RequestTrailerMode:  extprocv3.ProcessingMode_SKIP,
+		ResponseTrailerMode: extprocv3.ProcessingMode_SKIP,
+	}
+	if p.Needs.RequestBody {
+		mode.RequestBodyMode = extprocv3.ProcessingMode_BUFFERED_PARTIAL
+	}
+	return &extprocv3.ExternalProcessor{
+		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ProcessorClusterName},
+		}},
+		FailureModeAllow:   !failsClosed(p),
+		StatusOnError:      &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+		ProcessingMode:     mode,
+		RequestAttributes:  RequestAttributes,
+		ResponseAttributes: ResponseAttributes,
+		MessageTimeout:     duration(timeout),
+		MaxMessageTimeout:  duration(MaxMessageTimeout),
+		// x-envoy-upstream-rq-timeout-ms, by which the processor shortens the
+		// model's share. Nothing of routing may be changed.
+		MutationRules:     &mutationv3.HeaderMutationRules{AllowEnvoy: wrapperspb.Bool(true)},
+		AllowModeOverride: true,
+		// Without it BUFFERED_PARTIAL drops the model's content-length.
+		AllowContentLengthHeader: true,
+		MetadataOptions: &extprocv3.MetadataOptions{
+			ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{policy.MetadataNamespace}},
+		},
+	}
+}
+
+// failsClosed reports whether a request is not let through without the
+// processor. Only where every request is enforced: to observe must never cost
+// an answer, and Envoy cannot draw lots.
+func failsClosed(p *policy.Policy) bool {
+	return p.FullyEnforced() && p.WhenProcessorAway != policy.AwayPass
+}
+
+// deadlineFilter gives the model its share of the deadline by
+// x-envoy-upstream-rq-timeout-ms. A route's own timeout does not do it: Envoy
+// ignores it beside max_stream_duration, and a per-try timeout ends with the
+// response's headers, so that a stalled body would have no bound.
+func deadlineFilter() *hcmv3.HttpFilter {
+	return filter(filterDeadline, &headermutationv3.HeaderMutation{})
+}
+
+func deadlinePerRoute(r *compile.Route) map[string]*anypb.Any {
+	if r.ModelTimeout <= 0 || r.MaxDuration <= 0 {
+		return nil
+	}
+	ms := max(1, r.ModelTimeout.Milliseconds())
+	return map[string]*anypb.Any{filterDeadline: packed(&headermutationv3.HeaderMutationPerRoute{
+		Mutations: &headermutationv3.Mutations{RequestMutations: []*mutationv3.HeaderMutation{{
+			Action: &mutationv3.HeaderMutation_Append{Append: setHeader("x-envoy-upstream-rq-timeout-ms", strconv.FormatInt(ms, 10))},
+		}}},
+	})}
+}

@@ -1,0 +1,106 @@
+package envoy
+
+import (
+	"fmt"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/policy"
+)
+
+// delivery says how the parts of a configuration refer to each other.
+type delivery bool
+
+const (
+	overADS  delivery = false // by name, fetched from ADS
+	inStatic delivery = true  // inline or by name in the same file
+)
+
+// Render gives the configuration as ADS serves it. It is pure; an error means
+// that the snapshot or an option cannot be expressed, or that Envoy's own
+// constraints do not hold. s is not changed; the result does not share memory
+// with it.
+func Render(s *compile.Snapshot, o Options) (*Resources, error) {
+	r, err := render(s, o.withDefaults(), overADS)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Validate(); err != nil {
+		return nil, fmt.Errorf("the rendered configuration is not valid: %w", err)
+	}
+	return r, nil
+}
+
+func render(s *compile.Snapshot, o Options, how delivery) (*Resources, error) {
+	routes, err := routeConfig(s, o)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := trafficListener(s, o, how, routes)
+	if err != nil {
+		return nil, err
+	}
+	r := &Resources{
+		Listeners: []*listenerv3.Listener{listener},
+		Routes:    []*routev3.RouteConfiguration{routes},
+	}
+	for i := range s.Clusters {
+		c, secret, err := versionCluster(&s.Clusters[i], how)
+		if err != nil {
+			return nil, err
+		}
+		r.Clusters = append(r.Clusters, c)
+		if secret != nil {
+			r.Secrets = append(r.Secrets, secret)
+		}
+	}
+	for _, c := range o.ExtraClusters {
+		r.Clusters = append(r.Clusters, proto.Clone(c).(*clusterv3.Cluster))
+	}
+	return r, nil
+}
+
+// messageTimeout is what one message of the processor may take on a route.
+func messageTimeout(p *policy.Policy, o Options) time.Duration {
+	if o.MessageTimeout > 0 {
+		return o.MessageTimeout
+	}
+	return max(time.Millisecond, min(defaultMessageTimeout, p.Deadline.D()/2))
+}
+
+// packed wraps a message for Envoy's extension points. Marshalling fails only
+// on invalid UTF-8, which Validate reports for the empty result.
+func packed(m proto.Message) *anypb.Any {
+	a := &anypb.Any{}
+	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
+		return &anypb.Any{TypeUrl: "type.googleapis.com/" + string(m.ProtoReflect().Descriptor().FullName()), Value: []byte{0xff}}
+	}
+	return a
+}
+
+func duration(d time.Duration) *durationpb.Duration { return durationpb.New(d) }
+
+// adsSource is "from the ADS that the bootstrap names". A proxy that has never
+// reached its control plane waits for it this long, then goes on without.
+func adsSource() *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+		InitialFetchTimeout:   duration(time.Second),
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+	}
+}
+
+func setHeader(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
