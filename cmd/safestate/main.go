@@ -1,0 +1,36 @@
+// Command safestate keeps bad model answers from their callers: it is Envoy's
+// external processor and control plane, and the tool that checks and renders
+// their configuration.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// errReported ends the process with status 1 where the command has said why.
+var errReported = errors.New("reported")
+
+func main() {
+	root := &cobra.Command{
+		Use:           "safestate",
+		Short:         "A fail-safe layer for model inference behind Envoy",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newServe(), newValidate(), newRender())
+	if err := root.Execute(); err != nil {
+		if !errors.Is(err, errReported) {
+			fmt.Fprintln(os.Stderr, "safestate:", err)
+		}
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/signal"
+	"syscall"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/safestate/safestate/internal/serve"
+)
+
+func newServe() *cobra.Command {
+	var (
+		o     serve.Options
+		level string
+	)
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Be Envoy's external processor and control plane",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := zerolog.ParseLevel(level)
+			if err != nil || level == "" {
+				return fmt.Errorf("--log-level %q is none: want debug, info, warn or error", level)
+			}
+			o.Log.Level = l
+			o.Version = version
+			if !cmd.Flags().Changed("processor") {
+				o.Envoy.Processor = "" // where our own gRPC listens
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+			defer stop()
+			return serve.Run(ctx, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.ConfigDir, "config", "", "folder of the configuration (required)")
+	f.StringVar(&o.HTTP, "http", serve.DefaultHTTP, "address of /healthz, /readyz and /metrics")
+	f.StringVar(&o.GRPC, "grpc", serve.DefaultGRPC, "address of the external processor and of ADS: host:port or unix:PATH")
+	f.StringVar(&o.Redis, "redis", "", "redis://[user:password@]host:port[/db] of the shared cache (default: a cache in the process)")
+	f.Int64Var(&o.CacheBytes, "cache-bytes", 64<<20, "most bytes of the cache in the process")
+	f.DurationVar(&o.Drain, "drain", serve.DefaultDrain, "how long a shutdown waits for requests in flight")
+	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	f.BoolVar(&o.Log.Console, "log-console", false, "log for people, not one JSON object a line")
+	f.Float64Var(&o.Log.PerSecond, "log-failures-per-second", 10, "most lines about failed answers a second and route; less than 0: no limit")
+	f.StringVar(&o.Trace.Endpoint, "otlp-endpoint", "", "OTLP/gRPC endpoint for traces (default: the OTEL_EXPORTER_OTLP_* environment; none: no traces)")
+	envoyFlags(f, &o.Envoy)
+	_ = cmd.MarkFlagRequired("config")
+	return cmd
+}

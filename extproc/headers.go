@@ -1,0 +1,67 @@
+package extproc
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// Names of the headers that say where an answer came from.
+const (
+	HeaderSource  = "x-safestate-source"
+	HeaderReason  = "x-safestate-reason"
+	HeaderModel   = "x-safestate-model"
+	HeaderVersion = "x-safestate-version"
+
+	headerPrefix = "x-safestate-"
+)
+
+// headers reads Envoy's header map: names are in lower case already. It is
+// valid as long as the message it came with.
+type headers struct{ list []*corev3.HeaderValue }
+
+func headersOf(m *extprocv3.HttpHeaders) headers {
+	return headers{list: m.GetHeaders().GetHeaders()}
+}
+
+// Get returns the first value of a header.
+func (h headers) Get(name string) (string, bool) {
+	for _, v := range h.list {
+		if v.Key == name {
+			return value(v), true
+		}
+	}
+	return "", false
+}
+
+// text returns the first value, or "".
+func (h headers) text(name string) string {
+	v, _ := h.Get(name)
+	return v
+}
+
+func value(v *corev3.HeaderValue) string {
+	if len(v.RawValue) > 0 {
+		return string(v.RawValue)
+	}
+	return v.Value
+}
+
+// Attributes that the filter is configured to send; envoy/ renders the list.
+const (
+	AttributePolicy      = "xds.route_metadata.filter_metadata['safestate']['policy']"
+	AttributeCluster     = "xds.cluster_name"
+	AttributeNode        = "xds.node.id"
+	AttributeCodeDetails = "response.code_details"
+)
+
+// attribute returns one attribute of a message as text. Envoy sends them in a
+// struct under the filter's own name, of which there is one.
+func attribute(m *extprocv3.ProcessingRequest, name string) string {
+	for _, s := range m.GetAttributes() {
+		if v, ok := s.GetFields()[name].GetKind().(*structpb.Value_StringValue); ok {
+			return v.StringValue
+		}
+	}
+	return ""
+}

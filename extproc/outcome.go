@@ -1,0 +1,239 @@
+package extproc
+
+import (
+	"strconv"
+	"time"
+
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+
+	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/telemetry"
+	"github.com/safestate/safestate/internal/verdict"
+)
+
+// foreign leaves the reply of another filter alone: it is not the model's
+// answer, and turning it into one could let a refused caller in.
+func (e *exchange) foreign(at phase) *reply {
+	e.permits.ignore()
+	e.route.metrics.Uninspected(telemetry.CauseForeign)
+	return e.leave(at)
+}
+
+// unread lets an answer through that was not looked at, untagged and counted.
+func (e *exchange) unread(at phase, c telemetry.Cause) *reply {
+	e.permits.succeed(time.Since(e.asked))
+	e.route.metrics.Uninspected(c)
+	return e.leave(at)
+}
+
+// leave ends the processor's part in the response.
+func (e *exchange) leave(at phase) *reply {
+	e.stage = stageFinished
+	if at == responseBody {
+		return continueResponseBody
+	}
+	return skipResponseBody
+}
+
+// responseOver decides an answer over the limit, which was not read whole.
+func (e *exchange) responseOver(at phase) *reply {
+	f := verdict.Finding{Code: verdict.BrokenTooLarge, Detail: overDetail(e.route.policy.Limits.BodyBytes), Enforced: true}
+	if e.route.policy.Limits.ResponseOver == policy.OverPass || !e.enforced {
+		return e.unread(at, telemetry.CauseResponseOverLimit)
+	}
+	e.countFinding(f)
+	e.settle(f)
+	return e.deliverImmediate(e.climb(f), f)
+}
+
+// overBudget decides a body for which the processor has no memory to spare.
+func (e *exchange) overBudget(at phase) (*reply, error) {
+	if e.route.policy.Limits.ResponseOver == policy.OverPass || !e.enforced {
+		if at == responseBody {
+			return e.unread(at, telemetry.CauseMemory), nil
+		}
+		e.route.metrics.Uninspected(telemetry.CauseMemory)
+		e.ask()
+		return continueRequestBody, nil
+	}
+	f := verdict.Finding{Code: verdict.MemoryBudget, Enforced: true}
+	e.countFinding(f)
+	e.permits.ignore()
+	return e.deliverImmediate(e.climb(f), f), nil
+}
+
+// reject answers 400 and names the field: the caller's error, said to the
+// caller.
+func (e *exchange) reject(f verdict.Finding) *reply {
+	e.permits.ignore()
+	e.stage = stageFinished
+	e.route.metrics.Rejected()
+	body := strconv.AppendQuote([]byte(`{"error":`), f.Reason())
+	body = append(body, '}')
+	tags := []ladder.Header{
+		{Name: HeaderReason, Value: f.Reason()},
+		{Name: "content-type", Value: "application/json"},
+		{Name: "cache-control", Value: "no-store"},
+	}
+	return immediate(400, tags, body, "safestate_rejected")
+}
+
+// count counts a verdict's findings, the observed ones included.
+func (e *exchange) count(v *verdict.Verdict) {
+	if v.Failed.Found() {
+		e.countFinding(v.Failed)
+	}
+	for _, f := range v.Observed {
+		f.Enforced = false
+		e.countFinding(f)
+	}
+}
+
+func (e *exchange) countFinding(f verdict.Finding) {
+	e.route.metrics.Detection(e.version.Model, e.version.Name, f.Detector(), f.Enforced && e.enforced)
+}
+
+// settle tells the breakers how the model did.
+func (e *exchange) settle(f verdict.Finding) {
+	latency := time.Since(e.asked)
+	if !f.Found() {
+		e.permits.succeed(latency)
+		return
+	}
+	e.permits.fail(f, latency)
+}
+
+// finish counts, logs and traces what the caller gets.
+func (e *exchange) finish(a *ladder.Answer, f verdict.Finding) {
+	e.stage = stageFinished
+	e.permits.ignore() // those that nothing has settled
+	now := time.Now()
+	took := now.Sub(e.started)
+	e.route.metrics.Served(a.Model, a.Version, string(a.Source), took)
+	if f.Found() && f.Code != verdict.CacheFirst {
+		e.logFailure(a, f, took)
+	}
+	if e.server.tracer.On() {
+		e.trace(a, f, now)
+	}
+}
+
+func (e *exchange) logFailure(a *ladder.Answer, f verdict.Finding, took time.Duration) {
+	line := telemetry.Failure{
+		Route: e.route.policy.Route, Model: e.version.Model, Version: e.version.Name,
+		Reason: f.Reason(), Detector: string(f.Detector()),
+		Source: string(a.Source), AnswerModel: a.Model, AnswerVersion: a.Version,
+		Status: e.judge.Status, Node: e.node, RequestID: e.requestHeader("x-request-id"), Took: took,
+	}
+	if e.route.policy.LogPayloads {
+		line.Request, line.Response = e.judge.RequestBody, e.judge.ResponseBody
+	}
+	e.server.log.FailedAnswer(line)
+}
+
+func (e *exchange) trace(a *ladder.Answer, f verdict.Finding, now time.Time) {
+	span := telemetry.Span{
+		Traceparent: e.requestHeader("traceparent"), Tracestate: e.requestHeader("tracestate"),
+		Start: e.started, End: now,
+		Route: e.route.policy.Route, Model: a.Model, Version: a.Version,
+		Source: string(a.Source), Status: a.Status,
+	}
+	if f.Found() {
+		span.Reason = f.Reason()
+	}
+	e.server.tracer.Answer(&span)
+}
+
+func (e *exchange) requestHeader(name string) string {
+	v, _ := e.judge.RequestHeaders.Get(name)
+	return v
+}
+
+// abandoned is called when the stream ends before the exchange was finished:
+// the caller left, or Envoy answered by itself. Envoy does not say which.
+// An answer whose headers came and whose body never did is the model's
+// failure far more often than a caller's haste, and counts as one.
+func (e *exchange) abandoned() {
+	if e.route == nil || e.stage == stageFinished {
+		return
+	}
+	e.route.metrics.Uninspected(telemetry.CauseAbandoned)
+	if e.stage != stageHeaders {
+		e.permits.ignore()
+		return
+	}
+	f := verdict.Finding{Code: verdict.BrokenTruncated, Detail: "before the end of the body", Enforced: true}
+	if p := e.route.policy; time.Since(e.started) >= p.Deadline.D()-p.Reserve.D() {
+		f = verdict.Finding{Code: verdict.LateAnswer, Detail: "before the end of the body", Enforced: true}
+	}
+	e.countFinding(f)
+	e.settle(f)
+}
+
+// hold counts a body against the server's budget and reports whether there is
+// room for it.
+func (e *exchange) hold(n int) bool {
+	size := int64(n)
+	if e.server.inFlight.Add(size) > e.server.maxInFlight {
+		e.server.inFlight.Add(-size)
+		return false
+	}
+	e.held += size
+	return true
+}
+
+// tagsOf makes the headers of an answer of the ladder.
+func tagsOf(a *ladder.Answer, f verdict.Finding) []ladder.Header {
+	tags := make([]ladder.Header, 0, 6+len(a.Extra))
+	tags = append(tags,
+		ladder.Header{Name: "content-type", Value: a.ContentType},
+		ladder.Header{Name: "cache-control", Value: "no-store"},
+		ladder.Header{Name: HeaderReason, Value: f.Reason()})
+	if a.Source != ladder.Refused {
+		tags = append(tags, ladder.Header{Name: HeaderSource, Value: string(a.Source)})
+	}
+	if a.Model != "" {
+		tags = append(tags, ladder.Header{Name: HeaderModel, Value: a.Model})
+	}
+	if a.Version != "" {
+		tags = append(tags, ladder.Header{Name: HeaderVersion, Value: a.Version})
+	}
+	return append(tags, a.Extra...)
+}
+
+// declared returns the content-length; -1 where there is none.
+func declared(h headers) int64 {
+	text, ok := h.Get("content-length")
+	if !ok {
+		return -1
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+func overDetail(limit int64) string { return "limit " + strconv.FormatInt(limit, 10) }
+
+// statusOf reads :status; 0, which is a failure, where it is none.
+func statusOf(h headers) int {
+	n, err := strconv.Atoi(h.text(":status"))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// upstreamTimeout lets the request through with less time for the model than
+// the route gives, because the caller's upload took its share.
+func upstreamTimeout(at phase, left time.Duration) *reply {
+	common := &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: setHeaders([]ladder.Header{
+		{Name: "x-envoy-upstream-rq-timeout-ms", Value: strconv.FormatInt(left.Milliseconds(), 10)},
+	})}}
+	if at == requestHeaders {
+		return &reply{Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{Response: common}}}
+	}
+	return &reply{Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{Response: common}}}
+}

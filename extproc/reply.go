@@ -1,0 +1,192 @@
+package extproc
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/safestate/safestate/internal/ladder"
+)
+
+type reply = extprocv3.ProcessingResponse
+
+// Replies that carry nothing of their request are made once: they are only
+// read afterwards.
+var (
+	continueRequestHeaders  = &reply{Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}}}
+	continueRequestBody     = &reply{Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{}}}
+	continueResponseHeaders = &reply{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}}}
+	continueResponseBody    = &reply{Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{}}}
+
+	continueRequestTrailers  = &reply{Response: &extprocv3.ProcessingResponse_RequestTrailers{RequestTrailers: &extprocv3.TrailersResponse{}}}
+	continueResponseTrailers = &reply{Response: &extprocv3.ProcessingResponse_ResponseTrailers{ResponseTrailers: &extprocv3.TrailersResponse{}}}
+
+	// leaveAlone ends the processor's part in a request that is no inference.
+	leaveAlone = &reply{
+		Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
+		ModeOverride: &filterv3.ProcessingMode{
+			RequestBodyMode:    filterv3.ProcessingMode_NONE,
+			ResponseHeaderMode: filterv3.ProcessingMode_SKIP,
+			ResponseBodyMode:   filterv3.ProcessingMode_NONE,
+		},
+	}
+	// skipRequestBody goes on without the request's body.
+	skipRequestBody = &reply{
+		Response:     &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
+		ModeOverride: requestBodyMode(filterv3.ProcessingMode_NONE),
+	}
+	// Bodies are configured as BUFFERED_PARTIAL, the one mode in which a body
+	// that turns out too large is neither an error of Envoy's nor lost; it
+	// costs the content-length. Where the length is declared and under the
+	// limit, BUFFERED keeps it.
+	bufferRequestBody = &reply{
+		Response:     &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
+		ModeOverride: requestBodyMode(filterv3.ProcessingMode_BUFFERED),
+	}
+	bufferResponseBody = &reply{
+		Response:     &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}},
+		ModeOverride: &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_BUFFERED},
+	}
+	// skipResponseBody goes on without the answer's body.
+	skipResponseBody = &reply{
+		Response:     &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}},
+		ModeOverride: &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_NONE},
+	}
+
+	// judged is the dynamic metadata on every response that was looked at: it
+	// tells the last rung that a later failure is not the processor's.
+	judged = &structpb.Struct{Fields: map[string]*structpb.Value{
+		"safestate": structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+			"judged": structpb.NewBoolValue(true),
+		}}),
+	}}
+)
+
+func requestBodyMode(m filterv3.ProcessingMode_BodySendMode) *filterv3.ProcessingMode {
+	return &filterv3.ProcessingMode{
+		RequestBodyMode:    m,
+		ResponseHeaderMode: filterv3.ProcessingMode_SEND,
+		ResponseBodyMode:   filterv3.ProcessingMode_BUFFERED_PARTIAL,
+	}
+}
+
+// phase is where in a request's life a reply belongs.
+type phase int
+
+const (
+	requestHeaders phase = iota
+	requestBody
+	responseHeaders
+	responseBody
+)
+
+// tagged makes the reply that lets the model's answer through with its tags.
+// skipBody ends the processor's part at the headers.
+func tagged(at phase, tags []ladder.Header, strip []string, skipBody bool) *reply {
+	common := &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{
+		SetHeaders:    setHeaders(tags),
+		RemoveHeaders: strip,
+	}}
+	r := &reply{DynamicMetadata: judged}
+	if at == responseBody {
+		r.Response = &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{Response: common}}
+		return r
+	}
+	r.Response = &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{Response: common}}
+	if skipBody {
+		r.ModeOverride = &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_NONE}
+	}
+	return r
+}
+
+// immediate makes the reply that answers in the model's place while the model
+// has not been asked, or when only part of its answer has been read.
+func immediate(status int, tags []ladder.Header, body []byte, details string) *reply {
+	return &reply{
+		DynamicMetadata: judged,
+		Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
+			Headers: &extprocv3.HeaderMutation{SetHeaders: setHeaders(tags)},
+			Body:    body,
+			Details: details,
+		}},
+	}
+}
+
+// replaced makes the reply that puts another body in the place of the model's,
+// which Envoy holds whole: every header that described the old body goes, the
+// length is exact.
+func replaced(status int, tags []ladder.Header, body []byte, old headers) *reply {
+	set := setHeaders(tags)
+	set = append(set,
+		option(":status", strconv.Itoa(status)),
+		option("content-length", strconv.Itoa(len(body))))
+	return &reply{
+		DynamicMetadata: judged,
+		Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{
+			Response: &extprocv3.CommonResponse{
+				HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: set, RemoveHeaders: dropped(old, tags)},
+				BodyMutation:   &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_Body{Body: body}},
+			},
+		}},
+	}
+}
+
+// kept are the headers of a failed answer that outlive its body: they are the
+// proxy's or the conversation's, not the body's. All others go, or a model's
+// own error text could reach the caller in a header.
+var kept = map[string]bool{
+	"date": true, "server": true, "via": true, "vary": true, "connection": true,
+	"x-request-id": true, "traceparent": true, "tracestate": true, "set-cookie": true,
+	"strict-transport-security": true,
+}
+
+func dropped(old headers, tags []ladder.Header) []string {
+	var names []string
+	for _, h := range old.list {
+		k := h.Key
+		if strings.HasPrefix(k, ":") || kept[k] || k == "content-length" ||
+			strings.HasPrefix(k, "access-control-") || strings.HasPrefix(k, "x-envoy-") || has(tags, k) {
+			continue
+		}
+		names = append(names, k)
+	}
+	return names
+}
+
+func has(tags []ladder.Header, name string) bool {
+	for _, t := range tags {
+		if t.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// moreTime asks Envoy to wait longer than its message timeout for the reply to
+// the message at hand. Envoy takes one such request a message.
+func moreTime(d time.Duration) *reply {
+	return &reply{OverrideMessageTimeout: durationpb.New(d)}
+}
+
+func setHeaders(tags []ladder.Header) []*corev3.HeaderValueOption {
+	out := make([]*corev3.HeaderValueOption, 0, len(tags)+2)
+	for _, t := range tags {
+		out = append(out, option(t.Name, t.Value))
+	}
+	return out
+}
+
+func option(name, val string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, RawValue: []byte(val)},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}

@@ -1,0 +1,142 @@
+package extproc
+
+import (
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/safestate/safestate/internal/breaker"
+	"github.com/safestate/safestate/internal/bulkhead"
+	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/telemetry"
+	"github.com/safestate/safestate/internal/verdict"
+)
+
+// route is a compiled policy with all that a request on it needs. It is
+// immutable but for the state behind its breakers and bulkheads, which lives
+// in State and so survives a change of the policy.
+type route struct {
+	policy       *policy.Policy
+	detector     *detect.Detector
+	ladder       *ladder.Ladder
+	metrics      *telemetry.RouteMetrics
+	versions     map[string]*version // by Envoy cluster name
+	unknown      *version            // a cluster that the policy does not list
+	dependencies []dependency
+	bulkhead     *bulkhead.Bulkhead // nil: none
+	lastUsed     atomic.Int64       // Unix nanoseconds
+}
+
+// version is one version of the route's model as this route sees it.
+type version struct {
+	policy.Version
+	breaker   *breaker.Breaker // nil: none
+	tags      []ladder.Header
+	asHeaders *reply // the clean reply at each phase, made once
+	asBody    *reply
+}
+
+// dependency is a named dependency with its breaker.
+type dependency struct {
+	name    string
+	breaker *breaker.Breaker
+}
+
+func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State) (*route, error) {
+	d, err := detect.Compile(p)
+	if err != nil {
+		return nil, err
+	}
+	rm := m.Route(p)
+	l, err := ladder.New(p, d, s.Ladder, rungObserver{m, rm})
+	if err != nil {
+		return nil, err
+	}
+	r := &route{policy: p, detector: d, ladder: l, metrics: rm, versions: make(map[string]*version, len(p.Versions))}
+	for cluster, v := range p.Versions {
+		if v.Model == "" {
+			v.Model = p.Model
+		}
+		r.versions[cluster] = newVersion(v, p, s)
+	}
+	r.unknown = newVersion(policy.Version{Model: p.Model}, p, nil)
+	for _, dep := range p.Detect.Dependencies {
+		r.dependencies = append(r.dependencies, dependency{
+			name:    dep.Name,
+			breaker: s.Breakers.Get("dependency/"+p.Model+"/"+dep.Name, dep.Breaker),
+		})
+	}
+	if p.MaxConcurrent > 0 {
+		r.bulkhead = s.Bulkheads.Get(p.Model, p.MaxConcurrent)
+	}
+	return r, nil
+}
+
+func newVersion(v policy.Version, p *policy.Policy, s *State) *version {
+	out := &version{Version: v}
+	if s != nil && p.Breaker != nil {
+		out.breaker = s.Breakers.Get("version/"+v.Model+"/"+v.Name, *p.Breaker)
+	}
+	out.tags = []ladder.Header{{Name: HeaderSource, Value: string(ladder.Primary)}, {Name: HeaderModel, Value: v.Model}}
+	if v.Name != "" {
+		out.tags = append(out.tags, ladder.Header{Name: HeaderVersion, Value: v.Name})
+	}
+	strip := []string{HeaderReason}
+	out.asHeaders = tagged(responseHeaders, out.tags, strip, true)
+	out.asBody = tagged(responseBody, out.tags, strip, false)
+	return out
+}
+
+// primary returns the reply that lets the model's answer through with its
+// tags. A model that sends x-safestate headers of its own has them stripped.
+func (v *version) primary(at phase, h headers) *reply {
+	var strip []string
+	for _, f := range h.list {
+		if strings.HasPrefix(f.Key, headerPrefix) && !has(v.tags, f.Key) && f.Key != HeaderReason {
+			strip = append(strip, f.Key)
+		}
+	}
+	switch {
+	case strip != nil:
+		return tagged(at, v.tags, append(strip, HeaderReason), true)
+	case at == responseBody:
+		return v.asBody
+	default:
+		return v.asHeaders
+	}
+}
+
+func (r *route) version(cluster string) *version {
+	if v, ok := r.versions[cluster]; ok {
+		return v
+	}
+	return r.unknown
+}
+
+// enforces draws whether this request is enforced.
+func (r *route) enforces() bool {
+	p := r.policy
+	if !p.Mode.Enforces() {
+		return false
+	}
+	return p.FullyEnforced() || rand.Float64()*100 < p.EnforcePercent //nolint:gosec // a share of requests, no secret
+}
+
+// rungObserver counts what the ladder's rungs do.
+type rungObserver struct {
+	metrics *telemetry.Metrics
+	route   *telemetry.RouteMetrics
+}
+
+func (o rungObserver) Rung(s ladder.Source, outcome ladder.Outcome, took time.Duration) {
+	o.metrics.Rung(string(s), telemetry.Outcome(outcome), took)
+}
+
+func (o rungObserver) Detection(model, version string, f verdict.Finding) {
+	o.route.Detection(model, version, f.Detector(), f.Enforced)
+}
+
+func (o rungObserver) OverBudget(refused bool) { o.route.BudgetExhausted(refused) }

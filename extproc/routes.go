@@ -1,0 +1,154 @@
+package extproc
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/safestate/safestate/internal/policy"
+)
+
+// idle is how long a route that nobody pinned is kept without a request.
+const idle = 10 * time.Minute
+
+// maxRoutes bounds the routes kept: past it a request with an unseen policy is
+// refused, upon which Envoy does what the route says for a processor that is
+// away. It is far above what one replica serves, and keeps whoever can dial
+// the processor from filling its memory.
+const maxRoutes = 10_000
+
+var errTooManyRoutes = errors.New("safestate: more policies than one processor keeps")
+
+// routes caches routes by the text of their policy.
+type routes struct {
+	server *Server
+	state  *State
+
+	mu     sync.RWMutex
+	byText map[string]*route
+	bad    map[string]error // policies that do not compile, so that each is tried once
+	pinned map[string]bool
+
+	stop chan struct{}
+	done sync.WaitGroup
+}
+
+func newRoutes(s *Server, state *State) *routes {
+	r := &routes{
+		server: s, state: state,
+		byText: map[string]*route{}, bad: map[string]error{}, pinned: map[string]bool{},
+		stop: make(chan struct{}),
+	}
+	r.done.Go(r.sweep)
+	return r
+}
+
+// get returns the route of a policy's text, building it the first time.
+func (r *routes) get(text string) (*route, error) {
+	if text == "" {
+		return nil, errNoPolicy
+	}
+	r.mu.RLock()
+	found, err := r.byText[text], r.bad[text]
+	r.mu.RUnlock()
+	if found != nil {
+		found.touch()
+		return found, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.build(text)
+}
+
+func (r *routes) build(text string) (*route, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if found := r.byText[text]; found != nil {
+		return found, nil
+	}
+	if len(r.byText)+len(r.bad) >= maxRoutes {
+		return nil, errTooManyRoutes
+	}
+	p, err := policy.Parse(text)
+	if err == nil {
+		var built *route
+		if built, err = newRoute(p, r.server.metrics, r.state); err == nil {
+			built.touch()
+			r.byText[text] = built
+			return built, nil
+		}
+	}
+	r.server.log.BadPolicy(err)
+	r.bad[text] = err
+	return nil, err
+}
+
+// pin builds the routes of policies and keeps these, and no earlier ones,
+// whether or not requests come.
+func (r *routes) pin(policies []*policy.Policy) error {
+	pinned := make(map[string]bool, len(policies))
+	var errs []error
+	for _, p := range policies {
+		text, err := p.Marshal()
+		if err == nil {
+			pinned[string(text)] = true
+			_, err = r.get(string(text))
+		}
+		errs = append(errs, err)
+	}
+	r.mu.Lock()
+	r.pinned = pinned
+	r.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// sweep forgets routes without requests.
+func (r *routes) sweep() {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case now := <-tick.C:
+			for _, old := range r.expired(now) {
+				old.ladder.Close()
+			}
+		}
+	}
+}
+
+func (r *routes) expired(now time.Time) []*route {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.bad)
+	var out []*route
+	for text, route := range r.byText {
+		if !r.pinned[text] && now.Sub(time.Unix(0, route.lastUsed.Load())) > idle {
+			delete(r.byText, text)
+			out = append(out, route)
+		}
+	}
+	return out
+}
+
+func (r *routes) close() {
+	close(r.stop)
+	r.done.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, route := range r.byText {
+		route.ladder.Close()
+	}
+	clear(r.byText)
+}
+
+// touch notes a use, to the second: a busy route does not share a cache line's
+// writes for nothing.
+func (r *route) touch() {
+	now := time.Now().UnixNano()
+	if now-r.lastUsed.Load() > int64(time.Second) {
+		r.lastUsed.Store(now)
+	}
+}

@@ -1,0 +1,135 @@
+// Package extproc is safestate as Envoy's external processor: it sees every
+// inference request and answer of the routes that carry a policy, and answers
+// in the place of what failed.
+//
+// It keeps no configuration: each request brings its route's compiled policy
+// as an attribute, parsed once per content.
+package extproc
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/telemetry"
+)
+
+// DefaultMaxInFlight is the most bytes of bodies that are held at once.
+const DefaultMaxInFlight = 512 << 20
+
+// MaxMessageBytes is the largest message taken from Envoy: the largest body
+// limit a policy may have, and what its headers add.
+const MaxMessageBytes = 64 << 20
+
+// Options are what a Server needs; all are required but MaxInFlight.
+type Options struct {
+	Metrics *telemetry.Metrics
+	Log     *telemetry.Log
+	Tracer  *telemetry.Tracer
+	State   *State
+	// MaxInFlight bounds the bytes of bodies held at once; 0 is
+	// DefaultMaxInFlight.
+	MaxInFlight int64
+}
+
+// Server is the external processor. It is safe for concurrent use.
+type Server struct {
+	extprocv3.UnimplementedExternalProcessorServer
+
+	metrics     *telemetry.Metrics
+	log         *telemetry.Log
+	tracer      *telemetry.Tracer
+	routes      *routes
+	exchanges   sync.Pool
+	maxInFlight int64
+	inFlight    atomic.Int64 // bytes
+	open        atomic.Int64 // exchanges
+}
+
+// New makes a Server.
+func New(o Options) *Server {
+	s := &Server{metrics: o.Metrics, log: o.Log, tracer: o.Tracer, maxInFlight: o.MaxInFlight}
+	if s.maxInFlight <= 0 {
+		s.maxInFlight = DefaultMaxInFlight
+	}
+	s.routes = newRoutes(s, o.State)
+	s.exchanges.New = func() any { return &exchange{judge: new(detect.Exchange)} }
+	return s
+}
+
+// Register adds the server to g.
+func (s *Server) Register(g grpc.ServiceRegistrar) { extprocv3.RegisterExternalProcessorServer(g, s) }
+
+// Prepare builds the given policies ahead of their first request, so that
+// fallback models are warm and refreshed defaults read, and keeps them while
+// they are in the list. It returns the first error and prepares the others.
+func (s *Server) Prepare(policies []*policy.Policy) error { return s.routes.pin(policies) }
+
+// Close stops what the routes keep running: probes, refreshes. The gRPC server
+// must have stopped before.
+func (s *Server) Close() { s.routes.close() }
+
+var (
+	errUnknownMessage = status.Error(codes.InvalidArgument, "safestate: a message of a kind this version does not know")
+	errNoPolicy       = status.Error(codes.InvalidArgument, "safestate: the route carries no policy: set the request attribute "+AttributePolicy)
+)
+
+// Process serves one HTTP request's messages.
+func (s *Server) Process(stream grpc.BidiStreamingServer[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse]) error {
+	e := s.exchanges.Get().(*exchange)
+	e.begin(s, stream)
+	defer e.end()
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return ended(err)
+		}
+		started := time.Now()
+		r, err := e.handle(m)
+		e.busy += time.Since(started)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(r); err != nil {
+			return err
+		}
+	}
+}
+
+func ended(err error) error {
+	if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
+		return nil
+	}
+	return err
+}
+
+func (e *exchange) begin(s *Server, stream grpc.BidiStreamingServer[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse]) {
+	s.open.Add(1)
+	s.metrics.StreamOpened()
+	e.server, e.send, e.ctx = s, stream.Send, stream.Context()
+}
+
+// end gives the exchange back. Nothing may keep a reference to it.
+func (e *exchange) end() {
+	e.abandoned()
+	e.server.metrics.ProcessorTime(e.busy - e.climbing)
+	e.permits.release()
+	s := e.server
+	s.metrics.StreamClosed()
+	if e.held > 0 {
+		s.inFlight.Add(-e.held)
+	}
+	e.judge.Reset()
+	*e = exchange{judge: e.judge}
+	s.exchanges.Put(e)
+	s.open.Add(-1)
+}

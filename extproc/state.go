@@ -1,0 +1,81 @@
+package extproc
+
+import (
+	"context"
+	"time"
+
+	"github.com/safestate/safestate/internal/breaker"
+	"github.com/safestate/safestate/internal/budget"
+	"github.com/safestate/safestate/internal/bulkhead"
+	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/refresh"
+	"github.com/safestate/safestate/internal/telemetry"
+)
+
+// State is what outlives a policy: breakers, bulkheads, budgets, the cache,
+// connections to fallback models. It is safe for concurrent use.
+type State struct {
+	Breakers  *breaker.Set
+	Bulkheads *bulkhead.Set
+	Ladder    *ladder.State
+
+	closeCache func()
+}
+
+// StateOptions are what a State is made of. Metrics is required.
+type StateOptions struct {
+	Metrics *telemetry.Metrics
+	Log     *telemetry.Log
+	// Redis is the URL of the shared cache; empty: a cache in the process of
+	// at most CacheBytes.
+	Redis      string
+	CacheBytes int64
+}
+
+// NewState makes an empty state. It connects to nothing: a Redis that is away
+// keeps nobody from starting.
+func NewState(o StateOptions) (*State, error) {
+	if o.Log == nil {
+		o.Log = telemetry.NopLog()
+	}
+	closeStore := func() {}
+	var err error
+	if err != nil {
+		return nil, err
+	}
+	s := &State{Bulkheads: bulkhead.NewSet(), closeCache: closeStore}
+	s.Breakers = breaker.NewSet(time.Now, func(key string, c breaker.Change) {
+		o.Metrics.BreakerChanged(key, c)
+		o.Log.Warn().Str("breaker", key).Stringer("from", c.From).Stringer("to", c.To).
+			Str("cause", string(c.Cause)).Msg("breaker changed")
+	})
+	o.Metrics.Breakers(s.Breakers)
+	s.Ladder = &ladder.State{
+		Breakers: s.Breakers, Bulkheads: s.Bulkheads, Budgets: budget.NewSet(),
+		Refreshed: refresh.NewRegistry(context.Background(), refresh.Options{
+			OnResult: func(source string, err error) {
+				if err == nil {
+					o.Metrics.Refresh(telemetry.OK)
+					return
+				}
+				o.Metrics.Refresh(telemetry.Error)
+				o.Log.Warn().Err(err).Str("source", source).Msg("a default's body could not be refreshed, the last good one stays")
+			},
+		}),
+		OnProblem: func(model string, err error) {
+			if err != nil {
+				o.Log.Error().Err(err).Str("model", model).Msg("files of a fallback model cannot be used")
+				return
+			}
+			o.Log.Info().Str("model", model).Msg("files of a fallback model can be used again")
+		},
+	}
+	return s, nil
+}
+
+// Close ends what runs in the background. The Server that uses s must be
+// closed before.
+func (s *State) Close() {
+	s.Ladder.Close()
+	s.closeCache()
+}

@@ -1,0 +1,187 @@
+// Package ladder answers a request whose model answer failed: cache, fallback
+// model, rules, safe default, in the policy's order, inside what is left of
+// the deadline. The safe default always answers, so Answer does.
+//
+// A Ladder is built once for a compiled policy and is safe for concurrent use.
+package ladder
+
+import (
+	"context"
+	"time"
+
+	"github.com/safestate/safestate/internal/budget"
+	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/verdict"
+)
+
+// Source says what answered; it is x-safestate-source and a metric label.
+type Source string
+
+// The sources.
+const (
+	Primary     Source = "primary"
+	Cache       Source = "cache"
+	Fallback    Source = "fallback"
+	Rules       Source = "rules"
+	SafeDefault Source = "safe_default"
+	// Refused is no answer: the fallback budget is used up and the policy
+	// refuses. It is never sent as x-safestate-source.
+	Refused Source = "refused"
+)
+
+// Sources lists what can stand in x-safestate-source.
+var Sources = []Source{Primary, Cache, Fallback, Rules, SafeDefault}
+
+// Answer is what the caller gets in place of a failed answer.
+type Answer struct {
+	Source      Source
+	Status      int
+	ContentType string
+	Body        []byte // not to be changed: it may be shared
+	Model       string // namespace/name of what answered; empty for rules and default
+	Version     string
+	Extra       []Header // more headers of a model's answer that its body needs
+}
+
+// Header is one header of an answer, its name in lower case.
+type Header struct{ Name, Value string }
+
+// Ask is one request for the ladder.
+type Ask struct {
+	Exchange *detect.Exchange
+	Version  policy.Version // what was asked, or would have been
+	Cause    verdict.Finding
+	Deadline time.Time
+}
+
+// Outcome says how a rung ended; it is a metric label.
+type Outcome string
+
+// The outcomes of a rung.
+const (
+	Answered Outcome = "answered"
+	Missed   Outcome = "missed"  // the rung had nothing for this request
+	Failed   Outcome = "failed"  // the rung tried and could not
+	Skipped  Outcome = "skipped" // breaker open, bulkhead full, or no time left
+)
+
+// Observer is told how each rung went. It must be safe for concurrent use.
+type Observer interface {
+	Rung(source Source, outcome Outcome, took time.Duration)
+	// Detection is a finding in the answer of a fallback model.
+	Detection(model, version string, f verdict.Finding)
+	// OverBudget is one request past the fallback budget.
+	OverBudget(refused bool)
+}
+
+// rung is one step. An outcome other than Answered goes on to the next rung.
+type rung interface {
+	source() Source
+	// networked rungs are skipped when no time is left for a round trip.
+	networked() bool
+	answer(ctx context.Context, ask *Ask) (Answer, Outcome)
+}
+
+// leastForNetwork is the time under which no networked rung is asked: less
+// than a loopback round trip under load takes.
+const leastForNetwork = 2 * time.Millisecond
+
+// forLocal is kept back from networked rungs, for the local ones after them
+// and for the way home.
+const forLocal = 3 * time.Millisecond
+
+// Ladder is a policy's rungs, ready to answer.
+type Ladder struct {
+	policy   *policy.Policy
+	detector *detect.Detector
+	rungs    []rung
+	cache    *cacheRung // also in rungs, unless it is asked First; nil: none
+	last     *safeDefaultRung
+	budget   *budget.Budget // nil: none
+	observer Observer
+	closers  []func()
+}
+
+// Answer runs the rungs in order. It returns within ask.Deadline plus the time
+// of the local rungs, and never without an answer.
+func (l *Ladder) Answer(ctx context.Context, ask *Ask) Answer {
+	if l.budget != nil && !l.budget.Spend(time.Now()) {
+		refuse := l.policy.Budget.Refuse
+		l.observer.OverBudget(refuse)
+		if refuse {
+			return refusal
+		}
+	}
+	for _, r := range l.rungs {
+		if answer, ok := l.try(ctx, r, ask); ok {
+			return answer
+		}
+	}
+	answer, _ := l.last.answer(ctx, ask)
+	return answer
+}
+
+func (l *Ladder) try(ctx context.Context, r rung, ask *Ask) (Answer, bool) {
+	started := time.Now()
+	if r.networked() {
+		left := ask.Deadline.Sub(started) - forLocal
+		if left < leastForNetwork {
+			l.observer.Rung(r.source(), Skipped, 0)
+			return Answer{}, false
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, left)
+		defer cancel()
+	}
+	answer, outcome := r.answer(ctx, ask)
+	l.observer.Rung(r.source(), outcome, time.Since(started))
+	return answer, outcome == Answered
+}
+
+// Networked reports whether a rung may take a round trip, so that the host
+// asks Envoy for more time.
+func (l *Ladder) Networked() bool {
+	for _, r := range l.rungs {
+		if r.networked() {
+			return true
+		}
+	}
+	return false
+}
+
+// First answers from the cache before the model is asked, where the policy
+// says so.
+func (l *Ladder) First(ctx context.Context, ask *Ask) (Answer, bool) {
+	if l.cache == nil || l.cache.cfg.When != policy.First {
+		return Answer{}, false
+	}
+	return l.try(ctx, l.cache, ask)
+}
+
+// Clean tells the ladder of a clean answer of the model: it is remembered
+// where the policy caches, and it is the denominator of the budget.
+func (l *Ladder) Clean(x *detect.Exchange, version policy.Version, remember bool) {
+	if l.budget != nil {
+		l.budget.Observe(time.Now())
+	}
+	if l.cache != nil && remember {
+		l.cache.remember(x, version)
+	}
+}
+
+// refusal is what a caller gets once the fallback budget is used up and the
+// policy refuses. It is read only.
+var refusal = Answer{
+	Source:      Refused,
+	Status:      503,
+	ContentType: contentTypeJSON,
+	Body:        []byte(`{"error":"the fallback budget of this route is used up"}`),
+}
+
+// Close stops what the ladder keeps running. It must not be used afterwards.
+func (l *Ladder) Close() {
+	for _, c := range l.closers {
+		c()
+	}
+}

@@ -1,0 +1,122 @@
+package ladder
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/safestate/safestate/internal/breaker"
+	"github.com/safestate/safestate/internal/bulkhead"
+	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/fallback"
+	"github.com/safestate/safestate/internal/policy"
+)
+
+// modelRung asks another model. Its answer goes through the same detection as
+// the primary's: a second NaN is no rescue.
+type modelRung struct {
+	cfg      *policy.Fallback
+	client   *fallback.Client
+	detector *detect.Detector
+	observer Observer
+	breaker  *breaker.Breaker   // nil: none
+	bulkhead *bulkhead.Bulkhead // nil: none
+}
+
+func newModelRung(cfg *policy.Fallback, d *detect.Detector, s *State, o Observer) (*modelRung, error) {
+	client, err := s.client(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r := &modelRung{cfg: cfg, client: client, detector: d, observer: o}
+	if cfg.Breaker != nil {
+		r.breaker = s.Breakers.Get(BreakerKeyRung(cfg.Model), *cfg.Breaker)
+	}
+	if cfg.MaxConcurrent > 0 {
+		r.bulkhead = s.Bulkheads.Get("rung/"+cfg.Model, cfg.MaxConcurrent)
+	}
+	return r, nil
+}
+
+// BreakerKeyRung is the key of a fallback model's breaker.
+func BreakerKeyRung(model string) string { return "rung/" + model }
+
+func (r *modelRung) source() Source  { return Fallback }
+func (r *modelRung) networked() bool { return true }
+
+func (r *modelRung) answer(ctx context.Context, ask *Ask) (Answer, Outcome) {
+	if r.bulkhead != nil {
+		if !r.bulkhead.TryAcquire() {
+			return Answer{}, Skipped
+		}
+		defer r.bulkhead.Release()
+	}
+	var permit breaker.Permit
+	if r.breaker != nil {
+		var ok bool
+		if permit, ok = r.breaker.Allow(); !ok {
+			return Answer{}, Skipped
+		}
+	}
+	started := time.Now()
+	answer, ok := r.ask(ctx, ask)
+	outcome := breaker.Success
+	switch {
+	case ctx.Err() == context.Canceled:
+		outcome = breaker.Ignored // the caller left
+	case !ok:
+		outcome = breaker.Failure
+	}
+	permit.Done(outcome, time.Since(started))
+	if !ok {
+		return Answer{}, Failed
+	}
+	return answer, Answered
+}
+
+func (r *modelRung) ask(ctx context.Context, ask *Ask) (Answer, bool) {
+	x := ask.Exchange
+	got, err := r.client.Do(ctx, fallback.Request{Path: x.Path, Headers: x.RequestHeaders, Body: x.RequestBody})
+	if err != nil {
+		return Answer{}, false
+	}
+	v := r.detector.Fallback(x, r.cfg, got.Status, got.Headers, got.Body)
+	for _, f := range v.Observed {
+		r.observer.Detection(r.cfg.Model, r.cfg.Version, f)
+	}
+	if !v.Clean() {
+		r.observer.Detection(r.cfg.Model, r.cfg.Version, v.Failed)
+		return Answer{}, false
+	}
+	return Answer{
+		Source: Fallback, Status: got.Status, Body: got.Body,
+		ContentType: headerOr(got.Headers, "content-type", contentTypeJSON),
+		Model:       r.cfg.Model, Version: r.cfg.Version,
+		Extra: describing(got.Headers, len(got.Body)),
+	}, true
+}
+
+// describing returns the headers of a model's answer without which its body
+// cannot be read.
+func describing(h detect.Headers, size int) []Header {
+	var out []Header
+	if v, ok := h.Get(headerLength); ok {
+		if n, err := strconv.Atoi(v); err == nil && n >= 0 && n <= size {
+			out = append(out, Header{headerLength, v})
+		}
+	}
+	if v, ok := h.Get("content-encoding"); ok {
+		out = append(out, Header{"content-encoding", v})
+	}
+	return out
+}
+
+// headerLength tells where the JSON of a binary tensor answer ends.
+const headerLength = "inference-header-content-length"
+
+func headerOr(h detect.Headers, name, otherwise string) string {
+	if v, ok := h.Get(name); ok && v != "" {
+		return v
+	}
+	return otherwise
+}

@@ -1,0 +1,47 @@
+package ladder
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/rules"
+)
+
+// rulesRung answers from the policy's decision table over the request. An
+// expression that cannot be evaluated on this request fails the rung: a score
+// that some conditions did not see is a guess.
+type rulesRung struct {
+	table    *rules.Table
+	detector *detect.Detector
+	status   int
+}
+
+func newRulesRung(cfg *policy.Rules, d *detect.Detector) (*rulesRung, error) {
+	table, err := rules.Compile(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &rulesRung{table: table, detector: d, status: orOK(cfg.Status)}, nil
+}
+
+func (r *rulesRung) source() Source  { return Rules }
+func (r *rulesRung) networked() bool { return false }
+
+func (r *rulesRung) answer(_ context.Context, ask *Ask) (Answer, Outcome) {
+	body, err := r.table.Answer(nil, r.detector.Env(ask.Exchange))
+	if err != nil {
+		return Answer{}, Failed
+	}
+	return Answer{Source: Rules, Status: r.status, ContentType: contentTypeJSON, Body: body}, Answered
+}
+
+const contentTypeJSON = "application/json"
+
+func orOK(status int) int {
+	if status == 0 {
+		return http.StatusOK
+	}
+	return status
+}

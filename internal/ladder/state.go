@@ -1,0 +1,148 @@
+package ladder
+
+import (
+	"encoding/json"
+	"sync"
+
+	"github.com/safestate/safestate/internal/breaker"
+	"github.com/safestate/safestate/internal/budget"
+	"github.com/safestate/safestate/internal/bulkhead"
+	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/fallback"
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/refresh"
+)
+
+// State is what the ladders of all policies share, and what outlives a change
+// of a policy: breakers, budgets, the cache, connections to fallback models,
+// refreshed bodies. It is safe for concurrent use.
+type State struct {
+	Breakers  *breaker.Set
+	Bulkheads *bulkhead.Set
+	Budgets   *budget.Set
+	// Cache
+	Refreshed *refresh.Registry
+	// OnProblem is told of files of fallback models that cannot be read. May
+	// be nil.
+	OnProblem func(model string, err error)
+
+	mu      sync.Mutex
+	clients map[string]*shared
+}
+
+// shared is a client with the number of ladders that use it.
+type shared struct {
+	client *fallback.Client
+	users  int
+}
+
+// client returns the client of a fallback model; equal settings share one, so
+// that a change elsewhere in a policy keeps its connections.
+func (s *State) client(cfg *policy.Fallback) (*fallback.Client, error) {
+	key, err := clientKey(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.clients[key]; ok {
+		c.users++
+		return c.client, nil
+	}
+	c, err := fallback.New(*cfg, fallback.Options{OnProblem: func(err error) {
+		if s.OnProblem != nil {
+			s.OnProblem(cfg.Model, err)
+		}
+	}})
+	if err != nil {
+		return nil, err
+	}
+	if s.clients == nil {
+		s.clients = map[string]*shared{}
+	}
+	s.clients[key] = &shared{client: c, users: 1}
+	return c, nil
+}
+
+// release gives a client back; the last user closes it.
+func (s *State) release(cfg *policy.Fallback) {
+	key, err := clientKey(cfg)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clients[key]
+	if c == nil {
+		return
+	}
+	if c.users--; c.users == 0 {
+		delete(s.clients, key)
+		go c.client.Close() // waits for a probe under way
+	}
+}
+
+func clientKey(cfg *policy.Fallback) (string, error) {
+	text, err := json.Marshal(cfg)
+	return string(text), err
+}
+
+// New builds a policy's ladder. Close gives back what it holds of s.
+func New(p *policy.Policy, d *detect.Detector, s *State, o Observer) (*Ladder, error) {
+	l := &Ladder{policy: p, detector: d, observer: o}
+	for i := range p.Ladder {
+		if err := l.add(&p.Ladder[i], s); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
+	if p.Budget != nil {
+		l.budget = s.Budgets.Get(p.Route, *p.Budget)
+	}
+	return l, nil
+}
+
+func (l *Ladder) add(cfg *policy.Rung, s *State) error {
+	switch {
+	case cfg.Cache != nil:
+		c, err := newCacheRung(cfg.Cache, l, s)
+		if err != nil {
+			return err
+		}
+		l.cache = c
+		l.rungs = append(l.rungs, c)
+	case cfg.Fallback != nil:
+		r, err := newModelRung(cfg.Fallback, l.detector, s, l.observer)
+		if err != nil {
+			return err
+		}
+		l.closers = append(l.closers, func() { s.release(cfg.Fallback) })
+		l.rungs = append(l.rungs, r)
+	case cfg.Rules != nil:
+		r, err := newRulesRung(cfg.Rules, l.detector)
+		if err != nil {
+			return err
+		}
+		l.rungs = append(l.rungs, r)
+	case cfg.SafeDefault != nil:
+		r, release, err := newSafeDefaultRung(cfg.SafeDefault, l.detector, s.Refreshed)
+		if err != nil {
+			return err
+		}
+		l.closers = append(l.closers, release)
+		l.last = r
+	}
+	return nil
+}
+
+// Close ends the background work that no ladder holds any more. Ladders
+// must be closed before.
+func (s *State) Close() {
+	s.Refreshed.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.clients {
+		c.client.Close()
+	}
+	clear(s.clients)
+}

@@ -1,0 +1,51 @@
+package serve
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"time"
+)
+
+// newHTTP makes the server of /healthz, /readyz and /metrics.
+func newHTTP(state *configState, draining func() bool, metrics http.Handler) *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		r := state.readiness()
+		r.Ready = r.Ready && !draining()
+		w.Header().Set("Content-Type", "application/json")
+		if !r.Ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		_ = enc.Encode(r)
+	})
+	mux.Handle("GET /metrics", metrics)
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+}
+
+// listen opens a TCP address, or a Unix socket where the address starts with
+// "unix:".
+func listen(address string) (net.Listener, error) {
+	network, name := "tcp", address
+	if rest, ok := cutUnix(address); ok {
+		network, name = "unix", rest
+	}
+	l, err := net.Listen(network, name)
+	if err != nil {
+		return nil, inUse(address, err)
+	}
+	return l, nil
+}

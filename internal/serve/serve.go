@@ -1,0 +1,292 @@
+// Package serve runs safestate: it reads the configuration folder, hands
+// Envoy its configuration over ADS, and is Envoy's external processor.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/safestate/safestate/envoy"
+	"github.com/safestate/safestate/extproc"
+	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/config"
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/telemetry"
+)
+
+// Default addresses: loopback only.
+const (
+	DefaultHTTP = "127.0.0.1:8686"
+	DefaultGRPC = "127.0.0.1:18000"
+)
+
+// DefaultDrain is how long a shutdown waits for requests in flight.
+const DefaultDrain = 10 * time.Second
+
+// Options are what serve is started with.
+type Options struct {
+	ConfigDir string
+	HTTP      string // host:port; default DefaultHTTP
+	GRPC      string // host:port or unix:PATH; default DefaultGRPC
+	Redis     string // redis://…; empty: the cache is in the process
+	// CacheBytes bounds the cache in the process; 0 is the cache's default.
+	CacheBytes int64
+	Drain      time.Duration // default DefaultDrain
+	Envoy      envoy.Options // what the proxies' configuration depends on
+	Version    string        // of this build
+	Log        telemetry.LogOptions
+	Trace      telemetry.TraceOptions
+}
+
+// process is a running safestate.
+type process struct {
+	options   Options
+	log       *telemetry.Log
+	metrics   *telemetry.Metrics
+	tracer    *telemetry.Tracer
+	processor *extproc.Server
+	state     *extproc.State
+	ads       *envoy.ADS
+	config    configState
+	draining  atomic.Bool
+
+	mu      sync.Mutex // held while a configuration is applied
+	version string     // of the configuration in use
+}
+
+// Run serves until ctx ends, then drains. It returns nil after a drain, and an
+// error where it could not start or one of its servers failed. A configuration
+// that is bad at the start is an error; a later one is not applied.
+func Run(ctx context.Context, o Options) error {
+	o = o.withDefaults()
+	p, err := newProcess(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if err := p.load(); err != nil {
+		return err
+	}
+	grpcListener, err := listen(o.GRPC)
+	if err != nil {
+		return err
+	}
+	httpListener, err := listen(o.HTTP)
+	if err != nil {
+		_ = grpcListener.Close()
+		return err
+	}
+	return p.run(ctx, grpcListener, httpListener)
+}
+
+func (o Options) withDefaults() Options {
+	if o.HTTP == "" {
+		o.HTTP = DefaultHTTP
+	}
+	if o.GRPC == "" {
+		o.GRPC = DefaultGRPC
+	}
+	if o.Drain <= 0 {
+		o.Drain = DefaultDrain
+	}
+	if o.Envoy.Processor == "" {
+		o.Envoy.Processor = o.GRPC
+	}
+	return o
+}
+
+func newProcess(ctx context.Context, o Options) (*process, error) {
+	p := &process{options: o}
+	p.metrics = telemetry.NewMetrics(o.Version, telemetry.Caps{})
+	p.log = telemetry.NewLog(os.Stderr, o.Log, p.metrics)
+	var err error
+	o.Trace.Version = o.Version
+	if p.tracer, err = telemetry.NewTracer(ctx, o.Trace, p.metrics, p.log); err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
+	}
+	p.state, err = extproc.NewState(extproc.StateOptions{
+		Metrics: p.metrics, Log: p.log, Redis: o.Redis, CacheBytes: o.CacheBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.processor = extproc.New(extproc.Options{Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: p.state})
+	p.ads = envoy.NewADS(envoy.ADSOptions{Observer: proxies{p.metrics, p.log}})
+	return p, nil
+}
+
+// load reads the configuration folder and applies it whole or not at all.
+func (p *process) load() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	world, problems := config.Load(p.options.ConfigDir)
+	var snapshot *compile.Snapshot
+	if !problems.Failed() {
+		var more config.Problems
+		snapshot, more = compile.Compile(world)
+		problems = append(problems, more...).Sorted()
+	}
+	if err := problems.Err(); err != nil {
+		return p.refuse(problems.Errors(), err)
+	}
+	resources, err := envoy.Render(snapshot, p.options.Envoy)
+	if err == nil {
+		err = p.ads.Set(resources)
+	}
+	if err != nil {
+		return p.refuse(config.Problems{{Message: err.Error()}}, err)
+	}
+	// Those that fail are told in the log; Envoy does on their routes what
+	// their policy says for a processor that is away.
+	if err := p.processor.Prepare(policiesOf(snapshot)); err != nil {
+		p.log.Error().Err(err).Msg("a policy cannot be served")
+	}
+	p.applied(resources.Version(), problems.Warnings())
+	return nil
+}
+
+func (p *process) refuse(problems config.Problems, err error) error {
+	texts := make([]string, len(problems))
+	for i, pr := range problems {
+		texts[i] = pr.String()
+	}
+	p.config.refuse(texts, time.Now())
+	p.metrics.ConfigRejected(len(texts))
+	return err
+}
+
+func (p *process) applied(version string, warnings config.Problems) {
+	p.metrics.ConfigApplied(time.Now())
+	p.config.apply(version, time.Now())
+	if version == p.version {
+		return
+	}
+	p.version = version
+	for _, w := range warnings {
+		p.log.Warn().Msg(w.String())
+	}
+	p.log.Info().Str("version", version).Msg("configuration applied")
+}
+
+func policiesOf(s *compile.Snapshot) []*policy.Policy {
+	var out []*policy.Policy
+	for i := range s.Routes {
+		if s.Routes[i].Policy != nil {
+			out = append(out, s.Routes[i].Policy)
+		}
+	}
+	return out
+}
+
+func (p *process) run(ctx context.Context, grpcListener, httpListener net.Listener) error {
+	g := p.newGRPC()
+	h := newHTTP(&p.config, p.draining.Load, p.metrics.Handler())
+	failed := make(chan error, 3)
+	go func() { failed <- g.Serve(grpcListener) }()
+	go func() { failed <- h.Serve(httpListener) }()
+	go func() { failed <- watch(ctx, p.options.ConfigDir, p.reload) }()
+	p.log.Info().Str("http", httpListener.Addr().String()).Str("grpc", grpcListener.Addr().String()).
+		Str("config", p.options.ConfigDir).Msg("serving")
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+	}
+	p.drain(g, h)
+	return err
+}
+
+// reload is load for a process that serves already: what is refused is told
+// and the last good configuration stays.
+func (p *process) reload() {
+	before := p.config.readiness().Config.Problems
+	if err := p.load(); err != nil && !sameProblems(before, p.config.readiness().Config.Problems) {
+		p.log.Error().Msg("configuration refused, the last good one stays:\n" + err.Error())
+	}
+}
+
+func sameProblems(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *process) newGRPC() *grpc.Server {
+	g := grpc.NewServer(
+		grpc.MaxRecvMsgSize(extproc.MaxMessageBytes),
+		grpc.MaxSendMsgSize(extproc.MaxMessageBytes),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	)
+	p.processor.Register(g)
+	p.ads.Register(g)
+	checks := health.NewServer()
+	checks.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+	healthv1.RegisterHealthServer(g, checks)
+	return g
+}
+
+// drain takes no new requests and waits for those in flight.
+func (p *process) drain(g *grpc.Server, h *http.Server) {
+	p.draining.Store(true)
+	p.log.Info().Dur("at_most", p.options.Drain).Msg("draining")
+	p.ads.Close() // its streams live as long as the proxies
+	done := make(chan struct{})
+	go func() {
+		g.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(p.options.Drain):
+		g.Stop()
+		<-done
+	}
+	_ = h.Close()
+}
+
+func (p *process) close() {
+	p.processor.Close()
+	p.state.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := p.tracer.Shutdown(ctx); err != nil {
+		p.log.Warn().Err(err).Msg("some spans are lost")
+	}
+	p.log.Flush()
+}
+
+// proxies counts and logs what the proxies say of a configuration.
+type proxies struct {
+	metrics *telemetry.Metrics
+	log     *telemetry.Log
+}
+
+func (o proxies) Accepted(_, typeURL, _ string) { o.metrics.XDSAck(typeURL) }
+
+func (o proxies) Refused(node, typeURL, version, message string) {
+	o.metrics.XDSNack(typeURL)
+	o.log.Error().Str("node", node).Str("type", typeURL).Str("version", version).Str("message", message).
+		Msg("a proxy refused a configuration and goes on with its last one")
+}
