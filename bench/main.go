@@ -1,0 +1,86 @@
+// Command bench measures what safestate costs, against Envoy alone and against
+// an external processor that does nothing, interleaved in one run: this
+// machine's speed drifts, the ratios hold. It prints medians and ratios and
+// writes bench/out/ratios.json.
+//
+// Run it by `make bench`, which builds what it needs.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// settings are the flags.
+type settings struct {
+	envoy     string        // the Envoy binary
+	safestate string        // the safestate binary
+	noop      string        // the no-op processor's binary
+	samples   string        // the folder of the fraud policy
+	rounds    int           // of each target, interleaved
+	during    time.Duration // one round
+	micro     bool          // also the scanner's benchmarks
+	out       string
+}
+
+func main() {
+	log.SetFlags(0)
+	var s settings
+	flag.StringVar(&s.envoy, "envoy", "", "the Envoy binary")
+	flag.StringVar(&s.safestate, "safestate", "", "the safestate binary")
+	flag.StringVar(&s.noop, "noop", "", "the no-op processor's binary")
+	flag.StringVar(&s.samples, "samples", "docs/samples/fraud", "the folder of the fraud policy")
+	flag.IntVar(&s.rounds, "rounds", 7, "rounds of each target, interleaved")
+	flag.DurationVar(&s.during, "during", 2*time.Second, "how long a round takes")
+	flag.BoolVar(&s.micro, "micro", true, "also run the scanner's benchmarks")
+	flag.StringVar(&s.out, "out", "bench/out", "where ratios.json is written")
+	flag.Parse()
+	if err := run(&s); err != nil {
+		log.Fatal("bench: ", err)
+	}
+}
+
+func run(s *settings) (err error) {
+	ratios := map[string]float64{}
+	if s.micro {
+		if err := micro(ratios); err != nil {
+			return err
+		}
+	}
+	l, err := newLab(s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	if err := l.proxies(ratios); err != nil {
+		return err
+	}
+	if err := l.fallback(ratios); err != nil {
+		return err
+	}
+	return write(s.out, ratios)
+}
+
+// write prints the ratios and saves them as one flat object.
+func write(folder string, ratios map[string]float64) error {
+	fmt.Println()
+	for _, name := range slices.Sorted(maps.Keys(ratios)) {
+		fmt.Printf("%-36s %8.3f\n", name, ratios[name])
+	}
+	text, err := json.MarshalIndent(ratios, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(folder, "ratios.json"), append(text, '\n'), 0o644)
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// models are the model servers of the lab: as quick as an HTTP server gets, so
+// that what is measured is the way to them.
+type models struct {
+	servers        []*http.Server
+	primary, small int // ports
+}
+
+// The paths that tell the primary what to do. Each is a prefix of the fraud
+// route's own.
+const (
+	pathGood  = "/v2/models/fraud/infer"
+	pathBroke = "/v2/models/fraud/versions/broken/infer" // 500 always
+	pathRetry = "/v2/models/fraud/versions/retry/infer"  // 500 at the first attempt
+)
+
+const answerText = `{"model_name":"fraud","model_version":"v1","outputs":[{"name":"score","datatype":"FP32","shape":[1],"data":[0.8]}]}`
+
+func startModels() (*models, error) {
+	m := &models{}
+	var err error
+	if m.primary, err = m.serve(answerText); err != nil {
+		return nil, err
+	}
+	m.small, err = m.serve(strings.Replace(answerText, `"fraud"`, `"fraud-small"`, 1))
+	return m, err
+}
+
+func (m *models) serve(text string) (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	s := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Path == pathBroke || r.URL.Path == pathRetry && r.Header.Get("X-Envoy-Attempt-Count") == "1" {
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = io.WriteString(w, `{"error":"out of memory"}`)
+			return
+		}
+		_, _ = io.WriteString(w, text)
+	})}
+	m.servers = append(m.servers, s)
+	go func() { _ = s.Serve(l) }()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func (m *models) close() {
+	for _, s := range m.servers {
+		_ = s.Close()
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// withoutPolicies drops the FailSafePolicy documents of a file.
+func withoutPolicies(text string) string {
+	var kept []string
+	for _, doc := range strings.Split(text, "\n---\n") {
+		if !strings.Contains(doc, "kind: FailSafePolicy") {
+			kept = append(kept, doc)
+		}
+	}
+	return strings.Join(kept, "\n---\n")
+}
+
+// proxies compares Envoy alone, Envoy with a processor that does nothing, and
+// Envoy with safestate and the whole fraud policy.
+func (l *lab) proxies(ratios map[string]float64) error {
+	plainDir, err := l.config("plain", withoutPolicies)
+	if err != nil {
+		return err
+	}
+	fullDir, err := l.config("full", nil)
+	if err != nil {
+		return err
+	}
+	noopGRPC, fullGRPC := freePort(), freePort()
+	noopPID, err := l.start("noop", l.settings.noop, "--listen", noopGRPC)
+	if err != nil {
+		return err
+	}
+	if err := listening(noopGRPC); err != nil {
+		return err
+	}
+	fullPID, err := l.serve("safestate", fullDir, fullGRPC)
+	if err != nil {
+		return err
+	}
+	plain, plainEnvoy, err := l.envoy("envoy-plain", plainDir, noopGRPC, nil)
+	if err != nil {
+		return err
+	}
+	noop, noopEnvoy, err := l.envoy("envoy-noop", fullDir, noopGRPC, nil)
+	if err != nil {
+		return err
+	}
+	full, fullEnvoy, err := l.envoy("envoy-full", fullDir, fullGRPC, nil)
+	if err != nil {
+		return err
+	}
+	body := kilobyte()
+	targets := []*target{
+		{name: "Envoy alone", address: plain, path: pathGood, body: body, accept: ok, pids: []int{plainEnvoy}},
+		{name: "Envoy, no-op processor", address: noop, path: pathGood, body: body, accept: ok, pids: []int{noopEnvoy, noopPID}},
+		{name: "Envoy, safestate", address: full, path: pathGood, body: body, accept: from("primary"), pids: []int{fullEnvoy, fullPID}},
+	}
+	for _, connections := range []int{1, 16} {
+		all, err := interleave(targets, connections, l.settings.rounds, l.settings.during)
+		if err != nil {
+			return err
+		}
+		for i := range all {
+			all[i].print(connections)
+		}
+		suffix := ""
+		if connections == 1 {
+			suffix = "_c1"
+		}
+		ratios["extproc_full_over_noop_cpu"+suffix] = ratio(&all[2], &all[1], cpu)
+		ratios["extproc_full_over_noop_p50"+suffix] = ratio(&all[2], &all[1], p50)
+		ratios["extproc_noop_over_envoy_cpu"+suffix] = ratio(&all[1], &all[0], cpu)
+		ratios["extproc_full_over_envoy_cpu"+suffix] = ratio(&all[2], &all[0], cpu)
+	}
+	return nil
+}
+
+// fallback compares what a 500 costs: answered by another model, and retried
+// by Envoy itself.
+func (l *lab) fallback(ratios map[string]float64) error {
+	plainDir, err := l.config("retry", withoutPolicies)
+	if err != nil {
+		return err
+	}
+	fullDir, err := l.config("fallback", fallbackOnly)
+	if err != nil {
+		return err
+	}
+	grpc := freePort()
+	servePID, err := l.serve("safestate-fallback", fullDir, grpc)
+	if err != nil {
+		return err
+	}
+	retry, retryEnvoy, err := l.envoy("envoy-retry", plainDir, grpc, withRetries)
+	if err != nil {
+		return err
+	}
+	full, fullEnvoy, err := l.envoy("envoy-fallback", fullDir, grpc, nil)
+	if err != nil {
+		return err
+	}
+	targets := []*target{
+		{name: "500, Envoy's retry", address: retry, path: pathRetry, body: kilobyte(), accept: ok, pids: []int{retryEnvoy}},
+		{name: "500, the fallback model", address: full, path: pathBroke, body: kilobyte(), accept: from("fallback"), pids: []int{fullEnvoy, servePID}},
+	}
+	all, err := interleave(targets, 1, l.settings.rounds, l.settings.during)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		all[i].print(1)
+	}
+	ratios["fallback_500_over_envoy_retry_p50"] = ratio(&all[1], &all[0], p50)
+	return nil
+}
+
+// fallbackOnly takes the breaker out of the way, which would otherwise spare
+// the broken model, and the cache out of the ladder.
+func fallbackOnly(text string) string {
+	var lines []string
+	for _, line := range strings.Split(text, "\n") {
+		trimmed := strings.TrimSpace(line)
+		if strings.HasPrefix(trimmed, "- cache:") || strings.HasPrefix(trimmed, "budget:") {
+			continue
+		}
+		if strings.HasPrefix(trimmed, "breaker:") {
+			line = "  breaker: {failures: 1000000000, recovery: 1s, halfOpenRequests: 1}"
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// withRetries has Envoy retry a 5xx once, after 1 ms, as often as needed.
+func withRetries(text string) string {
+	return strings.NewReplacer(
+		"weightedClusters:", "retryPolicy: {retryOn: 5xx, numRetries: 1, retryBackOff: {baseInterval: 0.001s, maxInterval: 0.001s}}\n                    includeRequestAttemptCount: true\n                    weightedClusters:",
+		"maxRetries: 3", "maxRetries: 10000",
+	).Replace(text)
+}
+
+func ok(r *http.Response, _ []byte) bool { return r.StatusCode == http.StatusOK }
+
+func from(source string) func(*http.Response, []byte) bool {
+	return func(r *http.Response, _ []byte) bool {
+		return r.StatusCode == http.StatusOK && r.Header.Get("X-Safestate-Source") == source
+	}
+}
+
+// kilobyte is a request of 1 KiB in the shape of the fraud model's.
+func kilobyte() []byte {
+	const shape = `{"id":"bench","parameters":{"amount":120.5,"account_age_days":400,"merchant_category":"grocery","is_international":false},"inputs":[{"name":"features","datatype":"FP32","shape":[1,%d],"data":[%s]}]}`
+	n := 0
+	var data strings.Builder
+	for data.Len() < 1024-200 {
+		if n > 0 {
+			data.WriteByte(',')
+		}
+		fmt.Fprintf(&data, "0.%08d", n*7919)
+		n++
+	}
+	return fmt.Appendf(nil, shape, n, data.String())
+}

@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/safestate/safestate/e2e/dataplane"
+	fm "github.com/safestate/safestate/e2e/faultmodel"
+)
+
+// tally counts the cells of the generated tables.
+type tally struct{ cells, pass, na int }
+
+func (c *tally) print() { fmt.Printf("cells=%d pass=%d na=%d\n", c.cells, c.pass, c.na) }
+
+// TestFaults is every fault on every protocol that its column names: the
+// answer's source, reason and shape, its time, that the fault was there, and
+// that a clean answer follows.
+func TestFaults(t *testing.T) {
+	plane, primary, fallback := wholePlane(t)
+	var count tally
+	for _, f := range fm.Faults() {
+		for _, p := range column[f.Entry()] {
+			if !f.On(p) {
+				continue // a form that this protocol has not: TestTableIsComplete counts them
+			}
+			count.cells++
+			ok := t.Run(f.String()+"/"+p.String(), func(t *testing.T) {
+				c := cell{plane: plane, primary: primary, fallback: fallback, fault: f, protocol: p, want: expected[f]}
+				c.run(t)
+			})
+			if ok {
+				count.pass++
+			}
+		}
+	}
+	count.print()
+	if count.pass != count.cells {
+		t.Errorf("%d of %d cells failed", count.cells-count.pass, count.cells)
+	}
+}
+
+// cell is one fault on one protocol.
+type cell struct {
+	plane             *dataplane.Plane
+	primary, fallback *fm.Server
+	fault             fm.Fault
+	protocol          fm.Protocol
+	want              expectation
+}
+
+func (c *cell) route() string { return routeName(c.protocol, c.want.group) }
+
+func (c *cell) ask() dataplane.Answer {
+	return c.plane.Client.Do(inference(c.protocol, c.route(), c.fault.Rows(), nil))
+}
+
+func (c *cell) run(t *testing.T) {
+	c.primary.Set(fm.None, 0)
+	c.clean(t, "before")
+	before, asked := c.primary.Count(c.fault), c.primary.Requests()
+	c.primary.Set(c.fault, 0)
+	defer c.primary.Set(fm.None, 0)
+
+	a := c.ask()
+	switch c.fault {
+	case fm.C16Constant:
+		for range 15 { // the window fills with one answer to many inputs
+			a = c.ask()
+		}
+	case fm.S15Down:
+		c.open(t)
+	}
+	c.failed(t, a)
+
+	dataplane.Eventually(t, 2*time.Second, "the model counts the fault as served", func() bool { return c.primary.Count(c.fault) > before })
+	if n := c.primary.Requests() - asked; c.fault != fm.C16Constant && c.fault != fm.S15Down && n > 2 {
+		t.Errorf("the model was asked %d times for one request", n)
+	}
+	if c.fault == fm.S03ErrorOnce {
+		c.clean(t, "the fault is over by itself")
+	}
+	c.primary.Set(fm.None, 0)
+	if c.fault == fm.S15Down {
+		dataplane.Eventually(t, 30*time.Second, "the primary answers again", func() bool { return c.ask().Source() == "primary" })
+	}
+	c.clean(t, "after")
+}
+
+// failed checks an answer to a request that the model failed.
+func (c *cell) failed(t *testing.T, a dataplane.Answer) {
+	t.Helper()
+	if a.Err != nil || a.Status != http.StatusOK {
+		t.Fatalf("status %d, error %v, source %q, reason %q, body %.200q", a.Status, a.Err, a.Source(), a.Reason(), a.Body)
+	}
+	sources := c.want.source
+	if sources == nil {
+		sources = []string{"fallback"}
+	}
+	if !slices.Contains(sources, a.Source()) {
+		t.Errorf("source %q, want one of %q (reason %q)", a.Source(), sources, a.Reason())
+	}
+	if !slices.ContainsFunc(c.want.reason, func(prefix string) bool { return strings.HasPrefix(a.Reason(), prefix) }) {
+		t.Errorf("reason %q, want one that starts with one of %q", a.Reason(), c.want.reason)
+	}
+	if a.Source() == "fallback" {
+		if model := a.Header.Get("X-Safestate-Model"); !strings.HasSuffix(model, c.route()+"-small") {
+			t.Errorf("x-safestate-model is %q, want the fallback's", model)
+		}
+		if version := a.Header.Get("X-Safestate-Version"); version != "small" {
+			t.Errorf("x-safestate-version is %q, want small", version)
+		}
+	}
+	if a.Took > deadline+deadlineGrace {
+		t.Errorf("the answer took %s, the deadline is %s", a.Took, deadline)
+	}
+	checkShape(t, c.protocol, a)
+	checkNoLeak(t, a)
+}
+
+// clean checks that the primary answers.
+func (c *cell) clean(t *testing.T, when string) {
+	t.Helper()
+	a := c.ask()
+	if a.Err != nil || a.Status != http.StatusOK || a.Source() != "primary" {
+		t.Fatalf("%s: status %d, error %v, source %q, reason %q, body %.200q", when, a.Status, a.Err, a.Source(), a.Reason(), a.Body)
+	}
+	checkShape(t, c.protocol, a)
+}
+
+// open asks a model that is down until its breaker opens.
+func (c *cell) open(t *testing.T) {
+	t.Helper()
+	dataplane.Eventually(t, 5*time.Second, "the breaker opens", func() bool {
+		a := c.ask()
+		if a.Source() != "fallback" {
+			t.Errorf("while the model is down: source %q, reason %q", a.Source(), a.Reason())
+		}
+		return strings.HasPrefix(a.Reason(), "breaker_open")
+	})
+}
