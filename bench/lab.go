@@ -29,6 +29,14 @@ func newLab(s *settings) (*lab, error) {
 		return nil, err
 	}
 	l := &lab{settings: s, folder: folder}
+	for program, from := range map[*string]string{&s.safestate: "./cmd/safestate", &s.noop: "./bench/noop"} {
+		if *program == "" {
+			*program = filepath.Join(folder, filepath.Base(from))
+			if text, err := exec.Command("go", "build", "-o", *program, from).CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("go build %s: %w\n%s", from, err, text)
+			}
+		}
+	}
 	if l.models, err = startModels(); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -89,6 +97,9 @@ func (l *lab) config(name string, edit func(text string) string) (string, error)
 		).Replace(string(text))
 		if edit != nil {
 			changed = edit(changed)
+		}
+		if !strings.Contains(changed, "kind:") {
+			continue
 		}
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), []byte(changed), 0o600); err != nil {
 			return "", err

@@ -3,7 +3,7 @@
 // machine's speed drifts, the ratios hold. It prints medians and ratios and
 // writes bench/out/ratios.json.
 //
-// Run it by `make bench`, which builds what it needs.
+// Run it by `make bench`, from the root of the repository.
 package main
 
 import (
@@ -34,9 +34,9 @@ type settings struct {
 func main() {
 	log.SetFlags(0)
 	var s settings
-	flag.StringVar(&s.envoy, "envoy", "", "the Envoy binary")
-	flag.StringVar(&s.safestate, "safestate", "", "the safestate binary")
-	flag.StringVar(&s.noop, "noop", "", "the no-op processor's binary")
+	flag.StringVar(&s.envoy, "envoy", os.Getenv("ENVOY"), "the Envoy binary (default: $ENVOY)")
+	flag.StringVar(&s.safestate, "safestate", "", "the safestate binary (default: built)")
+	flag.StringVar(&s.noop, "noop", "", "the no-op processor's binary (default: built)")
 	flag.StringVar(&s.samples, "samples", "docs/samples/fraud", "the folder of the fraud policy")
 	flag.IntVar(&s.rounds, "rounds", 7, "rounds of each target, interleaved")
 	flag.DurationVar(&s.during, "during", 2*time.Second, "how long a round takes")

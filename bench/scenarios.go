@@ -127,7 +127,7 @@ func fallbackOnly(text string) string {
 			continue
 		}
 		if strings.HasPrefix(trimmed, "breaker:") {
-			line = "  breaker: {failures: 1000000000, recovery: 1s, halfOpenRequests: 1}"
+			line = "  breaker: {failures: 100000, recovery: 1s, halfOpenRequests: 1}"
 		}
 		lines = append(lines, line)
 	}

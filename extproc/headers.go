@@ -1,6 +1,8 @@
 package extproc
 
 import (
+	"iter"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -32,6 +34,17 @@ func (h headers) Get(name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// All lists the headers, values of the same name each on its own.
+func (h headers) All() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, v := range h.list {
+			if !yield(v.Key, value(v)) {
+				return
+			}
+		}
+	}
 }
 
 // text returns the first value, or "".

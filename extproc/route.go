@@ -51,7 +51,7 @@ func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State) (*route, error) 
 		return nil, err
 	}
 	rm := m.Route(p)
-	l, err := ladder.New(p, d, s.Ladder, rungObserver{m, rm})
+	l, err := ladder.New(p, d, s.Ladder, rungObserver{m, rm, s.store})
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +129,7 @@ func (r *route) enforces() bool {
 type rungObserver struct {
 	metrics *telemetry.Metrics
 	route   *telemetry.RouteMetrics
+	store   string
 }
 
 func (o rungObserver) Rung(s ladder.Source, outcome ladder.Outcome, took time.Duration) {
@@ -140,3 +141,15 @@ func (o rungObserver) Detection(model, version string, f verdict.Finding) {
 }
 
 func (o rungObserver) OverBudget(refused bool) { o.route.BudgetExhausted(refused) }
+
+func (o rungObserver) CacheLookup(l ladder.Lookup) {
+	o.metrics.CacheLookup(o.store, telemetry.Outcome(l))
+}
+
+func (o rungObserver) CacheWrite(ok bool) {
+	outcome := telemetry.OK
+	if !ok {
+		outcome = telemetry.Error
+	}
+	o.metrics.CacheWrite(o.store, outcome)
+}

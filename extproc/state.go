@@ -2,11 +2,13 @@ package extproc
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/safestate/safestate/internal/breaker"
 	"github.com/safestate/safestate/internal/budget"
 	"github.com/safestate/safestate/internal/bulkhead"
+	"github.com/safestate/safestate/internal/cache"
 	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/refresh"
 	"github.com/safestate/safestate/internal/telemetry"
@@ -19,6 +21,7 @@ type State struct {
 	Bulkheads *bulkhead.Set
 	Ladder    *ladder.State
 
+	store      string // of the cache, a label
 	closeCache func()
 }
 
@@ -38,12 +41,11 @@ func NewState(o StateOptions) (*State, error) {
 	if o.Log == nil {
 		o.Log = telemetry.NopLog()
 	}
-	closeStore := func() {}
-	var err error
+	store, name, closeStore, err := newStore(o)
 	if err != nil {
 		return nil, err
 	}
-	s := &State{Bulkheads: bulkhead.NewSet(), closeCache: closeStore}
+	s := &State{Bulkheads: bulkhead.NewSet(), store: name, closeCache: closeStore}
 	s.Breakers = breaker.NewSet(time.Now, func(key string, c breaker.Change) {
 		o.Metrics.BreakerChanged(key, c)
 		o.Log.Warn().Str("breaker", key).Stringer("from", c.From).Stringer("to", c.To).
@@ -52,6 +54,7 @@ func NewState(o StateOptions) (*State, error) {
 	o.Metrics.Breakers(s.Breakers)
 	s.Ladder = &ladder.State{
 		Breakers: s.Breakers, Bulkheads: s.Bulkheads, Budgets: budget.NewSet(),
+		Cache: store, CacheRemote: name == telemetry.StoreRedis, Flights: cache.NewFlights(0, 0),
 		Refreshed: refresh.NewRegistry(context.Background(), refresh.Options{
 			OnResult: func(source string, err error) {
 				if err == nil {
@@ -71,6 +74,34 @@ func NewState(o StateOptions) (*State, error) {
 		},
 	}
 	return s, nil
+}
+
+// newStore makes the cache's store. close ends it.
+func newStore(o StateOptions) (store cache.Store, name string, closeStore func(), err error) {
+	if o.Redis == "" {
+		m, err := cache.NewMemory(cache.MemoryOptions{Bytes: o.CacheBytes})
+		if err != nil {
+			return nil, "", nil, err
+		}
+		o.Metrics.CacheSize(
+			func() float64 { return float64(m.Stats().Entries) },
+			func() float64 { return float64(m.Stats().Bytes) })
+		return m, telemetry.StoreMemory, m.Close, nil
+	}
+	r, err := cache.NewRedis(cache.RedisOptions{
+		URL: o.Redis,
+		OnLink: func(err error) {
+			if err != nil {
+				o.Log.Error().Err(err).Msg("the shared cache is away, its rung is skipped")
+				return
+			}
+			o.Log.Info().Msg("connected to the shared cache")
+		},
+	})
+	if err != nil {
+		return nil, "", nil, fmt.Errorf("--redis: %w", err)
+	}
+	return r, telemetry.StoreRedis, r.Close, nil
 }
 
 // Close ends what runs in the background. The Server that uses s must be

@@ -87,6 +87,7 @@ func (d *Detector) judge(x *Exchange, t *plan, s *side, status int, details stri
 	m := &s.message
 	v.Add(t.errorObject(m))
 	v.Add(t.findOverlong(m))
+	v.Add(t.findDuplicate(m))
 	v.Add(t.findNonFinite(m))
 	v.Add(t.checkOutputs(x, m))
 	v.Add(t.checkIdentity(x, m))

@@ -34,7 +34,10 @@ func (t *plan) findNonFinite(m *protocol.Message) verdict.Finding {
 			}
 		}
 	case policy.JSON:
-		where = t.nonFiniteAtPaths(m.Root)
+		var twin string
+		if where, twin = t.nonFiniteAtPaths(m.Root); twin != "" {
+			return found(t.ambiguous, verdict.BrokenDuplicate, twin)
+		}
 	default:
 		where = t.nonFiniteRows(m)
 	}
@@ -190,22 +193,27 @@ func tokenName(v float64) string {
 	return "NaN"
 }
 
-// nonFiniteAtPaths looks at the places that the policy names in any JSON.
-func (t *plan) nonFiniteAtPaths(root scan.Node) (where string) {
+// nonFiniteAtPaths looks at the places that the policy names in any JSON. twin
+// is a place whose name is there twice.
+func (t *plan) nonFiniteAtPaths(root scan.Node) (where, twin string) {
 	for i := range t.nonFinitePaths {
 		path := &t.nonFinitePaths[i]
 		path.Visit(root, func(h scan.Hit) bool {
+			if h.Ambiguous {
+				twin = string(path.AppendAt(nil, h.Stars))
+				return false
+			}
 			suffix, bad := nonFiniteBelow(h.Node, tensor.FP64)
 			if bad {
 				where = string(append(path.AppendAt(nil, h.Stars), suffix...))
 			}
 			return !bad
 		})
-		if where != "" {
-			return where
+		if where != "" || twin != "" {
+			return where, twin
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // nonFiniteBelow looks at a value, and at everything in it, as numbers of a

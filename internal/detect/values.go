@@ -46,8 +46,10 @@ func (o *output) checkNumbers(n scan.Node, s scan.Numbers, t tensor.Type) (verdi
 	switch {
 	case s.Count == 0:
 		return "", 0, ""
-	case t == tensor.BYTES || t == tensor.BOOL && (s.FirstBad >= 0 || !(s.Min >= 0 && s.Max <= 1)):
-		return verdict.ContractDatatype, max(s.FirstBad, 0), ""
+	case o.labels == nil && !(o.bounded && !integer(t)) && s.Finite == 0 && onlyNulls(n):
+		return "", 0, "" // missing values: non-finite says where that is a failure
+	case t == tensor.BYTES && o.labels == nil, t == tensor.BOOL && s.Finite > 0 && !(s.Min >= 0 && s.Max <= 1):
+		return verdict.ContractDatatype, 0, ""
 	}
 	if lo, hi := o.bounds(t); !math.IsInf(lo, -1) || !math.IsInf(hi, 1) {
 		if i, bad := n.OutOfRange(lo, hi); bad {
@@ -68,6 +70,15 @@ func (o *output) checkNumbers(n scan.Node, s scan.Numbers, t tensor.Type) (verdi
 		}
 	}
 	return "", 0, ""
+}
+
+func onlyNulls(n scan.Node) bool {
+	only := true
+	n.EachFloat(func(_ int, _ float64, k scan.Kind) bool {
+		only = k == scan.Null
+		return only
+	})
+	return only
 }
 
 // checkOne is checkValues for one value.

@@ -66,6 +66,17 @@ const (
 	Skipped  Outcome = "skipped" // breaker open, bulkhead full, or no time left
 )
 
+// Lookup says what the cache had for a key; it is a metric label.
+type Lookup string
+
+// What a lookup finds.
+const (
+	LookupHit   Lookup = "hit"
+	LookupStale Lookup = "stale"
+	LookupMiss  Lookup = "miss"
+	LookupError Lookup = "error"
+)
+
 // Observer is told how each rung went. It must be safe for concurrent use.
 type Observer interface {
 	Rung(source Source, outcome Outcome, took time.Duration)
@@ -73,6 +84,8 @@ type Observer interface {
 	Detection(model, version string, f verdict.Finding)
 	// OverBudget is one request past the fallback budget.
 	OverBudget(refused bool)
+	CacheLookup(l Lookup)
+	CacheWrite(ok bool)
 }
 
 // rung is one step. An outcome other than Answered goes on to the next rung.

@@ -7,6 +7,7 @@ import (
 	"github.com/safestate/safestate/internal/breaker"
 	"github.com/safestate/safestate/internal/budget"
 	"github.com/safestate/safestate/internal/bulkhead"
+	"github.com/safestate/safestate/internal/cache"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/fallback"
 	"github.com/safestate/safestate/internal/policy"
@@ -20,8 +21,11 @@ type State struct {
 	Breakers  *breaker.Set
 	Bulkheads *bulkhead.Set
 	Budgets   *budget.Set
-	// Cache
-	Refreshed *refresh.Registry
+	Cache     cache.Store
+	// CacheRemote: the store is not in the process.
+	CacheRemote bool
+	Flights     *cache.Flights
+	Refreshed   *refresh.Registry
 	// OnProblem is told of files of fallback models that cannot be read. May
 	// be nil.
 	OnProblem func(model string, err error)
@@ -138,6 +142,7 @@ func (l *Ladder) add(cfg *policy.Rung, s *State) error {
 // Close ends the background work that no ladder holds any more. Ladders
 // must be closed before.
 func (s *State) Close() {
+	s.Flights.Close()
 	s.Refreshed.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -303,6 +303,9 @@ type Cache struct {
 	StaleWhileRevalidate Duration `json:"staleWhileRevalidate,omitempty"`
 	TenantHeaders        []string `json:"tenantHeaders,omitempty"` // lower case
 	When                 When     `json:"when,omitempty"`
+	// Origin is the stable version itself, which is asked anew for a stale
+	// entry with When First; nil: nobody asks.
+	Origin *Fallback `json:"origin,omitempty"`
 }
 
 // Fallback asks another declared model.
