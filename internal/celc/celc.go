@@ -8,6 +8,7 @@ package celc
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 
 	"cel.dev/cel-go/cel"
@@ -53,7 +54,8 @@ func Compile(text string) (json.RawMessage, error) {
 		return nil, fmt.Errorf("1:1: %w", err)
 	}
 	if _, err := expr.Decode(wire); err != nil {
-		return nil, fmt.Errorf("1:1: the expression is too large: %w", err)
+		reason := strings.TrimPrefix(err.Error(), expr.ErrWire.Error()+": ")
+		return nil, fmt.Errorf("1:1: the expression is too large: %s", reason)
 	}
 	return wire, nil
 }

@@ -48,10 +48,8 @@ func quoted(s string) []byte {
 func (w *writer) expr(e ast.Expr) ([]byte, error) {
 	w.depth++
 	defer func() { w.depth-- }()
-	// Every operator nests once in the wire form at most, so this bounds the
-	// recursion without being the limit itself.
-	if w.depth > 4*expr.MaxDepth {
-		return nil, w.refuse(e, "the expression nests too deep, at most %d operators inside each other", expr.MaxDepth)
+	if w.depth > expr.MaxDepth {
+		return nil, w.refuse(e, "more than %d operators inside each other", expr.MaxDepth)
 	}
 	switch e.Kind() {
 	case ast.LiteralKind:

@@ -18,8 +18,8 @@ func Decode(wire []byte) (*Program, error) {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrWire, len(wire), MaxWire)
 	}
 	var doc scan.Document
-	// A literal inside the deepest operator is one level more.
-	if err := doc.Parse(wire, scan.Limits{Depth: MaxDepth + 2, NumberChars: 32, Nodes: MaxWire}); err != nil {
+	// A little deeper than this package reads, so that its own message comes.
+	if err := doc.Parse(wire, scan.Limits{Depth: MaxDepth + 4, NumberChars: 32, Nodes: MaxWire}); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrWire, err)
 	}
 	d := decoder{left: MaxNodes}
@@ -113,13 +113,21 @@ func (c call) word(i int) (string, error) {
 	return string(c.n.At(i).Text(nil)), nil
 }
 
-// operator decodes an array by its operator, with the operator in the error.
+// operatorError is an error with the innermost operator that it is in.
+type operatorError struct {
+	op  string
+	err error
+}
+
+func (e *operatorError) Error() string { return fmt.Sprintf("%.20q: %v", e.op, e.err) }
+
+// operator decodes an array by its operator.
 func (d *decoder) operator(op string, c call) (node, error) {
 	x, err := build(op, c)
-	if err != nil {
-		return nil, fmt.Errorf("%q: %w", op, err)
+	if _, inner := err.(*operatorError); err != nil && !inner {
+		err = &operatorError{op, err}
 	}
-	return x, nil
+	return x, err
 }
 
 // build has a line for every operator of the wire form.

@@ -143,7 +143,7 @@ func TestTemplateRefused(t *testing.T) {
 		{`{"a": {{score}}{{score}}}`, "not JSON"},
 		{`{"a": 1{{score}}}`, "not JSON"},
 		{`{"a": {{request.n}}e5}`, "not JSON"},
-		{`{{{id}}: 1}`, "not JSON"},
+		{`{ {{id}}: 1}`, "not JSON"},
 		{`{"id": {{id}}, "a": NaN}`, "JSON has no NaN"},
 		{``, "not JSON"},
 	} {
