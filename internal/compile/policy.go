@@ -83,6 +83,7 @@ func (c *compiler) attach(p *config.Object[v1alpha1.FailSafePolicy], route strin
 		}
 		out.Versions[b.cluster()] = v
 	}
+	out.Ladder = withOrigin(out.Ladder, heaviest, &out)
 	text, err := out.Marshal()
 	if err != nil {
 		c.fail(p.Source, "spec", "cannot be compiled for route %s: %v", route, err)
