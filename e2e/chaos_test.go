@@ -36,24 +36,26 @@ func stopped(t *testing.T, p *dataplane.Process) {
 
 // stand is a data plane with every part a process that can be killed.
 type stand struct {
+	t         *testing.T // of the whole test: a part started again in a sub-test outlives it
 	plane     *dataplane.Plane
 	fallback  *fm.Server
 	model     *dataplane.Process
 	redis     *dataplane.Process
 	modelPort int
+	control   int // port of the model's control
 	redisPort int
 }
 
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	s := &stand{modelPort: dataplane.FreePort(t), redisPort: dataplane.FreePort(t)}
+	s := &stand{t: t, modelPort: dataplane.FreePort(t), control: dataplane.FreePort(t), redisPort: dataplane.FreePort(t)}
 	fallback, err := fm.Start(fm.Options{Version: "small"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(fallback.Close)
 	s.fallback = fallback
-	s.startModel(t)
+	s.startModel()
 	s.redis = dataplane.StartRedis(t, s.redisPort)
 	dir := t.TempDir()
 	text := fill(t, "chaos.yaml.tmpl", map[string]any{
@@ -80,10 +82,12 @@ func fill(t *testing.T, name string, values any) []byte {
 	return []byte(out.String())
 }
 
-func (s *stand) startModel(t *testing.T) {
+func (s *stand) startModel() {
+	t := s.t
 	t.Helper()
 	addr := fmt.Sprintf("127.0.0.1:%d", s.modelPort)
-	s.model = dataplane.Spawn(t, "samplemodel", dataplane.Program(t, "samplemodel"), "-addr", addr, "-version", "v1")
+	s.model = dataplane.Spawn(t, "samplemodel", dataplane.Program(t, "samplemodel"), "-addr", addr, "-version", "v1",
+		"-control", fmt.Sprintf("127.0.0.1:%d", s.control))
 	dataplane.Eventually(t, 10*time.Second, "the model is ready", func() bool {
 		resp, err := http.Get("http://" + addr + "/v2/health/ready")
 		return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
@@ -96,8 +100,23 @@ type chaos struct {
 	do, undo func(*testing.T, *stand)
 	// sources that may answer; a caller never sees anything else.
 	sources []string
-	// broken: while it lasts, this source has to be seen, or nothing happened.
+	// proof: while it lasts, this source has to be seen, or nothing happened.
 	proof string
+	// broken: the model answers NaN all the while, so that every request goes
+	// down the ladder.
+	broken bool
+}
+
+// setFault tells the model to fail, or with "" to stop it.
+func (s *stand) setFault(t *testing.T, name string) {
+	t.Helper()
+	resp, err := http.Post(fmt.Sprintf("http://127.0.0.1:%d/fault", s.control), "application/json", strings.NewReader(fmt.Sprintf(`{"fault": %q}`, name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("the model does not take fault %q: status %d, %v", name, resp.StatusCode, err)
+	}
 }
 
 func kill(part func(*stand) *dataplane.Process) func(*testing.T, *stand) {
@@ -127,17 +146,17 @@ func chaosEvents() []chaos {
 	model := func(s *stand) *dataplane.Process { return s.model }
 	redis := func(s *stand) *dataplane.Process { return s.redis }
 	again := func(_ *testing.T, s *stand) { s.plane.StartSafestate() }
-	modelAgain := func(t *testing.T, s *stand) { s.startModel(t) }
-	redisAgain := func(t *testing.T, s *stand) { s.redis = dataplane.StartRedis(t, s.redisPort) }
+	modelAgain := func(_ *testing.T, s *stand) { s.startModel() }
+	redisAgain := func(_ *testing.T, s *stand) { s.redis = dataplane.StartRedis(s.t, s.redisPort) }
 	anyRung := []string{"primary", "fallback", "cache", "safe_default"}
-	judged := []string{"primary", "fallback", "cache"}
+	ladder := []string{"fallback", "cache"}
 	return []chaos{
 		{name: "safestate SIGKILL", do: kill(safestate), undo: again, sources: anyRung, proof: "safe_default"},
 		{name: "safestate SIGSTOP", do: signal(safestate, syscall.SIGSTOP), undo: signal(safestate, syscall.SIGCONT), sources: anyRung, proof: "safe_default"},
 		{name: "safestate SIGTERM", do: signal(safestate, syscall.SIGTERM), undo: again, sources: anyRung, proof: "safe_default"},
-		{name: "redis SIGKILL", do: kill(redis), undo: redisAgain, sources: judged},
-		{name: "redis SIGSTOP", do: signal(redis, syscall.SIGSTOP), undo: signal(redis, syscall.SIGCONT), sources: judged},
-		{name: "redis SIGTERM", do: signal(redis, syscall.SIGTERM), undo: redisAgain, sources: judged},
+		{name: "redis SIGKILL", do: kill(redis), undo: redisAgain, sources: ladder, proof: "fallback", broken: true},
+		{name: "redis SIGSTOP", do: signal(redis, syscall.SIGSTOP), undo: signal(redis, syscall.SIGCONT), sources: ladder, proof: "fallback", broken: true},
+		{name: "redis SIGTERM", do: signal(redis, syscall.SIGTERM), undo: redisAgain, sources: ladder, proof: "fallback", broken: true},
 		{name: "model SIGKILL", do: kill(model), undo: modelAgain, sources: anyRung, proof: "fallback"},
 		{name: "model SIGSTOP", do: signal(model, syscall.SIGSTOP), undo: signal(model, syscall.SIGCONT), sources: anyRung, proof: "fallback"},
 		{name: "model SIGTERM", do: signal(model, syscall.SIGTERM), undo: modelAgain, sources: anyRung, proof: "fallback"},
@@ -155,6 +174,10 @@ func TestChaos(t *testing.T) {
 			dataplane.Eventually(t, 30*time.Second, "the primary answers", func() bool {
 				return s.plane.Client.Do(inference(fm.V2, "chaos", 1, nil)).Source() == "primary"
 			})
+			if event.broken {
+				s.setFault(t, "nan-bare")
+				defer s.setFault(t, "")
+			}
 			l := startLoad(s.plane.Client)
 			l.waitFor(t, rate) // a second of peace
 			event.do(t, s)

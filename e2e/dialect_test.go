@@ -23,6 +23,7 @@ type dialect struct {
 	probs      string // path of the probabilities
 	nonFinite  string // the detector's settings
 	outputs    string // the contract's promises, one YAML list
+	declared   string // what main promises: where answers carry no datatypes, a null is a number only by promise
 	contract   string // further promises
 	safe       string // the safe default
 	amount     string // path of the amount in a request
@@ -30,7 +31,8 @@ type dialect struct {
 }
 
 const (
-	rowOutputs = `[{name: score, min: 0, max: 1}, {name: label, labels: [allow, review, deny]}, ` +
+	rowDeclared = "\n    outputs: [{name: score, datatype: FP32}]"
+	rowOutputs  = `[{name: score, min: 0, max: 1}, {name: label, labels: [allow, review, deny]}, ` +
 		`{name: probs, shape: [-1, 3]}, {name: embedding, optional: true}, {name: confidence, optional: true}]`
 	rowDefault   = `{"predictions": [{"score": 0.5, "label": "review", "probs": [0.0, 1.0, 0.0], "confidence": 1.0}]}`
 	namedOutputs = `{name: score, datatype: FP32, shape: [-1], min: 0, max: 1}, {name: label, datatype: BYTES, shape: [-1], labels: [allow, review, deny]}, ` +
@@ -44,19 +46,19 @@ var dialects = map[fm.Protocol]dialect{
 	fm.V1: {
 		kind: "OpenInferenceV1", prefix: "one", match: "Exact",
 		confidence: "response.predictions[*].confidence", probs: "response.predictions[*].probs",
-		nonFinite: "{}", outputs: rowOutputs, contract: "{refuseUnknownOutputs: true}", safe: rowDefault,
+		nonFinite: "{}", declared: rowDeclared, outputs: rowOutputs, contract: "{refuseUnknownOutputs: true}", safe: rowDefault,
 		amount: "request.instances[*].amount", category: "request.instances[*].merchant_category",
 	},
 	fm.TF: {
 		kind: "TensorFlowServing", prefix: "tf", match: "Exact",
 		confidence: "response.predictions[*].confidence", probs: "response.predictions[*].probs",
-		nonFinite: "{}", outputs: rowOutputs, contract: "{refuseUnknownOutputs: true}", safe: rowDefault,
+		nonFinite: "{}", declared: rowDeclared, outputs: rowOutputs, contract: "{refuseUnknownOutputs: true}", safe: rowDefault,
 		amount: "request.instances[*].amount", category: "request.instances[*].merchant_category",
 	},
 	fm.ML: {
 		kind: "MLflow", prefix: "ml", match: "PathPrefix",
 		confidence: "response.predictions[*].confidence", probs: "response.predictions[*].probs",
-		nonFinite: "{}", outputs: rowOutputs, contract: "{refuseUnknownOutputs: true}", safe: rowDefault,
+		nonFinite: "{}", declared: rowDeclared, outputs: rowOutputs, contract: "{refuseUnknownOutputs: true}", safe: rowDefault,
 		amount: "request.dataframe_records[*].amount", category: "request.dataframe_records[*].merchant_category",
 	},
 	fm.V2: {
@@ -81,9 +83,9 @@ var dialects = map[fm.Protocol]dialect{
 		nonFinite: "{paths: [response.score, response.confidence, response.probs, response.detail.nested.values]}",
 		outputs: "[{name: response.score, min: 0, max: 1}, {name: response.label, labels: [allow, review, deny]}, " +
 			"{name: response.probs, shape: [3]}]",
-		contract: "{}",
-		safe:     `{"score": 0.5, "label": "review", "probs": [0.0, 1.0, 0.0], "confidence": 1.0, "detail": {"nested": {"values": [[0.5, 0.5], [0.5, 0.5]]}}}`,
-		amount:   "request.amount", category: "request.merchant_category",
+		declared: "\n    outputs: [{name: response.score, datatype: FP32}]", contract: "{}",
+		safe:   `{"score": 0.5, "label": "review", "probs": [0.0, 1.0, 0.0], "confidence": 1.0, "detail": {"nested": {"values": [[0.5, 0.5], [0.5, 0.5]]}}}`,
+		amount: "request.amount", category: "request.merchant_category",
 	},
 }
 

@@ -34,7 +34,7 @@ const patient = "{failures: 1000}"
 
 var groups = []group{
 	{name: "main", detect: func(d dialect) string {
-		return "    nonFinite: " + d.nonFinite + "\n    broken: {statuses: [429]}\n    late: {}"
+		return "    nonFinite: " + d.nonFinite + "\n    broken: {statuses: [429]}\n    late: {}" + d.declared
 	}},
 	{name: "breaker", breaker: "{failures: 3, recovery: 1s, halfOpenRequests: 1, ramp: 1ms}", detect: func(d dialect) string {
 		return "    nonFinite: " + d.nonFinite

@@ -9,6 +9,8 @@ import (
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	injectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/credential_injector/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
@@ -41,7 +43,7 @@ const (
 
 // versionCluster renders one version of a model, and the secret that it
 // refers to, if any.
-func versionCluster(c *compile.Cluster, how delivery) (*clusterv3.Cluster, *tlsv3.Secret, error) {
+func versionCluster(c *compile.Cluster, o Options, how delivery) (*clusterv3.Cluster, *tlsv3.Secret, error) {
 	fail := func(err error) (*clusterv3.Cluster, *tlsv3.Secret, error) {
 		return nil, nil, fmt.Errorf("version %s: %w", c.Name, err)
 	}
@@ -74,14 +76,13 @@ func versionCluster(c *compile.Cluster, how delivery) (*clusterv3.Cluster, *tlsv
 		TypedExtensionProtocolOptions: httpOptions(modelHTTP(filters)),
 	}
 	if c.DNS {
-		out.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
-		out.DnsRefreshRate = duration(dnsRefresh)
+		out.ClusterDiscoveryType = byDNS()
 	}
 	if c.HealthCheck != nil {
 		out.HealthChecks = []*corev3.HealthCheck{healthCheck(c)}
 	}
 	if c.TLS != nil {
-		out.TransportSocket = upstreamTLS(c)
+		out.TransportSocket = upstreamTLS(c, o.SystemCA)
 	}
 	return out, secret, nil
 }
@@ -149,15 +150,13 @@ func authorization(c *compile.Cluster, how delivery) (*hcmv3.HttpFilter, *tlsv3.
 	return injector, secret
 }
 
-// upstreamTLS verifies the model's certificate always. Without a server name
+// upstreamTLS verifies the model's certificate always, against systemCA where
+// no authority is named: Envoy's own system_root_certs does not combine with a
+// check of the name. Without a server name
 // each endpoint is held to its own: its host name, or its address.
-func upstreamTLS(c *compile.Cluster) *corev3.TransportSocket {
+func upstreamTLS(c *compile.Cluster, systemCA string) *corev3.TransportSocket {
 	ca := &tlsv3.CertificateValidationContext{}
-	if c.TLS.CAFile != "" {
-		ca.TrustedCa = &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: c.TLS.CAFile}}
-	} else {
-		ca.SystemRootCerts = &tlsv3.CertificateValidationContext_SystemRootCerts{}
-	}
+	ca.TrustedCa = &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: orElse(c.TLS.CAFile, systemCA)}}
 	ctx := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
 		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: ca},
 	}}
@@ -228,15 +227,9 @@ func serviceCluster(name, where string) (*clusterv3.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	kind := clusterv3.Cluster_STATIC
-	if s := addr.GetSocketAddress(); s != nil {
-		if _, err := netip.ParseAddr(s.GetAddress()); err != nil {
-			kind = clusterv3.Cluster_STRICT_DNS
-		}
-	}
-	return &clusterv3.Cluster{
+	out := &clusterv3.Cluster{
 		Name:                 name,
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: kind},
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		ConnectTimeout:       duration(time.Second),
 		CircuitBreakers:      thresholds(processorConcurrency),
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
@@ -251,5 +244,23 @@ func serviceCluster(name, where string) (*clusterv3.Cluster, error) {
 				}},
 			}},
 		}),
-	}, nil
+	}
+	if s := addr.GetSocketAddress(); s != nil {
+		if _, err := netip.ParseAddr(s.GetAddress()); err != nil {
+			out.ClusterDiscoveryType = byDNS()
+		}
+	}
+	return out, nil
+}
+
+// byDNS resolves every endpoint's host name to all its addresses, IPv4 where
+// there is any: model servers rarely listen on both.
+func byDNS() *clusterv3.Cluster_ClusterType {
+	return &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+		Name: "envoy.clusters.dns",
+		TypedConfig: packed(&dnsv3.DnsCluster{
+			DnsRefreshRate:  duration(dnsRefresh),
+			DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED,
+		}),
+	}}
 }

@@ -47,13 +47,14 @@ func envoyBinary(t *testing.T) string {
 // a port that was free stays free until its user binds it.
 var nextPort atomic.Int32
 
-func init() { nextPort.Store(int32(20_000 + os.Getpid()%1_000*10)) }
+// firstPort keeps two test binaries at the same time apart.
+var firstPort = 20_000 + os.Getpid()%1_000*10
 
 // freeAddress is a loopback address that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
-		addr := fmt.Sprintf("127.0.0.1:%d", nextPort.Add(1))
+		addr := fmt.Sprintf("127.0.0.1:%d", firstPort+int(nextPort.Add(1)))
 		l, err := net.Listen("tcp", addr)
 		if err == nil {
 			_ = l.Close()
@@ -162,6 +163,15 @@ func (p *proxy) adminGet(path string) string {
 		p.t.Fatal(err)
 	}
 	return body
+}
+
+// adminPost asks the admin interface to do something.
+func (p *proxy) adminPost(path string) error {
+	resp, err := http.Post("http://"+p.admin+path, "", nil)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
 }
 
 // eventually polls until cond holds; 15 s are a failure.

@@ -19,7 +19,10 @@ const (
 	RouteConfigName      = "safestate"         // its routes
 	ProcessorClusterName = "safestate_extproc" // where the processor is
 	XDSClusterName       = "safestate_xds"     // where ADS is
-	StatPrefix           = "safestate"         // http.safestate.* and http.safestate.ext_proc.*
+	// StatPrefix is in the listener's own counters, http.safestate.*. The
+	// processor's filter is made inside another and counts without a prefix:
+	// http..ext_proc.*, from the first request on.
+	StatPrefix = "safestate"
 
 	filterProcessor = "safestate"
 	filterDeadline  = "safestate.deadline"
@@ -32,6 +35,10 @@ const (
 	DefaultAdmin     = "127.0.0.1:9901"
 	DefaultProcessor = "127.0.0.1:18000"
 )
+
+// DefaultSystemCA is where Debian, Ubuntu and Alpine keep the authorities that
+// the system trusts.
+const DefaultSystemCA = "/etc/ssl/certs/ca-certificates.crt"
 
 // MaxMessageTimeout is the longest that the processor may ask for with
 // override_message_timeout; what it asks for is what remains of a deadline.
@@ -59,9 +66,13 @@ type Options struct {
 	// "/dev/stdout" works. Empty: no access log.
 	AccessLog string
 
+	// SystemCA is the file of authorities, on Envoy's machine, for a model with
+	// TLS that names none of its own. Default: DefaultSystemCA.
+	SystemCA string
+
 	// MessageTimeout bounds the wait for one message of the processor. 0: 200
-	// ms or half the smallest deadline of a route with a policy, whichever is
-	// less, so that an answer by the last rung is still in time.
+	// ms or half the deadline of the route's policy, whichever is less, so that
+	// an answer by the last rung is still in time.
 	MessageTimeout time.Duration
 
 	// ExtraFilters stand before ours, ExtraClusters beside ours: for an
@@ -77,6 +88,7 @@ func (o Options) withDefaults() Options {
 	o.Admin = orElse(o.Admin, DefaultAdmin)
 	o.Processor = orElse(o.Processor, DefaultProcessor)
 	o.XDS = orElse(o.XDS, o.Processor)
+	o.SystemCA = orElse(o.SystemCA, DefaultSystemCA)
 	return o
 }
 

@@ -53,7 +53,7 @@ func render(s *compile.Snapshot, o Options, how delivery) (*Resources, error) {
 		Routes:    []*routev3.RouteConfiguration{routes},
 	}
 	for i := range s.Clusters {
-		c, secret, err := versionCluster(&s.Clusters[i], how)
+		c, secret, err := versionCluster(&s.Clusters[i], o, how)
 		if err != nil {
 			return nil, err
 		}

@@ -2,8 +2,11 @@ package envoy
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -346,5 +349,30 @@ func TestInferenceCalls(t *testing.T) {
 	}
 	if _, err := inferenceCalls(policy.OpenAI); err == nil {
 		t.Error("a protocol that nothing reads was rendered")
+	}
+}
+
+// TestAccessLog: one JSON object a request, with what answered and why, and
+// nothing of a body.
+func TestAccessLog(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t)
+	o.AccessLog = filepath.Join(t.TempDir(), "access.log")
+	startProcessor(t, o.Processor, nil)
+	p := startStatic(t, snapshot(t, enforced(nil), version("v1", freeAddress(t))), o)
+	p.post()
+	var line map[string]any
+	eventually(t, "a line in the log", func() bool {
+		_ = p.adminPost("/reopen_logs")
+		text, err := os.ReadFile(o.AccessLog)
+		return err == nil && json.Unmarshal(text, &line) == nil
+	})
+	for field, want := range map[string]any{"method": "POST", "path": inferPath, "status": 200.0, "source": "safe_default", "version": "default/fraud/v1", "route": "default/fraud/score"} {
+		if line[field] != want {
+			t.Errorf("%s is %v, want %v, in %v", field, line[field], want, line)
+		}
+	}
+	if s, _ := line["reason"].(string); !strings.HasPrefix(s, "broken_refused ") {
+		t.Errorf("reason %v", line["reason"])
 	}
 }

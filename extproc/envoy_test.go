@@ -58,7 +58,7 @@ func newProxy(t *testing.T) *proxy {
 // request is one HTTP request and what its model does.
 type request struct {
 	policy  *policy.Policy
-	cluster string // default "default/fraud/v1"
+	cluster string // default "default/fraud/v1"; "-": none, as with a direct response
 	path    string // default the fraud model's infer call
 	headers map[string]string
 	body    string // default {"inputs":[]}
@@ -289,6 +289,9 @@ func header(k, v string) *corev3.HeaderValue {
 func attributes(m map[string]string) map[string]*structpb.Struct {
 	s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
 	for k, v := range m {
+		if v == "-" {
+			continue
+		}
 		s.Fields[k] = structpb.NewStringValue(v)
 	}
 	return map[string]*structpb.Struct{"envoy.filters.http.ext_proc": s}

@@ -98,12 +98,13 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 		e.stage = stageFinished
 		return leaveAlone, nil
 	}
-	e.version = r.version(attribute(m, AttributeCluster))
+	cluster := attribute(m, AttributeCluster)
+	e.version = r.version(cluster)
 	e.node = attribute(m, AttributeNode)
 	e.judge.Version = e.version.Version
 	e.enforced = r.enforces()
 
-	if f := e.guard(); f.Found() {
+	if f := e.guard(cluster != ""); f.Found() {
 		if r.policy.Needs.RequestBody && !h.EndOfStream {
 			e.pending = f
 			return continueRequestHeaders, nil

@@ -85,6 +85,7 @@ func TestProcess(t *testing.T) {
 		{"a request without its field", request{policy: fraud(requireAmount(policy.ActAnswer))}, 200, "safe_default", "request_missing parameters.amount", defaultBody, false},
 		{"a request without its field, rejected", request{policy: fraud(requireAmount(policy.ActReject))}, 400, "-", "request_missing parameters.amount", "", false},
 		{"a request without its field, passed", request{policy: fraud(requireAmount(policy.ActPass)), answer: cleanAnswer}, 200, "primary", "-", cleanAnswer, true},
+		{"no version has a weight", request{policy: fraud(), cluster: "-"}, 200, "safe_default", "broken_unavailable", defaultBody, false},
 		{"metadata is no inference", request{policy: fraud(), path: "/v2/models/fraud", answer: `{"name":"fraud"}`}, 200, "-", "-", `{"name":"fraud"}`, true},
 		{"a model that claims our headers", request{policy: fraud(), answer: cleanAnswer, respond: map[string]string{
 			"content-type": "application/json", "x-safestate-source": "cache", "x-safestate-reason": "fine", "x-safestate-other": "1",

@@ -84,19 +84,6 @@ func deep(p Protocol, r *reply) {
 	splice(p, r, "{", `{"deep":`+strings.Repeat("[", deepLevels)+strings.Repeat("]", deepLevels)+",")
 }
 
-// longNumber puts a number of 10,000 digits where the answer is read: at the
-// first score, or in the shape where a binary answer has no numbers.
-func longNumber(p Protocol, r *reply) {
-	switch p {
-	case V2:
-		splice(p, r, `"data":[`, `"data":[`+digits(longDigits)+",")
-	case V2B:
-		splice(p, r, `"shape":[`, `"shape":[`+strings.Repeat("1", longDigits)+",")
-	default:
-		splice(p, r, `"score":`, `"score":`+digits(longDigits)+`,"was":`)
-	}
-}
-
 func huge(p Protocol, r *reply) {
 	splice(p, r, "{", `{"padding":"`+strings.Repeat("x", hugeBytes-len(r.body))+`",`)
 }

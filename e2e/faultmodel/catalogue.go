@@ -75,7 +75,7 @@ var catalogue = [numFaults]row{
 	C14KeyInAnotherCase: {name: "C14-other-case", on: textual, reply: otherCase},
 
 	C15Deep:            {name: "C15-deep", on: every, reply: deep},
-	C15LongNumber:      {name: "C15-long-number", on: every, reply: longNumber},
+	C15LongNumber:      {name: "C15-long-number", on: every, answer: longNumber},
 	C15Huge:            {name: "C15-huge", on: every, reply: huge},
 	C15Bomb:            {name: "C15-bomb", on: every, reply: bomb},
 	C15UnknownEncoding: {name: "C15-unknown-encoding", on: every, reply: unknownEncoding},

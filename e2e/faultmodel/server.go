@@ -121,6 +121,9 @@ func (s *Server) Close() {
 // Set makes every inference answer fail from now on, until Set(None) or the
 // end of a duration above 0.
 func (s *Server) Set(f Fault, d time.Duration) {
+	if f == C15Bomb {
+		bombBytes() // made now, so that the answer is not late as well
+	}
 	s.mu.Lock()
 	s.fault, s.until, s.nth = f, time.Time{}, 0
 	if d > 0 {

@@ -65,7 +65,7 @@ func (c *compiler) route(r *config.Object[gatewayv1.HTTPRoute], index int) Route
 
 // cutsLate reports whether the proxy itself may end what is late.
 func cutsLate(p *policy.Policy) bool {
-	return p.FullyEnforced() && p.Detect.Late != nil && true
+	return p.FullyEnforced() && p.Detect.Late != nil && p.Detect.Late.Mode.Enforces()
 }
 
 // ownTimeout is the shorter of an HTTPRoute's own timeouts, which are one for

@@ -40,6 +40,9 @@ func (c *checker) detect(s *subject) {
 		c.named(field, d.Dependencies[i].Name, seen)
 		c.expression(field+".expression", d.Dependencies[i].Expression)
 		c.breaker(field+".breaker", d.Dependencies[i].Breaker)
+		if b := d.Dependencies[i].Breaker; b != nil && b.Disabled {
+			c.fail(field+".breaker.disabled", "is set, and a dependency is nothing without its breaker; want detect.cel for a mere condition")
+		}
 	}
 	for i := range d.Request {
 		c.requestCheck(fmt.Sprintf("spec.detect.request[%d]", i), &d.Request[i])

@@ -5,6 +5,7 @@ import (
 	"math"
 	"mime"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -195,6 +196,8 @@ func (c *checker) modelNames(namespace string) string {
 	return names(set)
 }
 
+var namesConfidence = regexp.MustCompile(`\{\{\s*confidence\s*\}\}`)
+
 // mostScore is what package rules can count exactly.
 const mostScore = 1_000_000
 
@@ -219,6 +222,9 @@ func (c *checker) rules(s *subject, field string, r *v1alpha1.Rules) {
 	}
 	if r.Confidence != nil && !(*r.Confidence >= 0 && *r.Confidence <= 1) {
 		c.fail(field+".confidence", "is %v; want 0 to 1", *r.Confidence)
+	}
+	if r.Confidence == nil && namesConfidence.MatchString(r.Template) {
+		c.fail(field+".confidence", "is missing, and the template names it; want a constant, 0 to 1")
 	}
 	if r.MaxScore != nil && !(*r.MaxScore > 0 && *r.MaxScore <= mostScore) {
 		c.fail(field+".maxScore", "is %v; want over 0 and at most %g", *r.MaxScore, float64(mostScore))

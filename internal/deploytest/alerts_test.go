@@ -1,8 +1,10 @@
 package deploytest
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -36,9 +38,8 @@ func rules(t *testing.T) []rule {
 }
 
 // envoyStats are the counters of Envoy 1.40's ext_proc filter that the alerts
-// use, as its /stats/prometheus names them: an empty stat_prefix of the filter
-// adds nothing to the name, and the stat_prefix of the connection manager is
-// the label envoy_http_conn_manager_prefix. Read off a running Envoy with a
+// use, as its /stats/prometheus names them: the filter's stat_prefix would be
+// part of the name, and ours has none. Read off a running Envoy with a
 // processor that refused, hung and died.
 var envoyStats = []string{
 	"envoy_http_ext_proc_streams_started",
@@ -95,6 +96,7 @@ func TestRulesUseMetricsThatExist(t *testing.T) {
 // TestRulesNameOurFilter holds the label by which Envoy's counters are ours:
 // every selector of one must have it.
 func TestRulesNameOurFilter(t *testing.T) {
+	want := `envoy_http_conn_manager_prefix="` + processorLabel(t) + `"`
 	found := 0
 	for _, r := range rules(t) {
 		for _, name := range metricName.FindAllString(r.Expr, -1) {
@@ -105,7 +107,7 @@ func TestRulesNameOurFilter(t *testing.T) {
 		for _, s := range selector.FindAllStringSubmatch(r.Expr, -1) {
 			if strings.HasPrefix(s[1], "envoy_") {
 				found--
-				if want := `envoy_http_conn_manager_prefix="` + envoy.StatPrefix + `"`; s[2] != want {
+				if s[2] != want {
 					t.Errorf("%s: %s{%s}, want %s", r.Alert, s[1], s[2], want)
 				}
 			}
@@ -229,8 +231,12 @@ func TestEnvoyAlertsNameTheirStat(t *testing.T) {
 	}
 }
 
-// TestOurFilterAddsNoStatPrefix: with one, Envoy's counters have other names.
-func TestOurFilterAddsNoStatPrefix(t *testing.T) {
+// processorLabel is the value of envoy_http_conn_manager_prefix on the counters
+// of the ext_proc filter that safestate renders: the connection manager's
+// stat_prefix for a filter in its chain, nothing for one that the composite
+// filter makes.
+func processorLabel(t *testing.T) string {
+	t.Helper()
 	snapshot, problems := compile.Dir(root + "/docs/samples/fraud")
 	if snapshot == nil {
 		t.Fatal(problems)
@@ -247,23 +253,35 @@ func TestOurFilterAddsNoStatPrefix(t *testing.T) {
 	if err := yaml.Unmarshal(text, &config); err != nil {
 		t.Fatal(err)
 	}
-	filters := 0
+	const (
+		extProc = "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
+		action  = "type.googleapis.com/envoy.extensions.filters.http.composite.v3.ExecuteFilterAction"
+	)
+	filters, composed := 0, 0
 	walk(config, func(m map[string]any) {
 		switch m["@type"] {
-		case "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor":
+		case extProc:
 			filters++
 			if p, ok := m["stat_prefix"]; ok {
-				t.Errorf("the ext_proc filter has stat_prefix %v: Envoy calls its counters envoy_http_ext_proc_%v_…, and the rules must", p, p)
+				t.Errorf("the ext_proc filter has stat_prefix %v: its counters are envoy_http_ext_proc_%v_…, and the rules must say so", p, p)
 			}
-		case "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager":
-			if m["stat_prefix"] != envoy.StatPrefix {
-				t.Errorf("the connection manager has stat_prefix %v, want %s", m["stat_prefix"], envoy.StatPrefix)
-			}
+		case action:
+			walk(m["typed_config"], func(inner map[string]any) {
+				if inner["@type"] == extProc {
+					composed++
+				}
+			})
 		}
 	})
-	if filters != 1 {
-		t.Errorf("%d ext_proc filters, want 1", filters)
+	switch {
+	case filters == 0:
+		t.Fatal("no ext_proc filter is rendered")
+	case composed == filters:
+		return ""
+	case composed > 0:
+		t.Fatalf("%d of %d ext_proc filters are in a composite filter: their counters have two labels", composed, filters)
 	}
+	return envoy.StatPrefix
 }
 
 // walk calls f with every object of a decoded document.
@@ -278,5 +296,19 @@ func walk(node any, f func(map[string]any)) {
 		for _, v := range n {
 			walk(v, f)
 		}
+	}
+}
+
+// TestPromtoolIsPrometheus: the rules are tested by the version that Compose
+// runs. Prometheus 3.15.0 is the module's v0.315.0.
+func TestPromtoolIsPrometheus(t *testing.T) {
+	tag := regexp.MustCompile(`^prom/prometheus:v(\d+)\.(\d+)\.(\d+)$`).FindStringSubmatch(services(t)["prometheus"].Image)
+	if tag == nil {
+		t.Fatal("no version of Prometheus in docker-compose.yaml")
+	}
+	minor, _ := strconv.Atoi(tag[2])
+	want := fmt.Sprintf("github.com/prometheus/prometheus v0.%s%02d.%s", tag[1], minor, tag[3])
+	if !strings.Contains(string(read(t, "internal/deploytest/promtool/go.mod")), want) {
+		t.Errorf("want %s in promtool's go.mod", want)
 	}
 }

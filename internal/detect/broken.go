@@ -74,7 +74,11 @@ func (t *plan) modeOf(c verdict.Code) policy.Mode {
 
 // contentLength reads the header; -1 where it is missing or no number.
 func contentLength(h Headers) int64 {
-	n, err := strconv.ParseInt(strings.TrimSpace(header(h, "content-length")), 10, 64)
+	text := header(h, "content-length")
+	if text == "" {
+		return -1 // ParseInt would allocate an error
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 	if err != nil || n < 0 {
 		return -1
 	}

@@ -34,7 +34,7 @@ func (t *plan) checkIdentity(x *Exchange, m *protocol.Message) verdict.Finding {
 // requestID returns the id that the caller gave, if any.
 func requestID(x *Exchange, p policy.Protocol) scan.Node {
 	s := requestSide(x, p)
-	if !s.read || s.failure.found() || s.message.ID.Kind() == scan.Null {
+	if !s.read || s.failure.found() && !s.failure.wellFormed || s.message.ID.Kind() == scan.Null {
 		return scan.Node{}
 	}
 	return s.message.ID

@@ -96,7 +96,10 @@ func (m *Message) readTensor(n scan.Node, rest []byte) ([]byte, Problem) {
 		return rest, Problem{Kind: Truncated, Key: "data"}
 	case size >= 0:
 		t.Binary, t.Raw, rest = true, rest[:size:size], rest[size:]
-		if _, whole := tensor.Count(t.Datatype, t.Raw); !whole && t.Datatype != tensor.Unknown {
+		if t.Datatype == tensor.Unknown {
+			return rest, problem(Form, "datatype") // bytes that nobody can read
+		}
+		if _, whole := tensor.Count(t.Datatype, t.Raw); !whole {
 			return rest, problem(Form, "data")
 		}
 	case shared:

@@ -109,7 +109,7 @@ func (it *Iter) Key() []byte {
 	if r == nil || r.keyStart == 0 {
 		return nil
 	}
-	return it.d.key(r, 0)
+	return it.d.key(r, keySlot)
 }
 
 // Numbers returns what the parse learnt of an array that holds only numbers,

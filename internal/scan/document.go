@@ -99,7 +99,7 @@ type Document struct {
 	stats   []Numbers
 	stack   []frame
 	cursors [8]cursor
-	scratch [2][]byte // decoded keys
+	scratch [3][]byte // decoded names: two to compare, one for Iter.Key
 	order   []uint32  // members being sorted for the canonical form
 	levels  []level   // containers being written in the canonical form
 	stars   []int     // the indices that running visits stand at
@@ -118,8 +118,9 @@ func (d *Document) Reset() {
 	d.tape = trim(d.tape, keepRecords)
 	d.stats = trim(d.stats, keepRecords)
 	d.order = trim(d.order, keepRecords)
-	d.scratch[0] = trim(d.scratch[0], keepBytes)
-	d.scratch[1] = trim(d.scratch[1], keepBytes)
+	for i := range d.scratch {
+		d.scratch[i] = trim(d.scratch[i], keepBytes)
+	}
 	d.cursors = [8]cursor{}
 }
 

@@ -143,6 +143,9 @@ func (d *Document) named(m *record, key string) bool {
 	return string(raw) == key
 }
 
+// keySlot is the scratch that Iter.Key has to itself.
+const keySlot = 2
+
 // key returns m's decoded name, in the text itself or in scratch[slot].
 func (d *Document) key(m *record, slot int) []byte {
 	raw := d.src[m.keyStart:m.keyEnd:m.keyEnd]

@@ -130,6 +130,16 @@ func TestChildrenAndAt(t *testing.T) {
 func TestIterKey(t *testing.T) {
 	var d Document
 	root := parse(t, &d, `{"a":1,"\n\u00e9":[2],"":{"x":3}}`)
+	escaped := root.Children()
+	escaped.Next()
+	escaped.Next()
+	key := escaped.Key()
+	root.Ambiguous("x")
+	AppendCanonical(nil, parse(t, new(Document), `{"\u0041bcd":1,"\u0042bcd":2}`))
+	AppendCanonical(nil, root)
+	if string(key) != "\né" {
+		t.Errorf("the key became %q", key)
+	}
 	var keys []string
 	it := root.Children()
 	if it.Key() != nil {
@@ -172,6 +182,26 @@ func TestAtIsNotQuadratic(t *testing.T) {
 	}
 }
 
+// Walks of several arrays at a time do not get into each other's way.
+func TestAtInterleaved(t *testing.T) {
+	var d Document
+	root := parse(t, &d, "["+strings.Repeat(`[1,2,3,4],["a","b","c","d"],`, 40)+`[5,6,7,8]]`)
+	for i := range 4 {
+		for k := range root.Len() {
+			want := string("abcd"[i])
+			switch {
+			case k == 80:
+				want = strconv.Itoa(i + 5)
+			case k%2 == 0:
+				want = strconv.Itoa(i + 1)
+			}
+			if got := strings.Trim(string(root.At(k).At(i).Raw()), `"`); got != want {
+				t.Fatalf("[%d][%d] = %q, want %q", k, i, got, want)
+			}
+		}
+	}
+}
+
 func TestFloatAndInt(t *testing.T) {
 	var d Document
 	for _, c := range []struct {
@@ -197,6 +227,8 @@ func TestFloatAndInt(t *testing.T) {
 		{"1.7976931348623157e308", math.MaxFloat64, true, 0, false},
 		{"1.7976931348623159e308", math.Inf(1), true, 0, false},
 		{"-1e999", math.Inf(-1), true, 0, false},
+		{"9007199254740993.00000000000000000000000000000000000000", 9007199254740992, true, 0, false},
+		{"9007199254740993.00000000000000000000000000000000000001", 9007199254740994, true, 0, false},
 		{"1e-999999999999999999999", 0, true, 0, false},
 		{"NaN", math.NaN(), true, 0, false},
 		{"Infinity", math.Inf(1), true, 0, false},
@@ -300,6 +332,7 @@ func TestReuseAllocatesNothing(t *testing.T) {
 		answer(1000),
 		[]byte(`{"a":{"b\n":["x","\u0041",{"c":[1,null,NaN]}]},"d":[1e5,-2.5,99999999999999999999]}`),
 		[]byte(`[[1,2],[3,4],["x"]]`),
+		[]byte(`[0.1234567890123456789012345678901234567890,"x",-1234567890123456789012345678901234567890]`),
 	}
 	score, err := ParsePath("outputs[*].data")
 	if err != nil {

@@ -73,8 +73,7 @@ func digits(src []byte, p int) int {
 }
 
 // Reading eight digits as one word: the well-known sum of pairs, then fours,
-// then eights by multiplication (Johnny Lee, "fast numeric string to int";
-// Lemire, "Quickly parsing eight digits").
+// then eights by multiplication, as in the simdjson and fast_float libraries.
 
 // nonDigits marks, in their highest bits, the bytes of t that are over 9. The
 // lowest mark is always right: a carry can only reach bytes above it.
@@ -179,11 +178,11 @@ func quickExponent(src []byte, p int, mant uint64, exp int) (uint64, int, int, b
 }
 
 // scale returns mant*10^exp rounded to nearest, by the product of 64-bit
-// significands (Lemire, "Number Parsing at a Gigabyte per Second", 2021, his
-// first of two steps). exact is false when the truncated power leaves the
-// rounding open, about once in 500, and in the subnormal range and past the
-// largest float64; f is then, in the normal range, the float64 at or next to
-// the right one, and otherwise not to be used (usable false).
+// significands (the first of the two steps of "Number Parsing at a Gigabyte per
+// Second", 2021, arXiv 2101.11408). exact is false when the truncated power
+// leaves the rounding open, about once in 500; f is then at or next to the
+// right float64. usable is false too in the subnormal range and past the
+// largest float64.
 func scale(mant uint64, exp int) (f float64, exact, usable bool) {
 	if mant == 0 {
 		return 0, true, true
@@ -217,9 +216,15 @@ func scale(mant uint64, exp int) (f float64, exact, usable bool) {
 // exactFloat returns what strconv.ParseFloat returns for a number's text b,
 // overflow as ±Inf.
 func exactFloat(b []byte) float64 {
-	mant, exp, whole := decimal(b)
-	if whole {
-		if f, exact, _ := scale(mant, exp); exact {
+	mant, exp, whole, ok := decimal(b)
+	if ok {
+		f, exact, _ := scale(mant, exp)
+		if exact && !whole {
+			// The number is between two that round alike, or it is not.
+			above, alike, _ := scale(mant+1, exp)
+			exact = alike && above == f
+		}
+		if exact {
 			if b[0] == '-' {
 				f = -f
 			}
@@ -230,10 +235,12 @@ func exactFloat(b []byte) float64 {
 	return f
 }
 
-// decimal reads a number's text that has been scanned. whole is false when its
-// digits do not fit an int64 or its exponent four.
-func decimal(b []byte) (mant uint64, exp int, whole bool) {
+// decimal reads a number's text that has been scanned, as mant*10^exp; it is
+// less than mant+1 where digits had to be left out (whole is false). ok is
+// false when the exponent has more than four digits.
+func decimal(b []byte) (mant uint64, exp int, whole, ok bool) {
 	i := 0
+	whole = true
 	if b[0] == '-' {
 		i = 1
 	}
@@ -242,7 +249,11 @@ func decimal(b []byte) (mant uint64, exp int, whole bool) {
 		switch c := b[i]; {
 		case c-'0' <= 9:
 			if mant >= room[1] {
-				return 0, 0, false
+				whole = false
+				if !point {
+					exp++
+				}
+				continue
 			}
 			mant = mant*10 + uint64(c-'0')
 			if point {
@@ -252,10 +263,10 @@ func decimal(b []byte) (mant uint64, exp int, whole bool) {
 			point = true
 		default:
 			x, ok := exponent(b[i+1:])
-			return mant, exp + x, ok
+			return mant, exp + x, whole, ok
 		}
 	}
-	return mant, exp, true
+	return mant, exp, whole, true
 }
 
 // exponent reads the text behind an e.

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"strconv"
@@ -114,7 +115,7 @@ func TestStatisticsAgreeWithStrconv(t *testing.T) {
 	}
 	var d Document
 	for round := range 4000 {
-		draw, sep := draws[round%len(draws)], []string{",", ", ", " ,\n  "}[round%3]
+		draw, sep := draws[round%len(draws)], []string{",", ", ", " ,\n  ", ",  ", ",\t"}[round/3%5]
 		tokens := make([]string, 1+r.IntN(12))
 		for i := range tokens {
 			form := forms[r.IntN(len(forms))]
@@ -144,6 +145,48 @@ func TestStatisticsAgreeWithStrconv(t *testing.T) {
 				i, found := n.OutOfRange(lo, hi)
 				if j, want := ref.firstOver(lo, hi); i != j || found != want {
 					t.Fatalf("%s in %v to %v: %d %v, want %d %v", ref.textOfArea, lo, hi, i, found, j, want)
+				}
+			}
+		}
+	}
+}
+
+// The quick ways of reading need bytes to be there behind a number, so each
+// form stands in the middle of a long array too, where they are taken.
+func TestNumberFormsInLongArrays(t *testing.T) {
+	forms := []string{"0", "00", "01", "-", "-0", "-01", "00.5", "1.", "-1.", "1.e5", ".5", "0.5.", "0.5.5", "1e", "1e+", "1e-", "1e5", "1E+05", "1e0005", "1e00005",
+		"1e-5x", "0.5x", "0x5", "+1", "0.5e", "0.12345678e", "0.12345678", "0.1234567812345678", "0.123456781234567812345678", "0.1234567812345678.", "0.12345678.1",
+		"1234567", "12345678", "1234567.5", "12345678.5", "1234567.12345678", "1234567.1234567890123456", "1234567.12345678901234567890123", "0.0000000000000000000000001",
+		"9.300000000000000001", "9.99999999999999999", "9.999999999999999999", "99.99999999999999999", "8.9999999999999999999999", "0.0000000123456789012345678",
+		"0.0000000000000000000123", "0.00000000000000000001234", "0.000000000000000000001234", "1e22", "1e23", "1e-22", "1e-23", "1.5e-22", "9007199254740993", "1:2", "1;", "1/2", "0.1234567/", "0.1234567:", "1\x000",
+		"1e999", "NaN", "-NaN", "Infinity", "-Infinity", "+Infinity", "null", "nul", "1 1", "0.5 0.5", "--0.5", "0.5-", "0.5\xff", "0.1234567\xb0", "\xb00.5", "0,,0", "0, ,0", "0.5,", "1\u0660"}
+	var d Document
+	for _, pad := range []string{"0.10000000149011612", "-0.5", "7"} {
+		for _, sep := range []string{",", ", ", " , "} {
+			around := strings.Repeat(pad+sep, 4)
+			for _, form := range forms {
+				text := "[" + around + form + sep + around + form + sep + around + pad + "]"
+				err := d.Parse([]byte(text), Limits{})
+				plain := strings.NewReplacer("NaN", "0", "Infinity", "0").Replace(text)
+				if form == "-NaN" || form == "+Infinity" {
+					plain = "no"
+				}
+				if json.Valid([]byte(plain)) != (err == nil) {
+					t.Errorf("%q: %v", text, err)
+				}
+				want, notNumber := strconv.ParseFloat(form, 64)
+				if err != nil || notNumber != nil || form == "NaN" || strings.HasSuffix(form, "Infinity") {
+					continue
+				}
+				for _, i := range []int{4, 9} {
+					if got, _ := d.Root().At(i).Float(); got != want {
+						t.Errorf("%q: element %d is %v", text, i, got)
+					}
+				}
+				padValue, _ := strconv.ParseFloat(pad, 64)
+				s, _ := d.Root().Numbers()
+				if s.Count != 15 || s.FirstBad >= 0 || ulps(s.Min, min(want, padValue)) > 2 || ulps(s.Max, max(want, padValue)) > 2 {
+					t.Errorf("%q: %+v", text, s)
 				}
 			}
 		}

@@ -71,7 +71,7 @@ func TestParsePath(t *testing.T) {
 
 func TestWalk(t *testing.T) {
 	const text = `{"predictions":[{"score":0.5},{"Score":0.1},{"score":null,"SCORE":1},7,{"score":0.25,"rows":[[1,2],["x"],[]]}],` +
-		`"a":{"b.c":"q","d":[10,20,30]},"a2":1,"twice":{"x":1},"twice":{"x":2}}`
+		`"a":{"b.c":"q","d":[10,20,30]},"p":[{"s":1},{"s":2}],"P":0,"a2":1,"twice":{"x":1},"twice":{"x":2}}`
 	var d Document
 	root := parse(t, &d, text)
 	for _, c := range []struct {
@@ -94,6 +94,7 @@ func TestWalk(t *testing.T) {
 		{"a.d[2]", "a.d[2]=30", "30", "30", false},
 		{"a[*]", "a[*]=-", "", "", false},
 		{"A", "A=-", "", "", false},
+		{"p[*].s", "p[0].s=1! p[1].s=2!", "1 2", "1", true},
 		{"twice.x", "twice.x=1!", "1", "1", true},
 		{"twice.y", "twice.y=-!", "", "", true},
 		{"a.d.x", "a.d.x=-", "", "", false},

@@ -48,11 +48,12 @@ func run(src []byte, p int, x extremes) (int, extremes) {
 				fraction = 16
 			}
 		}
-		// Now m marks the byte behind the last digit, unless there are 24.
+		// Now m marks the byte behind the last digit. Of 24 digits it marks
+		// none, and what is then taken for that byte is a digit, no comma.
 		shift := uint(bits.TrailingZeros64(m)) & 56
 		last := shift / 8
 		fraction += last
-		if m == 0 || mant >= room[last&7] || fraction-1 > 21 || byte(t>>shift) != ','^'0' {
+		if mant >= room[last&7] || fraction-1 > 21 || byte(t>>shift) != ','^'0' {
 			p = at
 			break
 		}

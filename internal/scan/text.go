@@ -8,8 +8,8 @@ import (
 )
 
 // Byte-wise constants for reading eight bytes as one word. The tests for a
-// byte in a word are from Bit Twiddling Hacks (Anderson, "Determine if a word
-// has a byte less than n"): a borrow can only reach bytes above the first hit,
+// byte in a word are from the collection "Bit Twiddling Hacks", "Determine if a
+// word has a byte less than n": a borrow can only reach bytes above the first hit,
 // so the lowest marked byte is always right.
 const (
 	ones  = 0x0101010101010101

@@ -32,7 +32,7 @@ func (r *RouteMetrics) expect(p *policy.Policy) {
 				r.openServed(c, sourceIndex(SourceCache))
 			}
 		}
-		for d, mode := range detectorModes(&p.Detect) {
+		for d, mode := range detectorModes(p) {
 			i := detectorIndex(d)
 			if i < 0 {
 				continue
@@ -49,7 +49,8 @@ func (r *RouteMetrics) expect(p *policy.Policy) {
 
 // detectorModes lists the detectors that are on; where one has entries of both
 // modes the enforcing one stands.
-func detectorModes(d *policy.Detect) map[verdict.Detector]policy.Mode {
+func detectorModes(p *policy.Policy) map[verdict.Detector]policy.Mode {
+	d := &p.Detect
 	on := map[verdict.Detector]policy.Mode{}
 	add := func(name verdict.Detector, mode policy.Mode) {
 		if on[name] != policy.Enforce {
@@ -82,6 +83,9 @@ func detectorModes(d *policy.Detect) map[verdict.Detector]policy.Mode {
 	}
 	for i := range d.Request {
 		add(verdict.Request, d.Request[i].Mode)
+	}
+	if p.Breaker != nil || p.MaxConcurrent > 0 || p.Budget != nil {
+		add(verdict.Guard, policy.Enforce)
 	}
 	return on
 }

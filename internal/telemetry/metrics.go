@@ -55,7 +55,6 @@ type Metrics struct {
 	lastSuccess  prometheus.Gauge
 	mistakes     prometheus.Gauge
 	xds          *prometheus.CounterVec
-	proxies      prometheus.Gauge
 	linesDropped prometheus.Counter
 	traceErrors  prometheus.Counter
 
@@ -94,7 +93,6 @@ func NewMetrics(version string, caps Caps) *Metrics {
 		lastSuccess:  gaugeVec(r, configLastSuccess).WithLabelValues(),
 		mistakes:     gaugeVec(r, configErrors).WithLabelValues(),
 		xds:          counterVec(r, xdsResponses),
-		proxies:      gaugeVec(r, xdsStreams).WithLabelValues(),
 		linesDropped: counterVec(r, logDropped).WithLabelValues(),
 		traceErrors:  counterVec(r, traceExportFailures).WithLabelValues(),
 		routes:       newLabels(caps.Routes),

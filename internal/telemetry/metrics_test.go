@@ -378,6 +378,7 @@ func TestTableIsWhatIsExported(t *testing.T) {
 	one := func() float64 { return 1 }
 	m.CacheSize(one, one)
 	m.BodiesInFlight(one)
+	m.Proxies(one)
 	m.ConfigApplied(time.Now())
 
 	exported := map[string]*dto.MetricFamily{}

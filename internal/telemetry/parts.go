@@ -102,11 +102,9 @@ func (m *Metrics) XDSNack(typeURL string) {
 	m.xds.WithLabelValues(resourceKind(typeURL), "nack").Inc()
 }
 
-// XDSOpened and XDSClosed count the Envoys that are subscribed.
-func (m *Metrics) XDSOpened() { m.proxies.Inc() }
-
-// XDSClosed is the other half of XDSOpened.
-func (m *Metrics) XDSClosed() { m.proxies.Dec() }
+// Proxies lets the number of subscribed Envoys be read at every scrape. Call it
+// once.
+func (m *Metrics) Proxies(count func() float64) { m.gaugeFunc(xdsProxies, count) }
 
 func resourceKind(typeURL string) string {
 	switch typeURL {

@@ -153,8 +153,8 @@ var (
 		Labels: []string{"type", "outcome"},
 		Help:   "What Envoys said to configuration they were given: ack or nack, by the kind of resource (listener, route, cluster, endpoint, other).",
 	}
-	xdsStreams = Metric{
-		Name: "safestate_xds_streams", Kind: Gauge,
+	xdsProxies = Metric{
+		Name: "safestate_xds_proxies", Kind: Gauge,
 		Help: "Envoys that are subscribed to configuration.",
 	}
 	logDropped = Metric{
@@ -180,7 +180,7 @@ var Table = []Metric{
 	extprocMessages, extprocStreams, bodiesBytes,
 	breakerState, breakerTransitions, bulkheadInFlight, bulkheadRejected,
 	cacheLookups, cacheWrites, cacheBytes, cacheEntries, refreshes,
-	configReloads, configLastSuccess, configErrors, xdsResponses, xdsStreams,
+	configReloads, configLastSuccess, configErrors, xdsResponses, xdsProxies,
 	logDropped, traceExportFailures, buildInfo,
 }
 

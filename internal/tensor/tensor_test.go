@@ -171,6 +171,21 @@ func TestFirstNonFinite(t *testing.T) {
 	}
 }
 
+// Nothing is read behind the end: there the memory holds a NaN.
+func TestFirstNonFiniteEnds(t *testing.T) {
+	for _, typ := range []Type{FP16, BF16, FP32, FP64} {
+		for n := range 700 {
+			raw := append(fill(typ, 1+700/typ.Size())[:n], make([]byte, 300)...)
+			for i := n; i < len(raw); i++ {
+				raw[i] = 0xFF
+			}
+			if i, form, found := FirstNonFinite(typ, raw[:n]); found {
+				t.Fatalf("%v of %d bytes: %d %q", typ, n, i, form)
+			}
+		}
+	}
+}
+
 // fill returns n elements of the largest finite magnitude, signs in turn.
 func fill(t Type, n int) []byte {
 	most := map[Type]uint64{FP16: 0x7BFF, BF16: 0x7F7F, FP32: 0x7F7FFFFF, FP64: 0x7FEFFFFFFFFFFFFF}[t]

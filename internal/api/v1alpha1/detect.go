@@ -23,12 +23,12 @@ type Detect struct {
 	// Constant fails a model that says the same to everything. Default: off.
 	Constant *Constant `json:"constant,omitempty"`
 	// CEL are conditions over request and response; true fails. Names are
-	// unique.
+	// unique. Default: none.
 	CEL []Expression `json:"cel,omitempty"`
 	// Dependencies name what made a model fail, each with its own breaker.
-	// Names are unique.
+	// Names are unique. Default: none.
 	Dependencies []Dependency `json:"dependencies,omitempty"`
-	// Request checks fields before the model is asked.
+	// Request checks fields before the model is asked. Default: none.
 	Request []RequestCheck `json:"request,omitempty"`
 }
 
@@ -37,7 +37,8 @@ type NonFinite struct {
 	// Mode. Default: Enforce.
 	Mode Mode `json:"mode,omitempty"`
 	// Paths from the response, such as response.predictions[*].score; only and
-	// always with protocol JSON. A path names a value or an array.
+	// always with protocol JSON. A path names a value or an array. Default:
+	// none.
 	Paths []string `json:"paths,omitempty"`
 }
 
@@ -73,7 +74,7 @@ type Confidence struct {
 type Output struct {
 	// Name of the output. With OpenInferenceV1, TensorFlowServing and MLflow a
 	// key of each prediction, or empty for the prediction itself; with JSON a
-	// path from the response.
+	// path from the response. Default: empty.
 	Name string `json:"name,omitempty"`
 	// Datatype. Default: any.
 	Datatype Datatype `json:"datatype,omitempty"`
@@ -122,7 +123,8 @@ type Constant struct {
 type Expression struct {
 	// Mode. Default: Enforce.
 	Mode Mode `json:"mode,omitempty"`
-	// Name stands in the reason. Required; a DNS label or with underscores.
+	// Name stands in the reason: letters, digits, -, _ and ., 63 at most.
+	// Required.
 	Name string `json:"name"`
 	// Expression yields a bool. Required.
 	Expression string `json:"expression"`
@@ -130,11 +132,11 @@ type Expression struct {
 
 // Dependency is something the model depends on, such as feature-store.
 type Dependency struct {
-	// Name stands in the reason. Required.
+	// Name stands in the reason, as that of a condition. Required.
 	Name string `json:"name"`
 	// Expression tells its failure from the model's answer. Required.
 	Expression string `json:"expression"`
-	// Breaker of the dependency. Default: as the policy's own default.
+	// Breaker of the dependency. Default: 5 failures, 30s, 3.
 	Breaker *Breaker `json:"breaker,omitempty"`
 }
 

@@ -4,9 +4,13 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // Rung is one step of the ladder: exactly one field is set.
 type Rung struct {
-	Cache       *Cache       `json:"cache,omitempty"`
-	Fallback    *Fallback    `json:"fallback,omitempty"`
-	Rules       *Rules       `json:"rules,omitempty"`
+	// Cache: a clean answer that the model gave to the same request before.
+	Cache *Cache `json:"cache,omitempty"`
+	// Fallback: another model.
+	Fallback *Fallback `json:"fallback,omitempty"`
+	// Rules: a decision table.
+	Rules *Rules `json:"rules,omitempty"`
+	// SafeDefault: what always answers.
 	SafeDefault *SafeDefault `json:"safeDefault,omitempty"`
 }
 
@@ -60,7 +64,8 @@ type Rules struct {
 	Score []ScoreRule `json:"score"`
 	// MaxScore caps the sum. Default: 1.0.
 	MaxScore *float64 `json:"maxScore,omitempty"`
-	// Confidence is a constant, 0 to 1. Default: 0.
+	// Confidence is a constant, 0 to 1; required where the template names it.
+	// Default: 0.
 	Confidence *float64 `json:"confidence,omitempty"`
 	// Template of the answer, in the protocol's shape, with {{score}},
 	// {{confidence}}, {{reasons}}, {{id}} and {{request.PATH}}. Required.
@@ -90,19 +95,22 @@ type SafeDefault struct {
 	// Body is static, in the protocol's shape. Required.
 	Body string `json:"body"`
 	// Template over the request: {{id}}, {{request.PATH}} and
-	// {{sort request.PATH by KEY desc}}.
+	// {{sort request.PATH by KEY desc}}. Default: none.
 	Template string `json:"template,omitempty"`
-	// Refresh reads the body out of band and keeps the last good one.
+	// Refresh reads the body out of band and keeps the last good one. Default:
+	// none.
 	Refresh *Refresh `json:"refresh,omitempty"`
 	// AcknowledgeRisk is required where the answer lets something through.
+	// Default: none.
 	AcknowledgeRisk *AcknowledgeRisk `json:"acknowledgeRisk,omitempty"`
 }
 
 // Refresh reads a body. Exactly one of File and URL is set.
 type Refresh struct {
 	// File is absolute, or relative to the working directory of the processor.
+	// Default: none.
 	File string `json:"file,omitempty"`
-	// URL is http or https.
+	// URL is http or https, without credentials. Default: none.
 	URL string `json:"url,omitempty"`
 	// Interval between reads, at least 1s. Default: 1m.
 	Interval *metav1.Duration `json:"interval,omitempty"`

@@ -47,6 +47,7 @@ type ModelVersion struct {
 
 	// BackendRef is the Service by which an HTTPRoute names this version. A
 	// version that only serves as another model's fallback needs none.
+	// Default: none.
 	BackendRef *BackendRef `json:"backendRef,omitempty"`
 
 	// Endpoints say where the Service leads outside Kubernetes. At least one.
@@ -62,20 +63,27 @@ type ModelVersion struct {
 
 // BackendRef names a Service of the model's own namespace.
 type BackendRef struct {
+	// Name of the Service. Required.
 	Name string `json:"name"`
-	Port int32  `json:"port"` // 1 to 65535
+	// Port of the Service, 1 to 65535. Required.
+	Port int32 `json:"port"`
 }
 
 // Endpoint is one address.
 type Endpoint struct {
-	Address string `json:"address"` // an IP address, or a host name that is resolved by DNS
-	Port    int32  `json:"port"`    // 1 to 65535
+	// Address is an IP address, or a host name that is resolved by DNS.
+	// Required.
+	Address string `json:"address"`
+	// Port, 1 to 65535. Required.
+	Port int32 `json:"port"`
 }
 
 // Artifact identifies what a version serves.
 type Artifact struct {
-	URI    string `json:"uri"`
-	Digest string `json:"digest,omitempty"` // algorithm:hex, such as sha256:9f86…
+	// URI says where it is, such as s3://models/fraud/1. Required.
+	URI string `json:"uri"`
+	// Digest is algorithm:hex, such as sha256 and 64 digits. Default: none.
+	Digest string `json:"digest,omitempty"`
 }
 
 // TLS names files on the host of whoever connects: the proxy, and for a
@@ -86,7 +94,7 @@ type TLS struct {
 	ServerName string `json:"serverName,omitempty"`
 	// CAFile holds the accepted authorities, PEM. Default: the system's.
 	CAFile string `json:"caFile,omitempty"`
-	// CertFile and KeyFile identify us, PEM. Both or neither.
+	// CertFile and KeyFile identify us, PEM. Both or neither. Default: none.
 	CertFile string `json:"certFile,omitempty"`
 	KeyFile  string `json:"keyFile,omitempty"`
 }

@@ -1,3 +1,7 @@
+// Builds Prometheus's promtool, which tests docs/alerts. A module of its own,
+// so that its dependencies are none of safestate's. See `make test-alerts`:
+//
+//	go build -tags remove_all_sd -o promtool github.com/prometheus/prometheus/cmd/promtool
 module github.com/safestate/safestate/internal/deploytest/promtool
 
 go 1.26.0
