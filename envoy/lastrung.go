@@ -259,7 +259,7 @@ func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
 	when := &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{
 		AndMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*xdsmatcherv3.Matcher_MatcherList_Predicate{
 			predicate("class", &matcherv3.HttpResponseStatusCodeClassMatchInput{}, xdsExactly("5xx")),
-
+			predicate("local", &matcherv3.HttpResponseLocalReplyMatchInput{}, xdsExactly("false")),
 			unjudged,
 		}},
 	}}

@@ -21,6 +21,7 @@ type options struct {
 	envoy    string // the binary
 	bin      string // folder of safestate and samplemodel
 	config   string // folder of the policies; empty: the sample's own
+	samples  string // folder of the samples
 	mlserver string // Python environment with MLServer
 	trained  string // folder of the scikit-learn models
 	logs     string // folder of the parts' logs
@@ -45,7 +46,8 @@ func parse(args []string) (*options, error) {
 	fs.StringVar(&o.models, "models", "sample", "sample: the Go models; mlserver: scikit-learn models on MLServer")
 	fs.StringVar(&o.envoy, "envoy", os.Getenv("ENVOY"), "the Envoy binary")
 	fs.StringVar(&o.bin, "bin", "", "folder of safestate and samplemodel (default: where sandbox is)")
-	fs.StringVar(&o.config, "config", "", "folder of the configuration (default: docs/samples/fraud or docs/samples/mlserver)")
+	fs.StringVar(&o.config, "config", "", "folder of the configuration (default: fraud or mlserver of -config-root)")
+	fs.StringVar(&o.samples, "config-root", filepath.Join("docs", "samples"), "folder of the samples")
 	fs.StringVar(&o.mlserver, "mlserver", ".cache/mlserver", "Python environment that has MLServer")
 	fs.StringVar(&o.trained, "trained", ".cache/mlserver-models", "folder of the scikit-learn models")
 	fs.StringVar(&o.logs, "logs", ".cache/run", "folder of the parts' logs")

@@ -97,9 +97,9 @@ func (s *stage) prepareConfig() error {
 	if s.config != "" {
 		return nil
 	}
-	s.config = filepath.Join("docs", "samples", "fraud")
+	s.config = filepath.Join(s.o.samples, "fraud")
 	if s.o.models == "mlserver" {
-		s.config = filepath.Join("docs", "samples", "mlserver")
+		s.config = filepath.Join(s.o.samples, "mlserver")
 	}
 	moves := strings.NewReplacer("port: 9101", fmt.Sprint("port: ", s.o.v1), "port: 9102", fmt.Sprint("port: ", s.o.v2), "port: 9103", fmt.Sprint("port: ", s.o.small))
 	if s.o.v1 == 9101 && s.o.v2 == 9102 && s.o.small == 9103 {

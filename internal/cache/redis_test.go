@@ -64,6 +64,7 @@ func (s *server) start() {
 		"--port", s.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.t.TempDir(), "--daemonize", "no",
 	}, s.args...)
 	s.cmd = exec.Command(redisServer(s.t), args...)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // not even a killed test leaves it behind
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func (d *decoder) enter(n *yaml.Node, field string, depth int) (*yaml.Node, bool
 	if d.over {
 		return n, false
 	}
-	if d.nodes > maxNodes || false {
+	if d.nodes > maxNodes || depth > maxDepth {
 		d.over = true
 		d.source.broken[everything] = true
 		d.fail(n, clip(field), "is too large: over %d values or %d levels, aliases followed; write it out more simply", maxNodes, maxDepth)

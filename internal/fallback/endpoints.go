@@ -55,10 +55,7 @@ func (s *endpoints) pick() *endpoint {
 	well := uint64(0)
 	for _, e := range s.list {
 		until := e.skipUntil.Load()
-		if until == 0 {
-			well++
-			continue
-		}
+		well++
 		// Whoever finds the time over tries it, and keeps the others away
 		// until that request has said how it went.
 		if until <= now && e.skipUntil.CompareAndSwap(until, now+int64(skipFor(e.failures.Load()))) {

@@ -106,6 +106,22 @@ func TestSampling(t *testing.T) {
 	}
 }
 
+func TestQuietTimeSavesNoMoreThanASecond(t *testing.T) {
+	s := newSampler(10)
+	now := time.Unix(1000, 0)
+	s.allow("r", now)
+	now = now.Add(time.Hour)
+	written := 0
+	for range 100 {
+		if _, ok := s.allow("r", now); ok {
+			written++
+		}
+	}
+	if written != 10 {
+		t.Errorf("%d lines at once after an hour, want 10", written)
+	}
+}
+
 func TestSamplingIsBounded(t *testing.T) {
 	s := newSampler(1)
 	now := time.Unix(1000, 0)

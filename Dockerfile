@@ -1,0 +1,30 @@
+# Two images of one build: safestate, and the sample model of docker-compose.yaml.
+# Static binaries on nothing: no shell, no package manager, no root.
+FROM golang:1.26.8-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG VERSION=dev
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/ \
+    ./cmd/safestate ./cmd/samplemodel ./internal/deploytest/probe
+
+# What both images hold besides their binary. /probe is their health check.
+FROM scratch AS base
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /out/probe /probe
+USER 65532:65532
+
+FROM base AS samplemodel
+COPY --from=build /out/samplemodel /samplemodel
+EXPOSE 9101
+HEALTHCHECK --interval=10s --timeout=3s --retries=3 CMD ["/probe", "http://127.0.0.1:9101/v2/health/ready"]
+ENTRYPOINT ["/samplemodel"]
+
+# The last stage is what `docker build .` gives.
+FROM base AS safestate
+COPY --from=build /out/safestate /safestate
+EXPOSE 8686 18000
+HEALTHCHECK --interval=10s --timeout=3s --retries=3 CMD ["/probe", "http://127.0.0.1:8686/readyz"]
+ENTRYPOINT ["/safestate"]
+CMD ["serve", "--config=/etc/safestate", "--http=0.0.0.0:8686"]

@@ -1,0 +1,254 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/safestate/safestate/e2e/dataplane"
+)
+
+// sandbox starts what `make run` starts, on free ports.
+func sandbox(t *testing.T, extra ...string) (p *dataplane.Process, ports map[string]int) {
+	t.Helper()
+	envoy, err := dataplane.Envoy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Dir(dataplane.Program(t, "sandbox"))
+	dataplane.Program(t, "safestate")
+	dataplane.Program(t, "samplemodel")
+	ports = map[string]int{}
+	args := []string{"-bin", bin, "-envoy", envoy, "-logs", t.TempDir(), "-config-root", filepath.Join(dataplane.Root(), "docs", "samples")}
+	for _, name := range []string{"traffic", "admin", "http", "grpc", "v1", "v2", "small"} {
+		ports[name] = dataplane.FreePort(t)
+		args = append(args, "-"+name+"-port", strconv.Itoa(ports[name]))
+	}
+	ports["control"] = fourPorts(t)
+	args = append(args, "-control-port", strconv.Itoa(ports["control"]))
+	return dataplane.Spawn(t, "sandbox", filepath.Join(bin, "sandbox"), append(args, extra...)...), ports
+}
+
+// fourPorts returns the first of four free ports in a row.
+func fourPorts(t *testing.T) int {
+	t.Helper()
+search:
+	for range 100 {
+		first := dataplane.FreePort(t)
+		for i := range 4 {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i))
+			if err != nil {
+				continue search
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return first
+	}
+	t.Fatal("no four free ports in a row")
+	return 0
+}
+
+func up(t *testing.T, p *dataplane.Process) {
+	t.Helper()
+	dataplane.Eventually(t, 2*time.Minute, "the sandbox is up", func() bool {
+		if p.Exited() {
+			t.Fatalf("it ended: %v\n%s", p.WaitExit(0), p.Log())
+		}
+		return strings.Contains(p.Log(), "What was counted:")
+	})
+}
+
+// TestSandboxLines runs every line that the sandbox prints, and holds the
+// answers against what the line says of itself.
+func TestSandboxLines(t *testing.T) {
+	p, _ := sandbox(t)
+	up(t, p)
+	want := []string{"primary", "fallback", "fallback", "fallback"}
+	n := 0
+	for line := range strings.Lines(p.Log()) {
+		if !strings.HasPrefix(line, "curl ") {
+			continue
+		}
+		n++
+		a := runLine(t, strings.TrimSpace(line))
+		if n <= len(want) && (a.Status != http.StatusOK || a.Source() != want[n-1]) {
+			t.Errorf("line %d: status %d, source %q, reason %q, error %v, want source %s", n, a.Status, a.Source(), a.Reason(), a.Err, want[n-1])
+		}
+		if n == 5 && !strings.Contains(string(a.Body), `safestate_prediction_served_total{`) {
+			t.Errorf("line 5: no served predictions in %.300q", a.Body)
+		}
+	}
+	if n != 5 {
+		t.Errorf("%d lines to try, want 5:\n%s", n, p.Log())
+	}
+	pids := children(t, p.PID())
+	if len(pids) < 5 {
+		t.Errorf("%d parts run, want 5", len(pids))
+	}
+	if err := syscall.Kill(p.PID(), syscall.SIGINT); err != nil { // the sandbox alone, as a terminal's group would be its own
+		t.Fatal(err)
+	}
+	if err := p.WaitExit(30 * time.Second); err != nil {
+		t.Errorf("Ctrl-C: %v\n%s", err, p.Log())
+	}
+	gone(t, pids)
+}
+
+// runLine does what a shell would with a printed line: commands apart by ;
+// and whatever follows a pipe left out. It returns the last answer.
+func runLine(t *testing.T, line string) dataplane.Answer {
+	t.Helper()
+	var last dataplane.Answer
+	for _, command := range split(line, ';') {
+		words := split(strings.TrimSpace(split(command, '|')[0]), ' ')
+		q := dataplane.Request{Method: http.MethodGet, Header: http.Header{}}
+		host := ""
+		for i := 1; i < len(words); i++ {
+			switch w := words[i]; {
+			case w == "-H":
+				i++
+				name, value, _ := strings.Cut(unquote(words[i]), ": ")
+				q.Header.Add(name, value)
+			case w == "-d":
+				i++
+				q.Method, q.Body = http.MethodPost, []byte(unquote(words[i]))
+			case !strings.HasPrefix(w, "-"):
+				host, q.Path, _ = strings.Cut(w, "/")
+				q.Path = "/" + q.Path
+			}
+		}
+		c := dataplane.NewClient(host)
+		last = c.Do(q)
+		c.Close()
+	}
+	return last
+}
+
+// split cuts at a separator outside of single quotes.
+func split(s string, sep byte) []string {
+	var out []string
+	quoted, from := false, 0
+	for i := range len(s) {
+		switch {
+		case s[i] == '\'':
+			quoted = !quoted
+		case s[i] == sep && !quoted:
+			if i > from {
+				out = append(out, s[from:i])
+			}
+			from = i + 1
+		}
+	}
+	return append(out, s[from:])
+}
+
+func unquote(s string) string { return strings.Trim(s, "'") }
+
+// TestSandboxPartDies: when one part ends, one line says which, everything
+// stops, and no process is left.
+func TestSandboxPartDies(t *testing.T) {
+	p, _ := sandbox(t)
+	up(t, p)
+	pids := children(t, p.PID())
+	victim := 0
+	for _, pid := range pids {
+		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && strings.TrimSpace(string(name)) == "safestate" {
+			victim = pid
+		}
+	}
+	if victim == 0 {
+		t.Fatalf("no safestate among the parts %v", pids)
+	}
+	if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.WaitExit(30 * time.Second); err == nil {
+		t.Error("the sandbox ended without an error")
+	}
+	if log := p.Log(); !strings.Contains(log, "safestate ended (signal: killed)") {
+		t.Errorf("no line names the part that ended:\n%s", log)
+	}
+	gone(t, pids)
+}
+
+// TestSandboxKilled: the parts do not outlive a sandbox that is killed.
+func TestSandboxKilled(t *testing.T) {
+	p, _ := sandbox(t)
+	up(t, p)
+	pids := children(t, p.PID())
+	if err := syscall.Kill(p.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	gone(t, pids)
+}
+
+// TestSandboxPortInUse: one clear line.
+func TestSandboxPortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(dataplane.Program(t, "sandbox"), "-envoy", "envoy", "-http-port", port).CombinedOutput()
+	if err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "port "+port) || !strings.Contains(string(out), "-http-port") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// children are the direct children of a process.
+func children(t *testing.T, pid int) []int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []int
+	for _, e := range entries {
+		child, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
+		if err != nil {
+			continue // gone meanwhile
+		}
+		fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+		if len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
+			out = append(out, child)
+		}
+	}
+	return out
+}
+
+// gone waits until none of the processes exists, zombies apart: those are the
+// business of whoever inherited them.
+func gone(t *testing.T, pids []int) {
+	t.Helper()
+	dataplane.Eventually(t, 20*time.Second, fmt.Sprintf("processes %v are gone", pids), func() bool {
+		for _, pid := range pids {
+			raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			if err != nil {
+				continue
+			}
+			fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+			if len(fields) > 0 && fields[0] != "Z" {
+				return false
+			}
+		}
+		return true
+	})
+}

@@ -1,0 +1,63 @@
+package extproc
+
+import (
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+
+	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/telemetry"
+)
+
+// BenchmarkCleanExchange is the processor's own work on a clean answer, gRPC
+// left out: four messages, one verdict.
+func BenchmarkCleanExchange(b *testing.B) {
+	metrics := telemetry.NewMetrics("bench", telemetry.Caps{})
+	state, err := NewState(StateOptions{Metrics: metrics})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := New(Options{Metrics: metrics, Log: telemetry.NopLog(), State: state})
+	defer s.Close()
+	text, err := fraud(readBody).Marshal()
+	if err != nil {
+		b.Fatal(err)
+	}
+	body := []byte(askOne)
+	answer := []byte(cleanAnswer)
+	messages := []*extprocv3.ProcessingRequest{
+		{
+			Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
+				header(":method", "POST"), header(":path", "/v2/models/fraud/infer"), header("content-type", "application/json"), header("content-length", "80"),
+			}}}},
+			Attributes: attributes(map[string]string{AttributePolicy: string(text), AttributeCluster: "default/fraud/v1", AttributeNode: "n"}),
+		},
+		{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{Body: body, EndOfStream: true}}},
+		{
+			Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
+				header(":status", "200"), header("content-type", "application/json"), header("content-length", "110"),
+			}}}},
+			Attributes: attributes(map[string]string{AttributeCodeDetails: "via_upstream"}),
+		},
+		{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{Body: answer, EndOfStream: true}}},
+	}
+	e := &exchange{judge: new(detect.Exchange)}
+	b.ReportAllocs()
+	for b.Loop() {
+		e.server = s
+		s.open.Add(1)
+		for _, m := range messages {
+			if _, err := e.handle(m); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if e.stage != stageFinished {
+			b.Fatal("not answered")
+		}
+		e.permits.release()
+		e.judge.Reset()
+		*e = exchange{judge: e.judge}
+		s.open.Add(-1)
+	}
+}
