@@ -112,9 +112,11 @@ func TestManual(t *testing.T) {
 		b := New(cfg, nil)
 		fail(t, b, 2)
 		b.ForceClosed()
+		told := 0
+		b.OnChange(func(Change) { told++ })
 		fail(t, b, 10)
-		if b.State() != Closed {
-			t.Fatal("not closed while forced")
+		if s := b.Snapshot(); s.State != Closed || s.FailureTotal != 2 || told != 0 {
+			t.Fatalf("forced closed it is %s, has counted %d failures and told of %d changes", s.State, s.FailureTotal, told)
 		}
 		b.Auto()
 		if s := b.Snapshot(); s.State != Closed || s.Failures != 0 {

@@ -55,7 +55,10 @@ func (s *endpoints) pick() *endpoint {
 	well := uint64(0)
 	for _, e := range s.list {
 		until := e.skipUntil.Load()
-		well++
+		if until == 0 {
+			well++
+			continue
+		}
 		// Whoever finds the time over tries it, and keeps the others away
 		// until that request has said how it went.
 		if until <= now && e.skipUntil.CompareAndSwap(until, now+int64(skipFor(e.failures.Load()))) {
