@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -43,23 +44,26 @@ func envoyBinary(t *testing.T) string {
 	return found[0]
 }
 
-// nextPort walks a range that the kernel does not hand out by itself, so that
-// a port that was free stays free until its user binds it.
-var nextPort atomic.Int32
-
-// firstPort keeps two test binaries at the same time apart.
-var firstPort = 20_000 + os.Getpid()%1_000*10
-
-// freeAddress is a loopback address that nobody listens on.
+// freeAddress is a loopback address for one test's use. It is outside the
+// range from which the kernel takes ports by itself, and the UDP port of the
+// same number is held until the test ends: two Envoys of two test binaries
+// would otherwise share a port without either noticing.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
-		addr := fmt.Sprintf("127.0.0.1:%d", firstPort+int(nextPort.Add(1)))
-		l, err := net.Listen("tcp", addr)
-		if err == nil {
-			_ = l.Close()
-			return addr
+		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
+		claim, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			continue
 		}
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			_ = claim.Close()
+			continue
+		}
+		_ = l.Close()
+		t.Cleanup(func() { _ = claim.Close() })
+		return addr
 	}
 	t.Fatal("no free port")
 	return ""
@@ -145,8 +149,11 @@ func tail(s string) string {
 	return s
 }
 
+// patient asks Envoy's admin interface, but not for ever.
+var patient = &http.Client{Timeout: 5 * time.Second}
+
 func get(url string) (string, error) {
-	resp, err := http.Get(url)
+	resp, err := patient.Get(url)
 	if err != nil {
 		return "", err
 	}
@@ -167,7 +174,7 @@ func (p *proxy) adminGet(path string) string {
 
 // adminPost asks the admin interface to do something.
 func (p *proxy) adminPost(path string) error {
-	resp, err := http.Post("http://"+p.admin+path, "", nil)
+	resp, err := patient.Post("http://"+p.admin+path, "", nil)
 	if err != nil {
 		return err
 	}

@@ -139,3 +139,30 @@ func TestLastRung(t *testing.T) {
 
 func pass(p *policy.Policy)    { p.WhenProcessorAway = policy.AwayPass }
 func observe(p *policy.Policy) { p.Mode = policy.Observe }
+
+// TestObservedCausesStay: Envoy alone answers only for a cause that the policy
+// enforces; what it merely observes reaches the caller as it is.
+func TestObservedCausesStay(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit   func(*policy.Policy)
+		model  func(*testing.T) string
+		status int
+	}{
+		"broken observed, model refuses":   {func(p *policy.Policy) { p.Detect.Broken.Mode = policy.Observe }, func(t *testing.T) string { return freeAddress(t) }, 503},
+		"broken off, model refuses":        {func(p *policy.Policy) { p.Detect.Broken = nil }, func(t *testing.T) string { return freeAddress(t) }, 503},
+		"everything observed":              {observe, func(t *testing.T) string { return freeAddress(t) }, 503},
+		"enforced on a share":              {func(p *policy.Policy) { p.EnforcePercent = 99 }, func(t *testing.T) string { return freeAddress(t) }, 503},
+		"late observed, model is too slow": {func(p *policy.Policy) { p.Detect.Late.Mode = policy.Observe }, func(t *testing.T) string { return silent(t, "127.0.0.1:0") }, 504},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := testOptions(t)
+			startProcessor(t, o.Processor, nil)
+			s := snapshot(t, enforced(c.edit), version("v1", c.model(t)))
+			s.Routes[0].ModelTimeout = 300 * time.Millisecond // the HTTPRoute's own
+			if r := startStatic(t, s, o).post(); r.status != c.status || r.source() != "" {
+				t.Errorf("got %d %q from %q, want a bare %d", r.status, r.body, r.source(), c.status)
+			}
+		})
+	}
+}

@@ -111,7 +111,10 @@ func (e *exchange) finish(a *ladder.Answer, f verdict.Finding) {
 	now := time.Now()
 	took := now.Sub(e.started)
 	e.route.metrics.Served(a.Model, a.Version, string(a.Source), took)
-	if f.Found() && f.Code != verdict.CacheFirst {
+	switch {
+	case f.Code == verdict.CacheFirst:
+		e.route.metrics.CacheFirst()
+	case f.Found():
 		e.logFailure(a, f, took)
 	}
 	if e.server.tracer.On() {

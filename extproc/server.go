@@ -62,6 +62,7 @@ func New(o Options) *Server {
 		s.maxInFlight = DefaultMaxInFlight
 	}
 	s.routes = newRoutes(s, o.State)
+	s.metrics.BodiesInFlight(func() float64 { return float64(s.inFlight.Load()) })
 	s.exchanges.New = func() any { return &exchange{judge: new(detect.Exchange)} }
 	return s
 }
@@ -96,10 +97,11 @@ func (s *Server) Process(stream grpc.BidiStreamingServer[extprocv3.ProcessingReq
 		started := time.Now()
 		r, err := e.handle(m)
 		e.busy += time.Since(started)
-		if err != nil {
-			return err
+		if err == nil {
+			err = stream.Send(r)
 		}
-		if err := stream.Send(r); err != nil {
+		if err != nil {
+			e.gaveUp()
 			return err
 		}
 	}
@@ -116,6 +118,15 @@ func (e *exchange) begin(s *Server, stream grpc.BidiStreamingServer[extprocv3.Pr
 	s.open.Add(1)
 	s.metrics.StreamOpened()
 	e.server, e.send, e.ctx = s, stream.Send, stream.Context()
+}
+
+// gaveUp counts a request that the processor leaves to Envoy.
+func (e *exchange) gaveUp() {
+	if e.route != nil && e.stage != stageFinished {
+		e.route.metrics.Uninspected(telemetry.CauseProcessorError)
+		e.permits.ignore()
+		e.stage = stageFinished
+	}
 }
 
 // end gives the exchange back. Nothing may keep a reference to it.

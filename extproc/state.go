@@ -52,6 +52,9 @@ func NewState(o StateOptions) (*State, error) {
 			Str("cause", string(c.Cause)).Msg("breaker changed")
 	})
 	o.Metrics.Breakers(s.Breakers)
+	o.Metrics.Bulkheads(func(emit func(string, int, uint64)) {
+		s.Bulkheads.Each(func(key string, b *bulkhead.Bulkhead) { emit(key, b.InFlight(), b.Refused()) })
+	})
 	s.Ladder = &ladder.State{
 		Breakers: s.Breakers, Bulkheads: s.Bulkheads, Budgets: budget.NewSet(),
 		Cache: store, CacheRemote: name == telemetry.StoreRedis, Flights: cache.NewFlights(0, 0),

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/safestate/safestate/envoy"
+	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/serve"
 )
 
@@ -27,7 +28,7 @@ func newRenderEnvoy() *cobra.Command {
 		Short: "Print the whole static configuration of an Envoy for a configuration folder",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			snapshot, problems := read(args[0])
+			snapshot, problems := compile.Dir(args[0])
 			if problems.Failed() {
 				for _, p := range problems {
 					fmt.Fprintln(cmd.ErrOrStderr(), p)

@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/safestate/safestate/internal/compile"
-	"github.com/safestate/safestate/internal/config"
 )
 
 func newValidate() *cobra.Command {
@@ -15,7 +14,7 @@ func newValidate() *cobra.Command {
 		Short: "Check a configuration folder: every mistake in one go, exit 1 if there is any",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			snapshot, problems := read(args[0])
+			snapshot, problems := compile.Dir(args[0])
 			for _, p := range problems {
 				fmt.Fprintln(cmd.OutOrStdout(), p)
 			}
@@ -33,19 +32,4 @@ func newValidate() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-// read loads and compiles a configuration folder. The snapshot is nil where
-// the problems hold an error.
-func read(dir string) (*compile.Snapshot, config.Problems) {
-	world, problems := config.Load(dir)
-	if problems.Failed() {
-		return nil, problems
-	}
-	snapshot, more := compile.Compile(world)
-	problems = append(problems, more...).Sorted()
-	if problems.Failed() {
-		return nil, problems
-	}
-	return snapshot, problems
 }

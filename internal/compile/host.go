@@ -101,7 +101,7 @@ func covers(pattern, domain string) bool {
 		return true
 	}
 	suffix, wild := strings.CutPrefix(pattern, "*")
-	return wild && strings.HasSuffix(strings.TrimPrefix(domain, "*"), suffix) && domain != anyHost
+	return wild && strings.HasSuffix(strings.TrimPrefix(domain, "*"), suffix)
 }
 
 func compareCandidates(a, b candidate) int {

@@ -16,7 +16,7 @@ import (
 // finds the first breach.
 func (t *plan) checkOutputs(x *Exchange, m *protocol.Message) verdict.Finding {
 	if t.contract == nil {
-		return verdict.Finding{}
+		return t.checkCounts(m)
 	}
 	if t.protocol == policy.OpenInferenceV2 {
 		return t.checkTensors(x, m)
@@ -27,6 +27,17 @@ func (t *plan) checkOutputs(x *Exchange, m *protocol.Message) verdict.Finding {
 		}
 	}
 	return t.unknownKeys(m)
+}
+
+// checkCounts holds each output to its own shape where nothing is promised: an
+// answer that contradicts itself is a broken one.
+func (t *plan) checkCounts(m *protocol.Message) verdict.Finding {
+	for i := range m.Tensors {
+		if tn := &m.Tensors[i]; tn.ShapeOK && !countFits(tn) {
+			return found(t.broken, verdict.ContractShape, nameOf(tn)+" "+shapeText(tn.Shape)+" is not that of its data")
+		}
+	}
+	return verdict.Finding{}
 }
 
 func (t *plan) breach(code verdict.Code, detail string) verdict.Finding {

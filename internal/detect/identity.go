@@ -31,10 +31,11 @@ func (t *plan) checkIdentity(x *Exchange, m *protocol.Message) verdict.Finding {
 	return verdict.Finding{}
 }
 
-// requestID returns the id that the caller gave, if any.
+// requestID returns the id that the caller gave, if any. An empty one is none:
+// Triton leaves it out of its answer.
 func requestID(x *Exchange, p policy.Protocol) scan.Node {
 	s := requestSide(x, p)
-	if !s.read || s.failure.found() && !s.failure.wellFormed || s.message.ID.Kind() == scan.Null {
+	if !s.read || s.failure.found() && !s.failure.wellFormed || s.message.ID.Kind() == scan.Null || s.message.ID.EqualText("") {
 		return scan.Node{}
 	}
 	return s.message.ID

@@ -186,7 +186,9 @@ type NonFinite struct {
 }
 
 // Broken finds answers that are no answers: 5xx, resets, refusals, wrong
-// content-type, truncated, empty, unreadable, an error object in a 200.
+// content-type, truncated, empty, unreadable, an error object in a 200. Where
+// it is off, an answer that the other detectors cannot read is a finding all
+// the same, under the strictest of their modes; where it observes, it is not.
 type Broken struct {
 	Mode     Mode  `json:"mode"`
 	Statuses []int `json:"statuses,omitempty"` // statuses under 500 that fail too, such as 429
@@ -243,7 +245,7 @@ type Output struct {
 
 // Constant finds a model that gives the same prediction for every input: no
 // other answer among at least MinRequests answers within Window that came from
-// at least MinInputs different request bodies.
+// at least MinInputs different request bodies. It needs the request's body.
 type Constant struct {
 	Mode        Mode     `json:"mode"`
 	Window      Duration `json:"window"`

@@ -168,7 +168,8 @@ func (m *Message) allEmpty() Problem {
 		return Problem{}
 	}
 	for i := range m.Tensors {
-		if t := &m.Tensors[i]; t.Shared || len(t.Raw) > 0 || present(t.Data) && t.Data.Len() > 0 {
+		t := &m.Tensors[i]
+		if t.Shared || len(t.Raw) > 0 || present(t.Data) && (t.Data.Kind() != scan.Array || t.Data.Len() > 0) {
 			return Problem{}
 		}
 	}

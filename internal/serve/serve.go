@@ -124,20 +124,25 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 	}
 	p.processor = extproc.New(extproc.Options{Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: p.state})
 	p.ads = envoy.NewADS(envoy.ADSOptions{Observer: proxies{p.metrics, p.log}})
+	p.metrics.Proxies(func() float64 { return float64(countProxies(p.ads.Proxies())) })
 	return p, nil
+}
+
+// countProxies counts the nodes among states, of which there is one per type
+// of resource.
+func countProxies(states []envoy.ProxyState) int {
+	nodes := map[string]bool{}
+	for _, s := range states {
+		nodes[s.Node] = true
+	}
+	return len(nodes)
 }
 
 // load reads the configuration folder and applies it whole or not at all.
 func (p *process) load() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	world, problems := config.Load(p.options.ConfigDir)
-	var snapshot *compile.Snapshot
-	if !problems.Failed() {
-		var more config.Problems
-		snapshot, more = compile.Compile(world)
-		problems = append(problems, more...).Sorted()
-	}
+	snapshot, problems := compile.Dir(p.options.ConfigDir)
 	if err := problems.Err(); err != nil {
 		return p.refuse(problems.Errors(), err)
 	}

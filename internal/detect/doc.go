@@ -1,0 +1,23 @@
+// Package detect judges exchanges with a model: the request before the model
+// is asked, what the answer's status and headers decide, and the whole answer.
+// It is pure, links no HTTP library, and is the same in every host.
+//
+// # The flow of one answer
+//
+//	Envoy's own reply? another filter's: left alone; the model's: late, reset, refused
+//	status, redirect, size, content-encoding, content-type
+//	inflate, parse, read as the protocol has it: empty, error object, ambiguous
+//	dependencies, overlong numbers, duplicate keys
+//	non-finite, outputs, identity, confidence, conditions
+//	constant answer (of clean ones)
+//
+// Every detector looks, so that each counts what it finds; the first enforced
+// finding is the reason. A body that cannot be read ends the flow.
+//
+// # What is ambiguous fails
+//
+// Two readers must not see two answers. A key that is inspected and occurs
+// twice, or a second time in another case, fails the answer, as does a charset
+// that is not UTF-8. What nobody inspects is the model's business: duplicates,
+// bare NaN tokens and 400-digit integers there change nothing.
+package detect
