@@ -23,7 +23,10 @@ const (
 	pathRetry = "/v2/models/fraud/versions/retry/infer"  // 500 at the first attempt
 )
 
-const answerText = `{"model_name":"fraud","model_version":"v1","outputs":[{"name":"score","datatype":"FP32","shape":[1],"data":[0.8]}]}`
+const answerText = `{"model_name":"fraud","model_version":"v1","outputs":[` +
+	`{"name":"score","datatype":"FP32","shape":[1],"data":[0.0496420711]},` +
+	`{"name":"label","datatype":"BYTES","shape":[1],"data":["allow"]},` +
+	`{"name":"probs","datatype":"FP32","shape":[1,3],"data":[0.7900716066,0.1049642041,0.1049642041]}]}`
 
 func startModels() (*models, error) {
 	m := &models{}
@@ -31,7 +34,7 @@ func startModels() (*models, error) {
 	if m.primary, err = m.serve(answerText); err != nil {
 		return nil, err
 	}
-	m.small, err = m.serve(strings.Replace(answerText, `"fraud"`, `"fraud-small"`, 1))
+	m.small, err = m.serve(strings.Replace(answerText, `"model_name":"fraud"`, `"model_name":"fraud-small"`, 1))
 	return m, err
 }
 

@@ -7,7 +7,7 @@ count=0 failed=0
 while IFS=: read -r file target; do
 	count=$((count + 1))
 	echo "== $target in $(dirname "$file")"
-	if ! "$go" test -run '^$' -fuzz "^$target\$" -fuzztime="${executions}x" "./$(dirname "$file")"; then
+	if ! "$go" test -run '^$' -fuzz "^$target\$" -fuzztime="${executions}x" -fuzzminimizetime=1x "./$(dirname "$file")"; then
 		failed=$((failed + 1))
 	fi
 done < <(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' --exclude-dir=.cache . |
