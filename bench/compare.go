@@ -39,8 +39,8 @@ func interleave(targets []*target, connections, rounds int, during time.Duration
 }
 
 func (s *series) print(connections int) {
-	fmt.Printf("%-28s c=%-3d  p50 %7.0f µs  p99 %7.0f µs  cpu %6.0f µs/request  %7d requests\n", s.target.name, connections,
-		micros(s.median(p50)), micros(s.median(p99)), micros(s.median(cpu)), s.requests())
+	fmt.Printf("%-28s c=%-3d  p50 %7.0f µs  p99 %7.0f µs  cpu %6.0f µs/request, Envoy's %6.0f  %7d requests\n", s.target.name, connections,
+		micros(s.median(p50)), micros(s.median(p99)), micros(s.median(cpu)), micros(s.median(envoyCPU)), s.requests())
 }
 
 func (s *series) median(of func(result) time.Duration) time.Duration {
@@ -71,6 +71,8 @@ func ratio(a, b *series, of func(result) time.Duration) float64 {
 func p50(r result) time.Duration { return r.p50 }
 func p99(r result) time.Duration { return r.p99 }
 func cpu(r result) time.Duration { return r.cpu }
+
+func envoyCPU(r result) time.Duration { return r.envoy }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 

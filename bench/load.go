@@ -21,6 +21,7 @@ type result struct {
 	failed   int           // answers that were not what the target is there to give
 	p50, p99 time.Duration // of one request
 	cpu      time.Duration // of all measured processes, per request
+	envoy    time.Duration // Envoy's part of it
 }
 
 // target is one way through a proxy.
@@ -30,13 +31,13 @@ type target struct {
 	path    string
 	body    []byte
 	accept  func(*http.Response, []byte) bool
-	pids    []int // whose CPU time counts
+	pids    []int // whose CPU time counts, Envoy first
 }
 
 // load sends requests over as many connections as asked for, one at a time on
 // each, for the given time.
 func load(t *target, connections int, during time.Duration) (result, error) {
-	before, err := cpuTime(t.pids)
+	before, envoyBefore, err := cpuTime(t.pids)
 	if err != nil {
 		return result{}, err
 	}
@@ -61,7 +62,7 @@ func load(t *target, connections int, during time.Duration) (result, error) {
 		})
 	}
 	wg.Wait()
-	after, err := cpuTime(t.pids)
+	after, envoyAfter, err := cpuTime(t.pids)
 	if err != nil {
 		return result{}, err
 	}
@@ -75,7 +76,8 @@ func load(t *target, connections int, during time.Duration) (result, error) {
 	return result{
 		requests: len(all), failed: bad,
 		p50: all[len(all)/2], p99: all[len(all)*99/100],
-		cpu: (after - before) / time.Duration(len(all)),
+		cpu:   (after - before) / time.Duration(len(all)),
+		envoy: (envoyAfter - envoyBefore) / time.Duration(len(all)),
 	}, nil
 }
 
@@ -111,22 +113,27 @@ func one(t *target, until time.Time) (times []time.Duration, failed int, err err
 }
 
 // cpuTime adds up the user and system time of processes, from the kernel's
-// own accounting, in ticks of 10 ms.
-func cpuTime(pids []int) (time.Duration, error) {
-	var total time.Duration
-	for _, pid := range pids {
+// own accounting, in ticks of 10 ms; first is that of the first one.
+func cpuTime(pids []int) (total, first time.Duration, err error) {
+	for i, pid := range pids {
+		if i == 1 {
+			first = total
+		}
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		for _, f := range fields[11:13] {
 			ticks, err := strconv.ParseInt(f, 10, 64)
 			if err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 			total += time.Duration(ticks) * 10 * time.Millisecond
 		}
 	}
-	return total, nil
+	if len(pids) == 1 {
+		first = total
+	}
+	return total, first, nil
 }

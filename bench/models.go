@@ -46,6 +46,7 @@ func (m *models) serve(text string) (int, error) {
 	s := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Attempt", r.Header.Get("X-Envoy-Attempt-Count"))
 		if r.URL.Path == pathBroke || r.URL.Path == pathRetry && r.Header.Get("X-Envoy-Attempt-Count") == "1" {
 			w.WriteHeader(http.StatusInternalServerError)
 			_, _ = io.WriteString(w, `{"error":"out of memory"}`)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 )
 
@@ -103,7 +104,7 @@ func (l *lab) fallback(ratios map[string]float64) error {
 		return err
 	}
 	targets := []*target{
-		{name: "500, Envoy's retry", address: retry, path: pathRetry, body: kilobyte(), accept: ok, pids: []int{retryEnvoy}},
+		{name: "500, Envoy's retry", address: retry, path: pathRetry, body: kilobyte(), accept: retried, pids: []int{retryEnvoy}},
 		{name: "500, the fallback model", address: full, path: pathBroke, body: kilobyte(), accept: from("fallback"), pids: []int{fullEnvoy, servePID}},
 	}
 	all, err := interleave(targets, 1, l.settings.rounds, l.settings.during)
@@ -134,12 +135,18 @@ func fallbackOnly(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// withRetries has Envoy retry a 5xx once, after 1 ms, as often as needed.
+// withRetries has Envoy retry a 5xx once, after at most 1 ms, as often as
+// needed, and tell the model which attempt it is.
 func withRetries(text string) string {
-	return strings.NewReplacer(
-		"weightedClusters:", "retryPolicy: {retryOn: 5xx, numRetries: 1, retryBackOff: {baseInterval: 0.001s, maxInterval: 0.001s}}\n                    includeRequestAttemptCount: true\n                    weightedClusters:",
-		"maxRetries: 3", "maxRetries: 10000",
-	).Replace(text)
+	text = regexp.MustCompile(`(?m)^( *)weighted_clusters:$`).ReplaceAllString(text,
+		"${1}retry_policy: {retry_on: 5xx, num_retries: 1, retry_back_off: {base_interval: 0.001s, max_interval: 0.001s}}\n${1}weighted_clusters:")
+	return regexp.MustCompile(`(?m)^( *)- domains:$`).ReplaceAllString(text,
+		"${1}- include_request_attempt_count: true\n${1}  domains:")
+}
+
+// retried tells an answer that took a second attempt.
+func retried(r *http.Response, _ []byte) bool {
+	return r.StatusCode == http.StatusOK && r.Header.Get("X-Attempt") == "2"
 }
 
 func ok(r *http.Response, _ []byte) bool { return r.StatusCode == http.StatusOK }

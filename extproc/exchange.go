@@ -34,8 +34,9 @@ type exchange struct {
 	started time.Time // the request's headers
 	asked   time.Time // the last message before the model was asked; zero: it was not
 	respond headers   // the response's headers
-	// buffered: Envoy holds the whole answer, so that its body can be changed.
-	buffered bool
+	// sized: the answer declares its length, so that one of another length can
+	// be put in its place.
+	sized bool
 
 	pending verdict.Finding // a guard that spoke before the request's body was there
 	permits permits
@@ -118,11 +119,8 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 		e.ask()
 		return continueRequestHeaders, nil
 	}
-	switch n := declared(req); {
-	case n > r.policy.Limits.BodyBytes:
+	if declared(req) > r.policy.Limits.BodyBytes {
 		return e.requestOver(requestHeaders)
-	case n >= 0:
-		return bufferRequestBody, nil
 	}
 	return continueRequestHeaders, nil
 }
@@ -220,13 +218,11 @@ func (e *exchange) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.
 		v := e.route.detector.Answer(x)
 		return e.decide(responseHeaders, &v), nil
 	}
-	switch n := declared(e.respond); {
-	case n > e.route.policy.Limits.BodyBytes:
+	n := declared(e.respond)
+	if n > e.route.policy.Limits.BodyBytes {
 		return e.responseOver(responseHeaders), nil
-	case n >= 0:
-		e.buffered = true
-		return bufferResponseBody, nil
 	}
+	e.sized = n >= 0
 	return continueResponseHeaders, nil
 }
 
@@ -280,7 +276,7 @@ func (e *exchange) pass(at phase, spotless bool) *reply {
 // response ends the exchange with the model at once, however it stalls.
 func (e *exchange) replace(at phase, f verdict.Finding) *reply {
 	a := e.climb(f)
-	if at != responseBody || !e.buffered {
+	if at != responseBody || !e.sized {
 		return e.deliverImmediate(a, f)
 	}
 	e.finish(&a, f)

@@ -10,7 +10,6 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/safestate/safestate/internal/ladder"
 )
@@ -39,43 +38,19 @@ var (
 	}
 	// skipRequestBody goes on without the request's body.
 	skipRequestBody = &reply{
-		Response:     &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
-		ModeOverride: requestBodyMode(filterv3.ProcessingMode_NONE),
-	}
-	// Bodies are configured as BUFFERED_PARTIAL, the one mode in which a body
-	// that turns out too large is neither an error of Envoy's nor lost; it
-	// costs the content-length. Where the length is declared and under the
-	// limit, BUFFERED keeps it.
-	bufferRequestBody = &reply{
-		Response:     &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
-		ModeOverride: requestBodyMode(filterv3.ProcessingMode_BUFFERED),
-	}
-	bufferResponseBody = &reply{
-		Response:     &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}},
-		ModeOverride: &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_BUFFERED},
+		Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
+		ModeOverride: &filterv3.ProcessingMode{
+			RequestBodyMode:    filterv3.ProcessingMode_NONE,
+			ResponseHeaderMode: filterv3.ProcessingMode_SEND,
+			ResponseBodyMode:   filterv3.ProcessingMode_BUFFERED_PARTIAL,
+		},
 	}
 	// skipResponseBody goes on without the answer's body.
 	skipResponseBody = &reply{
 		Response:     &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}},
 		ModeOverride: &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_NONE},
 	}
-
-	// judged is the dynamic metadata on every response that was looked at: it
-	// tells the last rung that a later failure is not the processor's.
-	judged = &structpb.Struct{Fields: map[string]*structpb.Value{
-		"safestate": structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
-			"judged": structpb.NewBoolValue(true),
-		}}),
-	}}
 )
-
-func requestBodyMode(m filterv3.ProcessingMode_BodySendMode) *filterv3.ProcessingMode {
-	return &filterv3.ProcessingMode{
-		RequestBodyMode:    m,
-		ResponseHeaderMode: filterv3.ProcessingMode_SEND,
-		ResponseBodyMode:   filterv3.ProcessingMode_BUFFERED_PARTIAL,
-	}
-}
 
 // phase is where in a request's life a reply belongs.
 type phase int
@@ -94,7 +69,7 @@ func tagged(at phase, tags []ladder.Header, strip []string, skipBody bool) *repl
 		SetHeaders:    setHeaders(tags),
 		RemoveHeaders: strip,
 	}}
-	r := &reply{DynamicMetadata: judged}
+	r := &reply{}
 	if at == responseBody {
 		r.Response = &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{Response: common}}
 		return r
@@ -110,7 +85,6 @@ func tagged(at phase, tags []ladder.Header, strip []string, skipBody bool) *repl
 // has not been asked, or when only part of its answer has been read.
 func immediate(status int, tags []ladder.Header, body []byte, details string) *reply {
 	return &reply{
-		DynamicMetadata: judged,
 		Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 			Headers: &extprocv3.HeaderMutation{SetHeaders: setHeaders(tags)},
@@ -129,7 +103,6 @@ func replaced(status int, tags []ladder.Header, body []byte, old headers) *reply
 		option(":status", strconv.Itoa(status)),
 		option("content-length", strconv.Itoa(len(body))))
 	return &reply{
-		DynamicMetadata: judged,
 		Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{
 			Response: &extprocv3.CommonResponse{
 				HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: set, RemoveHeaders: dropped(old, tags)},
