@@ -81,6 +81,7 @@ type result struct {
 	asked     bool // the model saw the request
 	immediate bool
 	messages  int // how many the processor was sent
+	extended  int // how often it asked for more time
 	err       error
 }
 
@@ -230,6 +231,7 @@ func (x *play) exchange(m *extprocv3.ProcessingRequest) bool {
 			return false
 		}
 		if r.OverrideMessageTimeout != nil {
+			x.out.extended++
 			continue
 		}
 		if r.ModeOverride != nil {

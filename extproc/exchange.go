@@ -22,7 +22,7 @@ import (
 // responseBody detect, and answer from the ladder what failed.
 type exchange struct {
 	server *Server
-	send   func(*reply) error
+	out    *sender
 	ctx    context.Context //nolint:containedctx // the gRPC stream's own: an exchange is that stream
 
 	route    *route
@@ -293,16 +293,18 @@ func (e *exchange) deliverImmediate(a ladder.Answer, f verdict.Finding) *reply {
 	return immediate(a.Status, tagsOf(&a, f), a.Body, "safestate_"+string(a.Source))
 }
 
-// climb runs the ladder, asking Envoy for time where a rung needs it.
+// climb runs the ladder, asking Envoy for time where a rung takes it.
 func (e *exchange) climb(f verdict.Finding) ladder.Answer {
 	q := e.question(f)
-	if e.route.ladder.Networked() {
-		if left := time.Until(q.Deadline); left > 0 {
-			// Lost with the stream: then there is nobody to answer.
-			_ = e.send(moreTime(left))
-		}
-	}
 	started := time.Now()
+	if e.route.ladder.Networked() {
+		out := e.out
+		late := time.AfterFunc(e.route.patience, func() { out.askForTime(q.Deadline) })
+		defer func() {
+			late.Stop()
+			out.answered()
+		}()
+	}
 	a := e.route.ladder.Answer(e.ctx, q)
 	e.climbing += time.Since(started)
 	return a

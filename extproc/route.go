@@ -27,6 +27,7 @@ type route struct {
 	unknown      *version            // a cluster that the policy does not list
 	dependencies []dependency
 	bulkhead     *bulkhead.Bulkhead // nil: none
+	patience     time.Duration      // how long the ladder runs before Envoy is asked for more time
 	lastUsed     atomic.Int64       // Unix nanoseconds
 }
 
@@ -45,6 +46,11 @@ type dependency struct {
 	breaker *breaker.Breaker
 }
 
+// messageTimeout is how long Envoy waits for a reply at the most, where it is
+// not asked for more; envoy/ renders it, and half the deadline where that is
+// less.
+const messageTimeout = 200 * time.Millisecond
+
 func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State) (*route, error) {
 	d, err := detect.Compile(p)
 	if err != nil {
@@ -56,6 +62,7 @@ func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State) (*route, error) 
 		return nil, err
 	}
 	r := &route{policy: p, detector: d, ladder: l, metrics: rm, versions: make(map[string]*version, len(p.Versions))}
+	r.patience = min(messageTimeout, p.Deadline.D()/2) / 4
 	for cluster, v := range p.Versions {
 		if v.Model == "" {
 			v.Model = p.Model

@@ -98,7 +98,7 @@ func (s *Server) Process(stream grpc.BidiStreamingServer[extprocv3.ProcessingReq
 		r, err := e.handle(m)
 		e.busy += time.Since(started)
 		if err == nil {
-			err = stream.Send(r)
+			err = e.out.send(r)
 		}
 		if err != nil {
 			e.gaveUp()
@@ -117,7 +117,8 @@ func ended(err error) error {
 func (e *exchange) begin(s *Server, stream grpc.BidiStreamingServer[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse]) {
 	s.open.Add(1)
 	s.metrics.StreamOpened()
-	e.server, e.send, e.ctx = s, stream.Send, stream.Context()
+	e.server, e.ctx = s, stream.Context()
+	e.out = &sender{stream: stream}
 }
 
 // gaveUp counts a request that the processor leaves to Envoy.

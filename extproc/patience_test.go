@@ -1,0 +1,45 @@
+package extproc
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/safestate/safestate/internal/policy"
+)
+
+// small starts a fallback model that takes its time.
+func small(t *testing.T, takes time.Duration) policy.Rung {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-time.After(takes)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, strings.Replace(cleanAnswer, `"fraud"`, `"small"`, 1))
+	}))
+	t.Cleanup(s.Close)
+	port := s.Listener.Addr().(*net.TCPAddr).Port
+	return policy.Rung{Fallback: &policy.Fallback{
+		Model: "default/small", Version: "v1", ServedName: "small", Protocol: policy.OpenInferenceV2,
+		Endpoints: []policy.Endpoint{{Address: "127.0.0.1", Port: port}},
+		Deadline:  policy.Duration(time.Second), MaxBytes: 4096,
+	}}
+}
+
+func withRung(r policy.Rung) func(*policy.Policy) {
+	return func(p *policy.Policy) { p.Ladder = append([]policy.Rung{r}, p.Ladder...) }
+}
+
+func TestEnvoyIsAskedForTimeOnlyWhereTheLadderTakesIt(t *testing.T) {
+	got := newProxy(t).do(request{policy: fraud(readBody, withRung(small(t, 0))), answer: nanAnswer})
+	if got.extended != 0 || got.headers[HeaderSource] != "fallback" || got.headers[HeaderModel] != "default/small" {
+		t.Errorf("a quick rung: asked for time %d times, %v; want never, and the fallback's answer", got.extended, got.headers)
+	}
+	got = newProxy(t).do(request{policy: fraud(readBody, withRung(small(t, messageTimeout))), answer: nanAnswer})
+	if got.extended != 1 || got.headers[HeaderSource] != "fallback" {
+		t.Errorf("a slow rung: asked for time %d times, %v; want once, and the fallback's answer", got.extended, got.headers)
+	}
+}
