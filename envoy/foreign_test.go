@@ -202,7 +202,7 @@ func TestOwn5xxWhileAway(t *testing.T) {
 	const trace = "Traceback: /srv/model.py"
 	failing := newModel(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("x-safestate-source", "primary") // must not look like ours
-		http.Error(w, trace, 500)
+		http.Error(w, trace, http.StatusInternalServerError)
 	})
 	tagged := func(phase string, _ *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
 		out := proceed(phase)

@@ -136,12 +136,9 @@ func (c *checker) attach(s *subject, field string, route *Object[gatewayv1.HTTPR
 		return
 	}
 	taken[place] = true
-	for _, other := range c.world.PoliciesFor(route.Namespace, route.Name, name) {
-		if other == s.Object {
-			break // the first in order is right, the others are too many
-		}
-		c.fail(field, "is %s, which has FailSafePolicy %s already (%s); want one policy for each rule", place, other.Key(), other.Source.place())
-		break
+	// The first in order is right, the others are too many.
+	if all := c.world.PoliciesFor(route.Namespace, route.Name, name); len(all) > 0 && all[0] != s.Object {
+		c.fail(field, "is %s, which has FailSafePolicy %s already (%s); want one policy for each rule", place, all[0].Key(), all[0].Source.place())
 	}
 	if rule.Timeouts != nil {
 		if request := Duration(rule.Timeouts.Request); request > 0 && request < s.deadline {

@@ -138,7 +138,7 @@ func badScalar(n scan.Node, t tensor.Type) string {
 	case scan.NonFinite:
 		return formOf(n)
 	case scan.Null:
-		if false {
+		if t.Float() {
 			return formNull
 		}
 	case scan.String:

@@ -46,7 +46,7 @@ func (j *rowsJudge) find(root scan.Node, base string) string {
 	w.start(root)
 	for n, ok := w.next(); ok; n, ok = w.next() {
 		if s, flat := n.Numbers(); flat {
-			if s.FirstBad >= 0 && !(s.BadKind == scan.Null && j.declared(&w) == no) {
+			if s.FirstBad >= 0 && (s.BadKind != scan.Null || j.declared(&w) != no) {
 				return string(appendIndex(w.appendPlace([]byte(base)), s.FirstBad)) + " " + formOf(n.At(s.FirstBad))
 			}
 			if s.FirstBad < 0 {

@@ -46,7 +46,7 @@ func (o *output) checkNumbers(n scan.Node, s scan.Numbers, t tensor.Type) (verdi
 	switch {
 	case s.Count == 0:
 		return "", 0, ""
-	case o.labels == nil && !(o.bounded && !integer(t)) && s.Finite == 0 && onlyNulls(n):
+	case o.labels == nil && (!o.bounded || integer(t)) && s.Finite == 0 && onlyNulls(n):
 		return "", 0, "" // missing values: non-finite says where that is a failure
 	case t == tensor.BYTES && o.labels == nil, t == tensor.BOOL && s.Finite > 0 && !(s.Min >= 0 && s.Max <= 1):
 		return verdict.ContractDatatype, 0, ""
@@ -85,7 +85,7 @@ func onlyNulls(n scan.Node) bool {
 func (o *output) checkOne(v scan.Node, t tensor.Type) (verdict.Code, string) {
 	kind := v.Kind()
 	switch {
-	case kind == scan.Null && o.labels == nil && !(o.bounded && !integer(t)):
+	case kind == scan.Null && o.labels == nil && (!o.bounded || integer(t)):
 		return "", "" // a missing value: non-finite says where that is a failure
 	case o.labels != nil:
 		if !o.labels.has(v) {

@@ -187,7 +187,7 @@ func TestErrors(t *testing.T) {
 			never(w, r)
 		}), short, Timeout, 0},
 		{"stalls in the body of a 500", serve(t, func(w http.ResponseWriter, r *http.Request) {
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 			w.(http.Flusher).Flush()
 			never(w, r)
 		}), 0, Status, 500},
@@ -205,6 +205,11 @@ func TestErrors(t *testing.T) {
 				w.(http.Flusher).Flush()
 			}
 		}), 0, TooLarge, 0},
+		{"a body without end", serve(t, func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				_, _ = w.Write(bytes.Repeat([]byte("x"), 100))
+			}
+		}), short, TooLarge, 0},
 		{"headers without end", raw(t, func(c net.Conn) {
 			write("HTTP/1.1 200 OK\r\n")(c)
 			for range 10_000 {
@@ -213,12 +218,12 @@ func TestErrors(t *testing.T) {
 				}
 			}
 		}), 0, Broken, 0},
-		{"500", serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }), 0, Status, 500},
+		{"500", serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }), 0, Status, 500},
 		{"404", serve(t, http.NotFound), 0, Status, 404},
-		{"204", serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }), 0, Status, 204},
+		{"204", serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }), 0, Status, 204},
 		{"redirect", serve(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", fmt.Sprintf("http://%s:%d/", other.Address, other.Port))
-			w.WriteHeader(307)
+			w.WriteHeader(http.StatusTemporaryRedirect)
 		}), 0, Status, 307},
 	}
 	for _, c := range cases {
@@ -289,7 +294,7 @@ func TestNextEndpoint(t *testing.T) {
 		return serve(t, func(w http.ResponseWriter, _ *http.Request) { asked[i].Add(1); fmt.Fprint(w, "{}") })
 	}
 	var bad atomic.Int64
-	broken := serve(t, func(w http.ResponseWriter, _ *http.Request) { bad.Add(1); w.WriteHeader(503) })
+	broken := serve(t, func(w http.ResponseWriter, _ *http.Request) { bad.Add(1); w.WriteHeader(http.StatusServiceUnavailable) })
 	c := client(t, v2(refused(t), good(0), good(1)), Options{})
 	for range 20 {
 		if _, err := c.Do(t.Context(), Request{Path: "/"}); err != nil {
@@ -312,16 +317,27 @@ func TestNextEndpoint(t *testing.T) {
 	}
 }
 
-// TestClosedWhileIdle has a server that closes its connections after each
-// answer without saying so, as one does whose keep-alive time is over.
+// TestClosedWhileIdle has a server that answers one request on a connection
+// and hangs up on the second, as one does whose keep-alive time is over while
+// the request is on its way: it is sent again on a new connection.
 func TestClosedWhileIdle(t *testing.T) {
-	e := raw(t, write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
+	var hungUp atomic.Int64
+	e := raw(t, func(c net.Conn) {
+		write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")(c)
+		if n, _ := c.Read(make([]byte, 64<<10)); n > 0 {
+			hungUp.Add(1)
+		}
+	})
 	c := client(t, v2(e), Options{})
-	for i := range 50 {
+	for i := range 20 {
 		if _, err := c.Do(t.Context(), Request{Path: "/", Body: []byte("{}")}); err != nil {
 			t.Fatalf("request %d: %v", i, err)
 		}
 	}
+	if hungUp.Load() == 0 {
+		t.Error("the server never hung up on a request: the test looked at nothing")
+	}
+	c.Close()
 }
 
 func TestProbesKeepWarm(t *testing.T) {
@@ -355,7 +371,7 @@ func TestProbeFindsTheFailing(t *testing.T) {
 	var down atomic.Bool
 	e := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		if down.Load() {
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
 	cfg := v2(e)

@@ -38,7 +38,7 @@ func TestCredentials(t *testing.T) {
 	set("Bearer one")
 	e := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != *right.Load() {
-			w.WriteHeader(401)
+			w.WriteHeader(http.StatusUnauthorized)
 		}
 	})
 	path := filepath.Join(t.TempDir(), "token")

@@ -141,7 +141,8 @@ func (n Node) OutOfRange(lo, hi float64) (index int, found bool) {
 	src := n.d.src[:r.end]
 	p := skip(src, int(r.start)+1)
 	for i := range s.Count {
-		kind, end := kindAt(src, p), 0
+		kind := kindAt(src, p)
+		var end int
 		switch kind {
 		case Number:
 			var inside bool
@@ -203,7 +204,8 @@ func (n Node) EachFloat(f func(i int, v float64, k Kind) bool) {
 	p := skip(src, int(r.start)+1)
 	for i := 0; i < int(r.count); i++ {
 		kind := kindAt(src, p)
-		v, end := math.NaN(), 0
+		v := math.NaN()
+		var end int
 		if kind == Number {
 			v, end = floatAt(src, p)
 		} else {

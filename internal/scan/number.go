@@ -194,7 +194,7 @@ func scale(mant uint64, exp int) (f float64, exact, usable bool) {
 	mant <<= zeros & 63
 	power := uint64(217706*exp>>16+64+1023) - uint64(zeros)
 	hi, lo := bits.Mul64(mant, powers[exp-minPower])
-	exact = !(hi&0x1FF == 0x1FF && lo+mant < lo)
+	exact = hi&0x1FF != 0x1FF || lo+mant >= lo
 	msb := hi >> 63
 	sig := hi >> (msb + 9)
 	power -= 1 ^ msb

@@ -115,20 +115,22 @@ func (d *Document) open(rec record, p int, c byte, lim Limits) (next int, opened
 
 // leaf reads a value that holds no other.
 func (d *Document) leaf(rec record, p int, c byte, lim Limits) (int, Code) {
-	var code Code
-	end := p
-	switch {
-	case c == '"':
+	var (
+		code Code
+		end  int
+	)
+	switch c {
+	case '"':
 		var escaped bool
 		rec.kind = String
 		end, escaped, code = scanString(d.src, p)
 		if escaped {
 			rec.flags |= escapedText
 		}
-	case c == 't':
+	case 't':
 		rec.kind = True
 		end, code = literal(d.src, p, "true")
-	case c == 'f':
+	case 'f':
 		rec.kind = False
 		end, code = literal(d.src, p, "false")
 	default:

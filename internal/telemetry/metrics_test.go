@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -451,7 +452,7 @@ func TestHandlerServesText(t *testing.T) {
 	m := NewMetrics("1.2.3", Caps{})
 	m.Route(fraud())
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, want := range []string{
 		`safestate_build_info{go_version="go`,
 		`safestate_prediction_served_total{model="default/fraud",model_version="v1",route="default/fraud/score",source="primary"} 0`,

@@ -80,7 +80,7 @@ func TestSpan(t *testing.T) {
 	}
 	attrs := map[string]string{}
 	for _, a := range s.Attributes {
-		attrs[string(a.Key)] = a.Value.Emit()
+		attrs[string(a.Key)] = a.Value.String()
 	}
 	for key, want := range map[string]string{
 		"safestate.route": fraudRoute, "safestate.source": "fallback", "safestate.reason": "late",

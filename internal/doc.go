@@ -1,0 +1,31 @@
+// Package internal holds safestate's parts. Which may import which is stated,
+// with a reason for every edge, in imports_test.go; this is the map.
+//
+//	               caller ── Envoy ── model
+//	                           │ ext_proc, ADS
+//	cmd/safestate ─── serve ───┤
+//	                   │       │
+//	        ┌──────────┼───────┴──────┐
+//	     config     extproc         envoy          what a process does
+//	        │          │   └ telemetry │
+//	     compile ──────┼───────────────┘
+//	     │  │          │
+//	  celc  api     ladder                         what answers a failed request
+//	     │          │ │ │ └ cache · fallback · refresh
+//	     │          │ │ └ breaker · bulkhead · budget
+//	   ══╪══════════╪═╪══════════════════════════  the core, below: pure Go
+//	     │       rules│
+//	     │        │ detect                         exchange → verdict
+//	     └─ expr ─┴───┤ └ inflate
+//	          │    protocol                        answer → tensors
+//	          │       │  └ tensor
+//	          └──── scan ───┘                      bytes → values
+//	               policy · verdict                the words that all share
+//
+// The core (policy, verdict, scan, tensor, expr, inflate, rules, protocol,
+// detect) imports the standard library and itself, without net/http, regexp,
+// cel-go and gRPC: it is small enough for a WASM module, and it does no I/O, so
+// that a decision depends on its arguments alone. Everything that waits,
+// connects or reads files is above it. Package deploytest and the folder e2e
+// test what is shipped and are imported by nobody.
+package internal

@@ -1,0 +1,334 @@
+package internal
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/safestate/safestate/"
+
+// edges says, for every package, which packages of this module it may import
+// and why. An import that is not here fails the test, and so does an edge that
+// nobody uses. Paths are relative to the module.
+var edges = map[string]map[string]string{
+	// The core: pure decisions.
+	"internal/policy":  {},
+	"internal/scan":    {},
+	"internal/tensor":  {},
+	"internal/inflate": {},
+	"internal/verdict": {
+		"internal/policy": "a finding carries what the policy wants done about it",
+	},
+	"internal/expr": {
+		"internal/scan": "conditions read requests and answers in place, without a copy",
+	},
+	"internal/rules": {
+		"internal/expr":   "the rows of a decision table are conditions",
+		"internal/policy": "a table is compiled from a policy's rules",
+		"internal/scan":   "templates splice values of the request as they were written",
+	},
+	"internal/protocol": {
+		"internal/policy": "the protocol's name is the policy's",
+		"internal/scan":   "one parser decides and rewrites",
+		"internal/tensor": "the binary extension is raw elements behind the JSON",
+	},
+	"internal/detect": {
+		"internal/expr":     "detectors by condition",
+		"internal/inflate":  "an answer that is compressed all the same is judged by its content",
+		"internal/policy":   "a detector is compiled from a policy",
+		"internal/protocol": "where an answer's outputs are",
+		"internal/scan":     "what an output's values are",
+		"internal/tensor":   "raw elements of binary outputs",
+		"internal/verdict":  "what it returns",
+	},
+
+	// Configuration: text to policies.
+	"internal/api/v1alpha1": {},
+	"internal/config": {
+		"internal/api/v1alpha1": "what it loads",
+		"internal/scan":         "a default's body and a path are held against the reader that will meet them",
+	},
+	"internal/celc": {
+		"internal/expr": "it writes expr's wire form, and holds it against expr's own decoder",
+	},
+	"internal/compile": {
+		"internal/api/v1alpha1": "what it compiles",
+		"internal/celc":         "conditions are type-checked at load, never per request",
+		"internal/config":       "objects come with their file and line, for the messages",
+		"internal/policy":       "what it writes",
+		"internal/rules":        "templates are checked by the package that will fill them",
+	},
+
+	// The ladder: what answers.
+	"internal/breaker": {
+		"internal/policy": "its settings",
+	},
+	"internal/bulkhead": {},
+	"internal/budget": {
+		"internal/policy": "its settings",
+	},
+	"internal/cache": {
+		"internal/breaker": "a dead Redis is not asked",
+		"internal/policy":  "the rung's settings",
+		"internal/scan":    "a key is made from the canonical form of the request",
+	},
+	"internal/fallback": {
+		"internal/policy": "the rung's settings",
+	},
+	"internal/refresh": {
+		"internal/policy": "the default's settings",
+	},
+	"internal/ladder": {
+		"internal/breaker":  "a fallback has one",
+		"internal/budget":   "the share of a route's requests that it may answer",
+		"internal/bulkhead": "a fallback has one",
+		"internal/cache":    "the first rung",
+		"internal/detect":   "a fallback's answer passes the same detection",
+		"internal/fallback": "the second rung",
+		"internal/policy":   "the order of the rungs",
+		"internal/protocol": "a fallback's path, and the id of a cached answer",
+		"internal/refresh":  "a default that is read out of band",
+		"internal/rules":    "the third rung, and templates of the default",
+		"internal/scan":     "the request's values for templates and keys",
+		"internal/verdict":  "why it is asked",
+	},
+
+	// The process.
+	"internal/telemetry": {
+		"internal/breaker": "its states are a metric",
+		"internal/policy":  "routes and versions are labels",
+		"internal/verdict": "detectors are labels",
+	},
+	"extproc": {
+		"internal/breaker":   "a version whose breaker is open is not asked",
+		"internal/budget":    "spent and earned per route",
+		"internal/bulkhead":  "requests in flight at a version",
+		"internal/cache":     "one store for all routes",
+		"internal/detect":    "the verdict",
+		"internal/ladder":    "the answer",
+		"internal/policy":    "what Envoy hands over with a request",
+		"internal/refresh":   "one reader for all routes",
+		"internal/telemetry": "every outcome is counted",
+		"internal/verdict":   "the reason on the wire",
+	},
+	"envoy": {
+		"internal/compile": "what it renders",
+		"internal/policy":  "the keys of the metadata",
+		"internal/verdict": "the reasons that Envoy alone can give",
+	},
+	"internal/serve": {
+		"envoy":              "ADS is served here",
+		"extproc":            "the processor is served here",
+		"internal/compile":   "configuration becomes policies",
+		"internal/config":    "the folder is read here",
+		"internal/policy":    "routes are told apart by it",
+		"internal/telemetry": "/metrics, the log and traces",
+	},
+	"cmd/safestate": {
+		"envoy":            "render",
+		"internal/compile": "validate and render",
+		"internal/serve":   "serve",
+	},
+
+	// What tests and tries the product out, and is imported by none of it.
+	"cmd/samplemodel": {
+		"e2e/faultmodel": "the sample model is the model that fails on command",
+	},
+	"cmd/sandbox":               {},
+	"e2e":                       {},
+	"e2e/foreign":               {},
+	"e2e/memory":                {},
+	"e2e/dataplane":             {},
+	"e2e/faultmodel":            {},
+	"bench":                     {},
+	"bench/noop":                {},
+	"internal":                  {},
+	"internal/deploytest":       {},
+	"internal/deploytest/probe": {},
+}
+
+// core are the packages that are linked into a WASM module as well.
+var core = []string{
+	"internal/policy", "internal/verdict", "internal/scan", "internal/tensor", "internal/inflate",
+	"internal/expr", "internal/rules", "internal/protocol", "internal/detect",
+}
+
+// forbidden are imports that the core must not have, with the reason.
+var forbidden = map[string]string{
+	"net":           "the core does no I/O",
+	"net/http":      "the core does no I/O, and net/http alone is larger than all of it",
+	"os":            "the core does no I/O",
+	"regexp":        "its tables are large, and its time depends on the text",
+	"text/template": "it runs methods by reflection",
+	"log":           "the host logs",
+}
+
+// only are modules that one package alone may import, tests apart.
+var only = map[string]struct{ by, reason string }{
+	"cel.dev/cel-go":           {"internal/celc", "what runs per request is our own evaluator"},
+	"github.com/redis/rueidis": {"internal/cache", "one place knows Redis"},
+	"github.com/rs/zerolog":    {"internal/telemetry cmd/safestate", "one place shapes log lines; the command reads a level"},
+	"github.com/prometheus":    {"internal/telemetry", "one place names metrics"},
+	"go.opentelemetry.io":      {"internal/telemetry", "one place names spans"},
+}
+
+// imports parses every Go file that is no test and returns, per package, what
+// it imports. It parses in process: a test that shells out to the go tool was
+// served a cached pass.
+func imports(t *testing.T) map[string][]string {
+	t.Helper()
+	const root = ".."
+	found := map[string]map[string]bool{}
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		if d.IsDir() {
+			if rel != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+				return filepath.SkipDir
+			}
+			if _, err := os.Stat(filepath.Join(file, "go.mod")); err == nil && rel != "." {
+				return filepath.SkipDir // a module of its own
+			}
+			return nil
+		}
+		if !strings.HasSuffix(rel, ".go") {
+			return nil
+		}
+		pkg := path.Dir(rel)
+		if found[pkg] == nil {
+			found[pkg] = map[string]bool{}
+		}
+		if strings.HasSuffix(rel, "_test.go") {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range parsed.Imports {
+			name, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			found[pkg][name] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string][]string{}
+	for pkg, set := range found {
+		out[pkg] = slices.Sorted(maps.Keys(set))
+	}
+	if len(out) < 20 {
+		t.Fatalf("only %d packages found", len(out))
+	}
+	return out
+}
+
+func TestImportsAreStated(t *testing.T) {
+	found := imports(t)
+	used := map[string]map[string]bool{}
+	for pkg, list := range found {
+		stated, ok := edges[pkg]
+		if !ok {
+			t.Errorf("package %s has no entry in edges", pkg)
+		}
+		used[pkg] = map[string]bool{}
+		for _, name := range list {
+			rel, ours := strings.CutPrefix(name, module)
+			if !ours {
+				continue
+			}
+			used[pkg][rel] = true
+			if stated[rel] == "" {
+				t.Errorf("%s imports %s, and edges gives no reason for it", pkg, rel)
+			}
+		}
+	}
+	for pkg, stated := range edges {
+		if _, ok := found[pkg]; !ok {
+			t.Errorf("edges has %s, which does not exist", pkg)
+		}
+		for rel := range stated {
+			if !used[pkg][rel] {
+				t.Errorf("edges lets %s import %s, which it does not", pkg, rel)
+			}
+		}
+	}
+}
+
+func TestCoreIsPure(t *testing.T) {
+	found := imports(t)
+	for _, pkg := range core {
+		for _, name := range found[pkg] {
+			rel, ours := strings.CutPrefix(name, module)
+			switch {
+			case ours && !slices.Contains(core, rel):
+				t.Errorf("%s is core and imports %s, which is not", pkg, rel)
+			case !ours && strings.Contains(strings.SplitN(name, "/", 2)[0], "."):
+				t.Errorf("%s is core and imports %s from outside the standard library", pkg, name)
+			case forbidden[name] != "":
+				t.Errorf("%s is core and imports %s: %s", pkg, name, forbidden[name])
+			}
+		}
+	}
+}
+
+func TestModulesStayInTheirPlace(t *testing.T) {
+	seen := map[string]bool{}
+	for pkg, list := range imports(t) {
+		for _, name := range list {
+			for prefix, rule := range only {
+				if name != prefix && !strings.HasPrefix(name, prefix+"/") {
+					continue
+				}
+				seen[prefix] = true
+				if !slices.Contains(strings.Fields(rule.by), pkg) {
+					t.Errorf("%s imports %s, which only %s may: %s", pkg, name, rule.by, rule.reason)
+				}
+			}
+		}
+	}
+	for prefix := range only {
+		if !seen[prefix] {
+			t.Errorf("nobody imports %s any more", prefix)
+		}
+	}
+}
+
+// TestMapIsDrawn holds the map in doc.go against the packages there are.
+func TestMapIsDrawn(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range edges {
+		name := path.Base(pkg)
+		switch {
+		case pkg == "internal/api/v1alpha1":
+			name = "api"
+		case !strings.HasPrefix(pkg, "internal/") || pkg == "internal/deploytest/probe":
+			continue
+		}
+		if !strings.Contains(string(text), name) {
+			t.Errorf("doc.go does not draw %s", pkg)
+		}
+	}
+}
