@@ -16,11 +16,11 @@ func micro(ratios map[string]float64) error {
 		pkg, bench string
 		figures    map[string]string // the unit that the benchmark reports, and the name of the ratio
 	}{
-		{"./internal/scan", "^BenchmarkTensorScanRatio$", map[string]string{
-			"x_encoding/json": "json_scan_over_encoding_json", "scan_MB/s": "json_scan_mb_s",
+		{"./internal/scan", "^BenchmarkTensorRatio$/^10000$", map[string]string{
+			"times-json": "json_scan_over_encoding_json", "scan-MB/s": "json_scan_mb_s",
 		}},
-		{"./internal/tensor", "^BenchmarkReadBandwidthRatio$", map[string]string{
-			"x_read_pass": "tensor_scan_over_read_bandwidth",
+		{"./internal/tensor", "^BenchmarkRaw$/^FP32$", map[string]string{
+			"of-read": "tensor_scan_over_read_bandwidth",
 		}},
 	} {
 		cmd := exec.Command("go", "test", "-run", "^$", "-bench", m.bench, "-count", "7", m.pkg) //nolint:gosec // fixed words
