@@ -39,7 +39,7 @@ func newProxy(t *testing.T) *proxy {
 	}
 	s := New(Options{Metrics: metrics, Log: telemetry.NopLog(), State: state})
 	l := bufconn.Listen(1 << 20)
-	g := grpc.NewServer(grpc.MaxRecvMsgSize(MaxMessageBytes), grpc.MaxSendMsgSize(MaxMessageBytes))
+	g := grpc.NewServer(ServerOptions()...)
 	s.Register(g)
 	go func() { _ = g.Serve(l) }()
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -236,7 +236,7 @@ func upstreamTimeout(at phase, left time.Duration) *reply {
 		{Name: "x-envoy-upstream-rq-timeout-ms", Value: strconv.FormatInt(left.Milliseconds(), 10)},
 	})}}
 	if at == requestHeaders {
-		return &reply{Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{Response: common}}}
+		return dynamic(&message{Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{Response: common}}})
 	}
-	return &reply{Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{Response: common}}}
+	return dynamic(&message{Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{Response: common}}})
 }

@@ -9,47 +9,65 @@ import (
 	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/safestate/safestate/internal/ladder"
 )
 
-type reply = extprocv3.ProcessingResponse
+// reply is what an exchange sends. One that carries nothing of its request is
+// made once and serialized once.
+type reply struct {
+	message *message
+	wire    []byte // the message serialized; nil: it is made for one request
+}
 
-// Replies that carry nothing of their request are made once: they are only
-// read afterwards.
+type message = extprocv3.ProcessingResponse
+
+func dynamic(m *message) *reply { return &reply{message: m} }
+
+func static(m *message) *reply {
+	wire, err := proto.Marshal(m)
+	if err != nil {
+		// Only invalid UTF-8 in a string field fails, and none is in a reply
+		// of ours; the codec would say it again.
+		wire = nil
+	}
+	return &reply{message: m, wire: wire}
+}
+
 var (
-	continueRequestHeaders  = &reply{Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}}}
-	continueRequestBody     = &reply{Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{}}}
-	continueResponseHeaders = &reply{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}}}
-	continueResponseBody    = &reply{Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{}}}
+	continueRequestHeaders  = static(&message{Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}}})
+	continueRequestBody     = static(&message{Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{}}})
+	continueResponseHeaders = static(&message{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}}})
+	continueResponseBody    = static(&message{Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{}}})
 
-	continueRequestTrailers  = &reply{Response: &extprocv3.ProcessingResponse_RequestTrailers{RequestTrailers: &extprocv3.TrailersResponse{}}}
-	continueResponseTrailers = &reply{Response: &extprocv3.ProcessingResponse_ResponseTrailers{ResponseTrailers: &extprocv3.TrailersResponse{}}}
+	continueRequestTrailers  = static(&message{Response: &extprocv3.ProcessingResponse_RequestTrailers{RequestTrailers: &extprocv3.TrailersResponse{}}})
+	continueResponseTrailers = static(&message{Response: &extprocv3.ProcessingResponse_ResponseTrailers{ResponseTrailers: &extprocv3.TrailersResponse{}}})
 
 	// leaveAlone ends the processor's part in a request that is no inference.
-	leaveAlone = &reply{
+	leaveAlone = static(&message{
 		Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
 		ModeOverride: &filterv3.ProcessingMode{
 			RequestBodyMode:    filterv3.ProcessingMode_NONE,
 			ResponseHeaderMode: filterv3.ProcessingMode_SKIP,
 			ResponseBodyMode:   filterv3.ProcessingMode_NONE,
 		},
-	}
+	})
 	// skipRequestBody goes on without the request's body.
-	skipRequestBody = &reply{
+	skipRequestBody = static(&message{
 		Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
 		ModeOverride: &filterv3.ProcessingMode{
 			RequestBodyMode:    filterv3.ProcessingMode_NONE,
 			ResponseHeaderMode: filterv3.ProcessingMode_SEND,
 			ResponseBodyMode:   filterv3.ProcessingMode_BUFFERED_PARTIAL,
 		},
-	}
+	})
 	// skipResponseBody goes on without the answer's body.
-	skipResponseBody = &reply{
+	skipResponseBody = static(&message{
 		Response:     &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}},
 		ModeOverride: &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_NONE},
-	}
+	})
 )
 
 // phase is where in a request's life a reply belongs.
@@ -64,34 +82,34 @@ const (
 
 // tagged makes the reply that lets the model's answer through with its tags.
 // skipBody ends the processor's part at the headers.
-func tagged(at phase, tags []ladder.Header, strip []string, skipBody bool) *reply {
+func tagged(at phase, tags []ladder.Header, strip []string, skipBody bool) *message {
 	common := &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{
 		SetHeaders:    setHeaders(tags),
 		RemoveHeaders: strip,
 	}}
-	r := &reply{}
+	m := &message{}
 	if at == responseBody {
-		r.Response = &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{Response: common}}
-		return r
+		m.Response = &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{Response: common}}
+		return m
 	}
-	r.Response = &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{Response: common}}
+	m.Response = &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{Response: common}}
 	if skipBody {
-		r.ModeOverride = &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_NONE}
+		m.ModeOverride = &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_NONE}
 	}
-	return r
+	return m
 }
 
 // immediate makes the reply that answers in the model's place while the model
 // has not been asked, or when only part of its answer has been read.
 func immediate(status int, tags []ladder.Header, body []byte, details string) *reply {
-	return &reply{
+	return dynamic(&message{
 		Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 			Headers: &extprocv3.HeaderMutation{SetHeaders: setHeaders(tags)},
 			Body:    body,
 			Details: details,
 		}},
-	}
+	})
 }
 
 // replaced makes the reply that puts another body in the place of the model's,
@@ -102,14 +120,14 @@ func replaced(status int, tags []ladder.Header, body []byte, old headers) *reply
 	set = append(set,
 		option(":status", strconv.Itoa(status)),
 		option("content-length", strconv.Itoa(len(body))))
-	return &reply{
+	return dynamic(&message{
 		Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{
 			Response: &extprocv3.CommonResponse{
 				HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: set, RemoveHeaders: dropped(old, tags)},
 				BodyMutation:   &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_Body{Body: body}},
 			},
 		}},
-	}
+	})
 }
 
 // kept are the headers of a failed answer that outlive its body: they are the
@@ -146,7 +164,7 @@ func has(tags []ladder.Header, name string) bool {
 // moreTime asks Envoy to wait longer than its message timeout for the reply to
 // the message at hand. Envoy takes one such request a message.
 func moreTime(d time.Duration) *reply {
-	return &reply{OverrideMessageTimeout: durationpb.New(d)}
+	return dynamic(&message{OverrideMessageTimeout: durationpb.New(d)})
 }
 
 func setHeaders(tags []ladder.Header) []*corev3.HeaderValueOption {

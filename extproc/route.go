@@ -92,8 +92,8 @@ func newVersion(v policy.Version, p *policy.Policy, s *State) *version {
 		out.tags = append(out.tags, ladder.Header{Name: HeaderVersion, Value: v.Name})
 	}
 	strip := []string{HeaderReason}
-	out.asHeaders = tagged(responseHeaders, out.tags, strip, true)
-	out.asBody = tagged(responseBody, out.tags, strip, false)
+	out.asHeaders = static(tagged(responseHeaders, out.tags, strip, true))
+	out.asBody = static(tagged(responseBody, out.tags, strip, false))
 	return out
 }
 
@@ -108,7 +108,7 @@ func (v *version) primary(at phase, h headers) *reply {
 	}
 	switch {
 	case strip != nil:
-		return tagged(at, v.tags, append(strip, HeaderReason), true)
+		return dynamic(tagged(at, v.tags, append(strip, HeaderReason), true))
 	case at == responseBody:
 		return v.asBody
 	default:

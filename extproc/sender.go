@@ -21,7 +21,7 @@ type sender struct {
 func (s *sender) send(r *reply) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stream.Send(r)
+	return s.stream.SendMsg(r)
 }
 
 // askForTime has Envoy wait for the ladder's answer until the deadline.
@@ -33,7 +33,7 @@ func (s *sender) askForTime(deadline time.Time) {
 		return
 	}
 	// Lost with the stream: then there is nobody to answer.
-	_ = s.stream.Send(moreTime(left))
+	_ = s.stream.SendMsg(moreTime(left))
 }
 
 // answered keeps askForTime from sending from now on.

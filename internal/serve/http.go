@@ -2,7 +2,6 @@ package serve
 
 import (
 	"encoding/json"
-	"net"
 	"net/http"
 	"time"
 )
@@ -34,18 +33,4 @@ func newHTTP(state *configState, draining func() bool, metrics http.Handler) *ht
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
-}
-
-// listen opens a TCP address, or a Unix socket where the address starts with
-// "unix:".
-func listen(address string) (net.Listener, error) {
-	network, name := "tcp", address
-	if rest, ok := cutUnix(address); ok {
-		network, name = "unix", rest
-	}
-	l, err := net.Listen(network, name)
-	if err != nil {
-		return nil, inUse(address, err)
-	}
-	return l, nil
 }

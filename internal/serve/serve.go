@@ -4,8 +4,8 @@ package serve
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -47,6 +47,7 @@ type Options struct {
 	Envoy      envoy.Options // what the proxies' configuration depends on
 	Version    string        // of this build
 	Log        telemetry.LogOptions
+	LogTo      io.Writer // default os.Stderr
 	Trace      telemetry.TraceOptions
 }
 
@@ -62,8 +63,8 @@ type process struct {
 	config    configState
 	draining  atomic.Bool
 
-	mu      sync.Mutex // held while a configuration is applied
-	version string     // of the configuration in use
+	mu       sync.Mutex // held while a configuration is applied
+	unserved string     // what was said last of policies that cannot be served
 }
 
 // Run serves until ctx ends, then drains. It returns nil after a drain, and an
@@ -76,19 +77,25 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer p.close()
+	// Watched before it is read: what changes in between is not missed.
+	w, unwatched := newWatcher(o.ConfigDir)
+	defer w.close()
 	if err := p.load(); err != nil {
 		return err
 	}
-	grpcListener, err := listen(o.GRPC)
+	if unwatched != nil {
+		p.log.Warn().Err(unwatched).Dur("every", recheck).Msg("the configuration folder cannot be watched and is read from time to time")
+	}
+	grpcListener, err := listen("--grpc", o.GRPC)
 	if err != nil {
 		return err
 	}
-	httpListener, err := listen(o.HTTP)
+	httpListener, err := listen("--http", o.HTTP)
 	if err != nil {
 		_ = grpcListener.Close()
 		return err
 	}
-	return p.run(ctx, grpcListener, httpListener)
+	return p.run(ctx, w, grpcListener, httpListener)
 }
 
 func (o Options) withDefaults() Options {
@@ -101,6 +108,9 @@ func (o Options) withDefaults() Options {
 	if o.Drain <= 0 {
 		o.Drain = DefaultDrain
 	}
+	if o.LogTo == nil {
+		o.LogTo = os.Stderr
+	}
 	if o.Envoy.Processor == "" {
 		o.Envoy.Processor = o.GRPC
 	}
@@ -110,7 +120,7 @@ func (o Options) withDefaults() Options {
 func newProcess(ctx context.Context, o Options) (*process, error) {
 	p := &process{options: o}
 	p.metrics = telemetry.NewMetrics(o.Version, telemetry.Caps{})
-	p.log = telemetry.NewLog(os.Stderr, o.Log, p.metrics)
+	p.log = telemetry.NewLog(o.LogTo, o.Log, p.metrics)
 	var err error
 	o.Trace.Version = o.Version
 	if p.tracer, err = telemetry.NewTracer(ctx, o.Trace, p.metrics, p.log); err != nil {
@@ -120,6 +130,7 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 		Metrics: p.metrics, Log: p.log, Redis: o.Redis, CacheBytes: o.CacheBytes,
 	})
 	if err != nil {
+		p.endTraces()
 		return nil, err
 	}
 	p.processor = extproc.New(extproc.Options{Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: p.state})
@@ -153,13 +164,23 @@ func (p *process) load() error {
 	if err != nil {
 		return p.refuse(config.Problems{{Message: err.Error()}}, err)
 	}
-	// Those that fail are told in the log; Envoy does on their routes what
-	// their policy says for a processor that is away.
-	if err := p.processor.Prepare(policiesOf(snapshot)); err != nil {
-		p.log.Error().Err(err).Msg("a policy cannot be served")
-	}
+	p.prepare(snapshot)
 	p.applied(resources.Version(), problems.Warnings())
 	return nil
+}
+
+// prepare builds the policies ahead of their first request. Those that fail
+// are told in the log; Envoy does on their routes what their policy says for a
+// processor that is away.
+func (p *process) prepare(s *compile.Snapshot) {
+	unserved := ""
+	if err := p.processor.Prepare(policiesOf(s)); err != nil {
+		unserved = err.Error()
+	}
+	if unserved != "" && unserved != p.unserved {
+		p.log.Error().Str("problem", unserved).Msg("a policy cannot be served")
+	}
+	p.unserved = unserved
 }
 
 func (p *process) refuse(problems config.Problems, err error) error {
@@ -173,16 +194,18 @@ func (p *process) refuse(problems config.Problems, err error) error {
 }
 
 func (p *process) applied(version string, warnings config.Problems) {
-	p.metrics.ConfigApplied(time.Now())
-	p.config.apply(version, time.Now())
-	if version == p.version {
-		return
+	now := time.Now()
+	p.metrics.ConfigApplied(now)
+	changed, mended := p.config.apply(version, now)
+	switch {
+	case changed:
+		for _, w := range warnings {
+			p.log.Warn().Msg(w.String())
+		}
+		p.log.Info().Str("version", version).Msg("configuration applied")
+	case mended:
+		p.log.Info().Str("version", version).Msg("configuration mended: it is the one in use")
 	}
-	p.version = version
-	for _, w := range warnings {
-		p.log.Warn().Msg(w.String())
-	}
-	p.log.Info().Str("version", version).Msg("configuration applied")
 }
 
 func policiesOf(s *compile.Snapshot) []*policy.Policy {
@@ -195,24 +218,26 @@ func policiesOf(s *compile.Snapshot) []*policy.Policy {
 	return out
 }
 
-func (p *process) run(ctx context.Context, grpcListener, httpListener net.Listener) error {
-	g := p.newGRPC()
+func (p *process) run(ctx context.Context, w *watcher, grpcListener, httpListener net.Listener) error {
+	g, checks := p.newGRPC()
 	h := newHTTP(&p.config, p.draining.Load, p.metrics.Handler())
-	failed := make(chan error, 3)
+	failed := make(chan error, 2)
 	go func() { failed <- g.Serve(grpcListener) }()
 	go func() { failed <- h.Serve(httpListener) }()
-	go func() { failed <- watch(ctx, p.options.ConfigDir, p.reload) }()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var watching sync.WaitGroup
+	watching.Go(func() { w.run(ctx, p.reload) })
 	p.log.Info().Str("http", httpListener.Addr().String()).Str("grpc", grpcListener.Addr().String()).
 		Str("config", p.options.ConfigDir).Msg("serving")
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
-		if errors.Is(err, http.ErrServerClosed) {
-			err = nil
-		}
 	}
-	p.drain(g, h)
+	stop()
+	watching.Wait()
+	p.drain(g, checks, h)
 	return err
 }
 
@@ -237,24 +262,23 @@ func sameProblems(a, b []string) bool {
 	return true
 }
 
-func (p *process) newGRPC() *grpc.Server {
-	g := grpc.NewServer(
-		grpc.MaxRecvMsgSize(extproc.MaxMessageBytes),
-		grpc.MaxSendMsgSize(extproc.MaxMessageBytes),
+func (p *process) newGRPC() (*grpc.Server, *health.Server) {
+	g := grpc.NewServer(append(extproc.ServerOptions(),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-	)
+	)...)
 	p.processor.Register(g)
 	p.ads.Register(g)
 	checks := health.NewServer()
 	checks.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	healthv1.RegisterHealthServer(g, checks)
-	return g
+	return g, checks
 }
 
 // drain takes no new requests and waits for those in flight.
-func (p *process) drain(g *grpc.Server, h *http.Server) {
+func (p *process) drain(g *grpc.Server, checks *health.Server, h *http.Server) {
 	p.draining.Store(true)
+	checks.Shutdown() // not serving, to whoever asks
 	p.log.Info().Dur("at_most", p.options.Drain).Msg("draining")
 	p.ads.Close() // its streams live as long as the proxies
 	done := make(chan struct{})
@@ -272,14 +296,20 @@ func (p *process) drain(g *grpc.Server, h *http.Server) {
 }
 
 func (p *process) close() {
+	p.ads.Close()
 	p.processor.Close()
 	p.state.Close()
+	p.endTraces()
+	p.log.Flush()
+}
+
+// endTraces sends the spans that wait.
+func (p *process) endTraces() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := p.tracer.Shutdown(ctx); err != nil {
 		p.log.Warn().Err(err).Msg("some spans are lost")
 	}
-	p.log.Flush()
 }
 
 // proxies counts and logs what the proxies say of a configuration.

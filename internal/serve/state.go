@@ -25,25 +25,35 @@ type Readiness struct {
 // ConfigStatus says which configuration is in use.
 type ConfigStatus struct {
 	// Version is a hash of the configuration in use.
-	Version string    `json:"version,omitempty"`
+	Version string `json:"version,omitempty"`
+	// Applied is since when it is in use.
 	Applied time.Time `json:"applied,omitzero"`
-	// Refused is when a newer configuration was refused; the one in use is
-	// the last good one.
+	// Refused is since when what is on disk is refused; the configuration in
+	// use is the last good one.
 	Refused  time.Time `json:"refused,omitzero"`
 	Problems []string  `json:"problems,omitempty"`
 }
 
-func (c *configState) apply(version string, now time.Time) {
+// apply notes a good configuration. changed: it is another one than the one in
+// use; mended: what was on disk before was refused.
+func (c *configState) apply(version string, now time.Time) (changed, mended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loaded, c.version, c.applied = true, version, now
+	changed, mended = !c.loaded || c.version != version, len(c.problems) > 0
+	if changed {
+		c.loaded, c.version, c.applied = true, version, now
+	}
 	c.problems, c.refused = nil, time.Time{}
+	return changed, mended
 }
 
 func (c *configState) refuse(problems []string, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.problems, c.refused = problems, now
+	if len(c.problems) == 0 {
+		c.refused = now
+	}
+	c.problems = problems
 }
 
 func (c *configState) readiness() Readiness {
