@@ -254,3 +254,25 @@ func BenchmarkClosed(b *testing.B) {
 		})
 	}
 }
+
+func TestAPolicyHoldsABreakerByHand(t *testing.T) {
+	set := NewSet(time.Now, nil)
+	cfg := policy.Breaker{Failures: 1, Recovery: policy.Duration(time.Hour), HalfOpenRequests: 1}
+	asked := func(hold policy.Hold) bool {
+		cfg.Hold = hold
+		permit, ok := set.Get("k", cfg).Allow()
+		permit.Done(Ignored, 0)
+		return ok
+	}
+	if asked(policy.HoldOpen) {
+		t.Error("held open, and asked")
+	}
+	permit, _ := set.Get("k", func() policy.Breaker { cfg.Hold = policy.HoldClosed; return cfg }()).Allow()
+	permit.Done(Failure, 0)
+	if !asked(policy.HoldClosed) {
+		t.Error("held closed, and a failure opened it")
+	}
+	if !asked(policy.HoldNone) {
+		t.Error("let go of, and not asked")
+	}
+}

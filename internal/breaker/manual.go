@@ -1,5 +1,7 @@
 package breaker
 
+import "github.com/safestate/safestate/internal/policy"
+
 // ForceOpen refuses every request until another mode is set.
 func (b *Breaker) ForceOpen() { b.setManual(ForcedOpen) }
 
@@ -45,4 +47,18 @@ func (b *Breaker) setManual(to Manual) {
 	change := Change{From: met, To: b.effective(), Manual: to, Cause: CauseManual, Generation: b.m.generation, At: now}
 	b.mu.Unlock()
 	b.tell(change)
+}
+
+// hold does what a policy says by hand.
+func (b *Breaker) hold(h policy.Hold) {
+	switch h {
+	case policy.HoldOpen:
+		b.ForceOpen()
+	case policy.HoldClosed:
+		b.ForceClosed()
+	case policy.HoldObserve:
+		b.ObserveOnly()
+	case policy.HoldNone:
+		b.Auto()
+	}
 }

@@ -37,8 +37,12 @@ func (s *Set) Get(key string, cfg policy.Breaker) *Breaker {
 	defer s.mu.Unlock()
 	if m, ok := s.byKey[key]; ok {
 		if m.cfg != cfg {
+			hold := cfg.Hold != m.cfg.Hold
 			m.cfg = cfg
 			m.b.Reconfigure(cfg)
+			if hold {
+				m.b.hold(cfg.Hold)
+			}
 		}
 		return m.b
 	}
@@ -46,6 +50,7 @@ func (s *Set) Get(key string, cfg policy.Breaker) *Breaker {
 	if s.onChange != nil {
 		b.OnChange(func(c Change) { s.onChange(key, c) })
 	}
+	b.hold(cfg.Hold)
 	s.byKey[key] = &member{b, cfg}
 	return b
 }

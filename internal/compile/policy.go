@@ -131,6 +131,14 @@ func act(a v1alpha1.OnFail) policy.Act {
 }
 
 // breaker compiles a breaker and its defaults; nil: there is to be none.
+// holds are the states of a breaker by hand as policies have them; Auto, and
+// none, is the zero value.
+var holds = map[v1alpha1.BreakerState]policy.Hold{
+	v1alpha1.BreakerOpen:    policy.HoldOpen,
+	v1alpha1.BreakerClosed:  policy.HoldClosed,
+	v1alpha1.BreakerObserve: policy.HoldObserve,
+}
+
 func breaker(b *v1alpha1.Breaker) *policy.Breaker {
 	if b == nil {
 		b = &v1alpha1.Breaker{}
@@ -139,6 +147,7 @@ func breaker(b *v1alpha1.Breaker) *policy.Breaker {
 		return nil
 	}
 	out := &policy.Breaker{
+		Hold:             holds[b.State],
 		Failures:         int(or(b.Failures, defaultFailures)),
 		Recovery:         policy.Duration(config.Interval(b.Recovery, defaultRecovery)),
 		HalfOpenRequests: int(or(b.HalfOpenRequests, defaultHalfOpen)),

@@ -393,6 +393,7 @@ type Refresh struct {
 // passes its threshold, stays open for Recovery, lets HalfOpenRequests through,
 // and comes back by a ramp.
 type Breaker struct {
+	Hold             Hold     `json:"hold,omitempty"`
 	Failures         int      `json:"failures,omitempty"` // in a row; 0: not used
 	Recovery         Duration `json:"recovery"`
 	HalfOpenRequests int      `json:"halfOpenRequests"`
@@ -405,6 +406,17 @@ type Breaker struct {
 	SlowCall        Duration `json:"slowCall,omitempty"`
 	SlowCallPercent float64  `json:"slowCallPercent,omitempty"` // 0: not used
 }
+
+// Hold is the state that a breaker is held at by hand.
+type Hold string
+
+// What a breaker is held at. The zero value is HoldNone.
+const (
+	HoldNone    Hold = ""        // by nothing: it decides
+	HoldOpen    Hold = "open"    // nothing is asked
+	HoldClosed  Hold = "closed"  // everything is asked, nothing is counted
+	HoldObserve Hold = "observe" // everything is asked, what would have been refused is counted
+)
 
 // Budget bounds the share of a route's requests that the ladder answers.
 type Budget struct {

@@ -110,6 +110,20 @@ const (
 // Values lists what can happen past the fallback budget.
 func (BudgetOver) Values() []string { return []string{"Answer", "Refuse"} }
 
+// BreakerState is what a breaker is held at by hand.
+type BreakerState string
+
+// What a breaker is held at.
+const (
+	BreakerAuto    BreakerState = "Auto"    // by nothing: it decides
+	BreakerOpen    BreakerState = "Open"    // nothing is asked
+	BreakerClosed  BreakerState = "Closed"  // everything is asked, nothing is counted
+	BreakerObserve BreakerState = "Observe" // everything is asked, what would have been refused is counted
+)
+
+// Values lists what a breaker can be held at.
+func (BreakerState) Values() []string { return []string{"Auto", "Open", "Closed", "Observe"} }
+
 // Away says what the proxy does while no processor answers.
 type Away string
 

@@ -85,6 +85,8 @@ type BodyLimit struct {
 type Breaker struct {
 	// Disabled: no breaker at all. Default: false.
 	Disabled bool `json:"disabled,omitempty"`
+	// State that it is held at by hand. Default: Auto.
+	State BreakerState `json:"state,omitempty"`
 	// Failures in a row; 0 is not used. Default: 5.
 	Failures *int32 `json:"failures,omitempty"`
 	// Recovery is how long it stays open. Default: 30s.
