@@ -54,10 +54,9 @@ run: setup $(if $(filter mlserver,$(MODELS)),$(CACHE)/mlserver.ready) build ## M
 .PHONY: test
 test: setup ## Unit tests with the race detector, then end to end through the real Envoy
 	@echo "== vet"; $(GO) vet ./...
-	@echo "== unit, race detector"; $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
-	@echo "== the fault model"; $(GO) test -timeout 10m ./e2e/faultmodel ./e2e/dataplane
-	@echo "== end to end"; $(FOUND) \
-		$(GO) test -count=1 -timeout 40m -v ./e2e | e2e/setup/progress.py
+	@echo "== unit, race detector"; $(FOUND) $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
+	@echo "== the fault model"; $(GO) test -timeout 10m ./e2e/faultmodel
+	@echo "== end to end"; $(FOUND) $(GO) test -count=1 -timeout 40m -v ./e2e | e2e/setup/progress.py
 
 .PHONY: faults
 faults: setup ## Every fault on every protocol through the real Envoy: prints cells=N pass=N na=0
@@ -66,6 +65,21 @@ faults: setup ## Every fault on every protocol through the real Envoy: prints ce
 .PHONY: test-foreign
 test-foreign: setup build $(CACHE)/mlserver.ready $(CACHE)/triton.ready ## Real MLServer, real Triton, tritonclient, real Redis
 	@$(FOUND) $(GO) test -count=1 -timeout 15m -v ./e2e/foreign | e2e/setup/progress.py
+
+.PHONY: test-alerts
+test-alerts: $(CACHE)/bin/promtool ## The unit tests of the alert rules, by Prometheus's promtool
+	@$< check rules docs/alerts/safestate.rules.yaml
+	@$< test rules docs/alerts/safestate.rules.test.yaml
+
+# A module of its own, for the same reason as the linter.
+$(CACHE)/bin/promtool: internal/deploytest/promtool/go.mod
+	@echo "== promtool, built once: some minutes"
+	@mkdir -p $(CACHE)/bin
+	@cd internal/deploytest/promtool && $(GO) build -tags remove_all_sd -o $@ github.com/prometheus/prometheus/cmd/promtool
+
+.PHONY: memory
+memory: setup ## What safestate's memory does over 200,000 requests: minutes
+	@$(FOUND) $(GO) test -count=1 -timeout 30m -v ./e2e/memory | e2e/setup/progress.py
 
 .PHONY: lint
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, built from Go modules

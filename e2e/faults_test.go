@@ -12,10 +12,30 @@ import (
 	fm "github.com/safestate/safestate/e2e/faultmodel"
 )
 
-// tally counts the cells of the generated tables.
-type tally struct{ cells, pass, na int }
+// tally counts the cells of the generated tables that ran.
+type tally struct{ cells, pass, na, again int }
 
-func (c *tally) print() { fmt.Printf("cells=%d pass=%d na=%d\n", c.cells, c.pass, c.na) }
+func (c *tally) print() {
+	fmt.Printf("cells=%d pass=%d na=%d\n", c.cells, c.pass, c.na)
+	if c.again > 0 {
+		fmt.Printf("figure cells_asked_again=%d: the machine was too busy for the first answer\n", c.again)
+	}
+}
+
+// run is one cell; a cell that -run leaves out does not count.
+func (c *tally) run(t *testing.T, name string, cell func(*testing.T)) {
+	ran := false
+	ok := t.Run(name, func(t *testing.T) {
+		ran = true
+		cell(t)
+	})
+	if ran {
+		c.cells++
+		if ok {
+			c.pass++
+		}
+	}
+}
 
 // TestFaults is every fault on every protocol that its column names: the
 // answer's source, reason and shape, its time, that the fault was there, and
@@ -28,14 +48,11 @@ func TestFaults(t *testing.T) {
 			if !f.On(p) {
 				continue // a form that this protocol has not: TestTableIsComplete counts them
 			}
-			count.cells++
-			ok := t.Run(f.String()+"/"+p.String(), func(t *testing.T) {
+			count.run(t, f.String()+"/"+p.String(), func(t *testing.T) {
 				c := cell{plane: plane, primary: primary, fallback: fallback, fault: f, protocol: p, want: expected[f]}
 				c.run(t)
+				count.again += c.again
 			})
-			if ok {
-				count.pass++
-			}
 		}
 	}
 	count.print()
@@ -51,6 +68,13 @@ type cell struct {
 	fault             fm.Fault
 	protocol          fm.Protocol
 	want              expectation
+	again             int
+}
+
+// busy: the answer was late, or Envoy gave up waiting for the processor, which
+// is right and says that the machine had no time, not that a fault was missed.
+func busy(a dataplane.Answer) bool {
+	return a.Took > deadline+deadlineGrace || a.Reason() == "processor_away"
 }
 
 func (c *cell) route() string { return routeName(c.protocol, c.want.group) }
@@ -75,10 +99,14 @@ func (c *cell) run(t *testing.T) {
 	case fm.S15Down:
 		c.open(t)
 	}
+	for ; busy(a) && c.again < 2; c.again++ {
+		c.primary.Set(c.fault, 0)
+		a = c.ask()
+	}
 	c.failed(t, a)
 
 	dataplane.Eventually(t, 2*time.Second, "the model counts the fault as served", func() bool { return c.primary.Count(c.fault) > before })
-	if n := c.primary.Requests() - asked; c.fault != fm.C16Constant && c.fault != fm.S15Down && n > 2 {
+	if n := c.primary.Requests() - asked; c.fault != fm.C16Constant && c.fault != fm.S15Down && c.again == 0 && n > 2 {
 		t.Errorf("the model was asked %d times for one request", n)
 	}
 	if c.fault == fm.S03ErrorOnce {

@@ -104,7 +104,7 @@ func TestReload(t *testing.T) {
 		for {
 			a := plane.Client.Do(inference(fm.V2, "ladder-default", 1, nil))
 			if a.Err != nil || a.Status != http.StatusOK || a.Source() != "safe_default" {
-				done <- fmt.Errorf("during a change: status %d, source %q, error %v", a.Status, a.Source(), a.Err)
+				done <- fmt.Errorf("during a change: status %d, source %q, error %w", a.Status, a.Source(), a.Err)
 				return
 			}
 			select {

@@ -26,6 +26,9 @@ func main() {
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
 	root.AddCommand(newServe(), newValidate(), newRender())
 	if err := root.Execute(); err != nil {
 		if !errors.Is(err, errReported) {

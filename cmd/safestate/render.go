@@ -16,6 +16,8 @@ func newRender() *cobra.Command {
 	render := &cobra.Command{
 		Use:   "render",
 		Short: "Print configuration for Envoy",
+		Args:  cobra.NoArgs, // or a mistyped word would print the help and succeed
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	render.AddCommand(newRenderEnvoy(), newRenderBootstrap())
 	return render
@@ -29,10 +31,10 @@ func newRenderEnvoy() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			snapshot, problems := compile.Dir(args[0])
+			for _, p := range problems {
+				fmt.Fprintln(cmd.ErrOrStderr(), p)
+			}
 			if problems.Failed() {
-				for _, p := range problems {
-					fmt.Fprintln(cmd.ErrOrStderr(), p)
-				}
 				return errReported
 			}
 			b, err := envoy.Static(snapshot, o)

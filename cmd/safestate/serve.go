@@ -22,17 +22,22 @@ func newServe() *cobra.Command {
 		Short: "Be Envoy's external processor and control plane",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, err := zerolog.ParseLevel(level)
-			if err != nil || level == "" {
-				return fmt.Errorf("--log-level %q is none: want debug, info, warn or error", level)
+			var err error
+			if o.Log.Level, err = levelOf(level); err != nil {
+				return err
 			}
-			o.Log.Level = l
+			if o.Drain <= 0 {
+				return fmt.Errorf("--drain is %s: want more than 0", o.Drain)
+			}
 			o.Version = version
 			if !cmd.Flags().Changed("processor") {
 				o.Envoy.Processor = "" // where our own gRPC listens
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
+			// A second signal ends the process at once, as if nobody had asked
+			// for a drain.
+			context.AfterFunc(ctx, stop)
 			return serve.Run(ctx, o)
 		},
 	}
@@ -50,4 +55,14 @@ func newServe() *cobra.Command {
 	envoyFlags(f, &o.Envoy)
 	_ = cmd.MarkFlagRequired("config")
 	return cmd
+}
+
+// levelOf reads a level by its name. Those that would hide errors are none.
+func levelOf(name string) (zerolog.Level, error) {
+	for _, l := range []zerolog.Level{zerolog.DebugLevel, zerolog.InfoLevel, zerolog.WarnLevel, zerolog.ErrorLevel} {
+		if l.String() == name {
+			return l, nil
+		}
+	}
+	return zerolog.NoLevel, fmt.Errorf("--log-level %q is none: want debug, info, warn or error", name)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -100,7 +101,7 @@ func output(path string, args ...string) ([]byte, error) {
 	out, err := exec.Command(path, args...).Output()
 	if err != nil {
 		var text string
-		if exit, ok := err.(*exec.ExitError); ok {
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 			text = ": " + strings.TrimSpace(string(exit.Stderr))
 		}
 		return nil, fmt.Errorf("%s %s: %w%s", filepath.Base(path), strings.Join(args, " "), err, text)

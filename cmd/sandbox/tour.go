@@ -28,7 +28,7 @@ Look at the x-safestate-source header of each answer.
 curl -s %s/fault -d '{"fault": "down", "for": "10s"}'; %s
 
 5. What was counted:
-curl -s %s/metrics | grep -E '^safestate_(prediction_served|detections)_total'
+curl -s %s/metrics | grep -E '^safestate_(prediction_served|detections)_total' | grep -v ' 0$'
 
 `, s.config, s.o.logs, ask(""), ask(" -H 'x-sample-fault: nan-bare'"), ask(" -H 'x-sample-fault: never-answers'"),
 		local(s.o.control), ask(""), local(s.o.http))
@@ -58,7 +58,7 @@ kill -STOP %d; %s; kill -CONT %d
 curl -si %s/v2/models/fraud/infer -H 'content-type: application/json' -d '{"id": "1"}'
 
 5. What was counted:
-curl -s %s/metrics | grep -E '^safestate_(prediction_served|detections)_total'
+curl -s %s/metrics | grep -E '^safestate_(prediction_served|detections)_total' | grep -v ' 0$'
 
 `, s.config, s.o.logs, ask("fraud", row), ask("fraud-nan", row), pid, ask("fraud", row), pid, local(s.o.traffic), local(s.o.http))
 }

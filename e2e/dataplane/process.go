@@ -50,8 +50,15 @@ func (l *logBuffer) String() string {
 // own process dies; its log is shown if the test failed.
 func Spawn(t testing.TB, name, path string, args ...string) *Process {
 	t.Helper()
+	return SpawnEnv(t, name, nil, path, args...)
+}
+
+// SpawnEnv is Spawn with variables added to the test's own environment.
+func SpawnEnv(t testing.TB, name string, env []string, path string, args ...string) *Process {
+	t.Helper()
 	p := &Process{Name: name, done: make(chan struct{})}
 	p.cmd = exec.Command(path, args...)
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p.cmd.WaitDelay = 2 * time.Second

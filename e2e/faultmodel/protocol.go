@@ -16,8 +16,9 @@ const (
 	TF                  // TensorFlow Serving: POST /tf/v1/models/NAME:predict
 	ML                  // MLflow: POST /mlflow/NAME/invocations
 	J                   // plain JSON: POST /json/NAME/score
-	numProtocols
 )
+
+const numProtocols = 6
 
 // Protocols lists them all.
 var Protocols = []Protocol{V1, V2, V2B, TF, ML, J}

@@ -16,6 +16,7 @@ KEEP = re.compile(r"^(ok|FAIL|PASS|panic:|\?|cells=|figure |fatal|exit status|go
 
 def main():
     held = []
+    failed = []
     dots = 0
     for line in sys.stdin:
         line = line.rstrip("\n")
@@ -45,14 +46,20 @@ def main():
         if result:
             if result.group(2) == "FAIL":
                 held.append(line)
+                failed.append(result.group(3))
             continue
         if KEEP.match(line) or "cells=" in line or "figure " in line:
+            if dots:
+                print()
+            dots = 0
             print(line.strip(), flush=True)
             continue
         held.append(line)
         held = held[-4000:]
     if held:
         print("\n".join(held[-200:]))
+    if failed:
+        print("failed:\n  " + "\n  ".join(failed))
 
 
 main()

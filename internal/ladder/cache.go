@@ -2,12 +2,12 @@ package ladder
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
 	"github.com/safestate/safestate/internal/cache"
 	"github.com/safestate/safestate/internal/detect"
-	"github.com/safestate/safestate/internal/fallback"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
 	"github.com/safestate/safestate/internal/scan"
@@ -23,65 +23,111 @@ type cacheRung struct {
 	store    cache.Store
 	remote   bool // the store is not in the process
 	echoID   bool // answers carry their request's id, which the key leaves out
-	flights  *cache.Flights
-	origin   *fallback.Client // asks the stable version anew; nil: nobody does
+	origin   *origin
 }
 
 func newCacheRung(cfg *policy.Cache, l *Ladder, s *State) (*cacheRung, error) {
 	r := &cacheRung{
 		cfg: cfg, policy: l.policy, detector: l.detector, observer: l.observer,
-		store: s.Cache, remote: s.CacheRemote, flights: s.Flights,
+		store: s.Cache, remote: s.CacheRemote,
 		echoID: protocol.EchoesID(l.policy.Protocol),
 	}
-	if cfg.Origin != nil && cfg.When == policy.First {
-		client, err := s.client(cfg.Origin)
-		if err != nil {
-			return nil, err
-		}
-		r.origin = client
-		l.closers = append(l.closers, func() { s.release(cfg.Origin) })
+	if cfg.Origin == nil || cfg.When != policy.First || len(cfg.TenantHeaders) > 0 {
+		return r, nil
 	}
+	o, err := newOrigin(cfg.Origin, l.policy, s)
+	if err != nil {
+		return nil, err
+	}
+	r.origin = o
+	l.closers = append(l.closers, func() { s.release(cfg.Origin) })
 	return r, nil
 }
 
 func (r *cacheRung) source() Source  { return Cache }
 func (r *cacheRung) networked() bool { return r.remote }
 
-// answer looks under the stable version's key and, once the model has failed,
-// under that of the version that was asked: what either said before, clean, is
+// answer looks under the stable version's key and under that of the version
+// that was asked: the model has failed, and what either said before, clean, is
 // better than no model's answer at all.
 func (r *cacheRung) answer(ctx context.Context, ask *Ask) (Answer, Outcome) {
+	versions := []string{r.policy.Stable}
+	if asked := ask.Version.Name; asked != "" && asked != r.policy.Stable {
+		versions = append(versions, asked)
+	}
+	return r.look(ctx, ask, versions, true)
+}
+
+// firstRung is a cache that is asked before the model: under the stable
+// version's key alone, so that a new version's answers reach nobody who was
+// not sent to it.
+type firstRung struct{ *cacheRung }
+
+// answer uses a stale entry only where somebody asks for it anew meanwhile.
+// Elsewhere the model that is about to be asked is the one who does.
+func (r *firstRung) answer(ctx context.Context, ask *Ask) (Answer, Outcome) {
+	return r.look(ctx, ask, []string{r.policy.Stable}, r.origin != nil)
+}
+
+// look returns the first entry that can be used.
+func (r *cacheRung) look(ctx context.Context, ask *Ask, versions []string, stale bool) (Answer, Outcome) {
 	parts, ok := r.parts(ask.Exchange)
 	if !ok {
 		return Answer{}, Missed
 	}
 	outcome := Missed
-	for _, version := range r.versions(ask) {
+	for _, version := range versions {
 		parts.Version = version
 		key := cache.NewKey(parts)
 		entry, found, err := r.store.Get(ctx, key)
-		switch {
-		case err != nil:
-			r.observer.CacheLookup(LookupError)
-			outcome = Failed
-			continue
-		case !found:
-			r.observer.CacheLookup(LookupMiss)
+		if err != nil {
+			outcome = r.unanswered(err)
 			continue
 		}
-		if answer, ok := r.use(ask.Exchange, key, &entry); ok {
-			return answer, Answered
+		lookup := LookupMiss
+		if found {
+			lookup = r.judge(&entry, stale)
 		}
+		answer, ok := Answer{}, false
+		if lookup != LookupMiss {
+			if answer, ok = r.use(ask.Exchange, &entry); !ok {
+				lookup = LookupMiss
+			}
+		}
+		r.observer.CacheLookup(lookup)
+		if !ok {
+			continue
+		}
+		if lookup == LookupStale && r.origin != nil {
+			r.revalidate(ask.Exchange, key)
+		}
+		return answer, Answered
 	}
 	return Answer{}, outcome
 }
 
-func (r *cacheRung) versions(ask *Ask) []string {
-	stable := r.policy.Stable
-	if r.cfg.When == policy.First || ask.Version.Name == "" || ask.Version.Name == stable {
-		return []string{stable}
+// unanswered tells of a store that could not say what it has.
+func (r *cacheRung) unanswered(err error) Outcome {
+	if errors.Is(err, cache.ErrAway) {
+		r.observer.CacheLookup(LookupSkipped)
+		return Skipped
 	}
-	return []string{stable, ask.Version.Name}
+	r.observer.CacheLookup(LookupError)
+	return Failed
+}
+
+// judge says what an entry is by its age.
+func (r *cacheRung) judge(e *cache.Entry, stale bool) Lookup {
+	switch cache.AgeOf(*e, time.Now(), r.cfg.TTL.D(), r.cfg.StaleWhileRevalidate.D()) {
+	case cache.Fresh:
+		return LookupHit
+	case cache.Stale:
+		if stale {
+			return LookupStale
+		}
+	case cache.Expired:
+	}
+	return LookupMiss
 }
 
 // parts makes all of the key but the version. ok is false for a request that
@@ -105,23 +151,15 @@ func (r *cacheRung) parts(x *detect.Exchange) (parts cache.Parts, ok bool) {
 	return cache.Parts{Route: r.policy.Route, Path: x.Path, Model: r.policy.Model, Tenant: tenant, Digest: digest}, true
 }
 
-// use makes the answer of an entry that was found, if it is young enough.
-func (r *cacheRung) use(x *detect.Exchange, key cache.Key, e *cache.Entry) (Answer, bool) {
-	age := cache.AgeOf(*e, time.Now(), r.cfg.TTL.D(), r.cfg.StaleWhileRevalidate.D())
-	switch age {
-	case cache.Expired:
-		r.observer.CacheLookup(LookupMiss)
-		return Answer{}, false
-	case cache.Stale:
-		r.observer.CacheLookup(LookupStale)
-		r.revalidate(x, key)
-	case cache.Fresh:
-		r.observer.CacheLookup(LookupHit)
-	}
-	a := Answer{
+// use makes the answer of an entry. ok is false where the entry is not what
+// remember writes.
+func (r *cacheRung) use(x *detect.Exchange, e *cache.Entry) (a Answer, ok bool) {
+	// A replica whose clock is ahead stores entries from the future.
+	age := max(time.Since(e.Stored), 0)
+	a = Answer{
 		Source: Cache, Status: e.Status, ContentType: e.ContentType, Body: e.Body,
 		Model: e.Model, Version: e.Version,
-		Extra: []Header{{"age", strconv.FormatInt(int64(time.Since(e.Stored)/time.Second), 10)}},
+		Extra: []Header{{"age", strconv.FormatInt(int64(age/time.Second), 10)}},
 	}
 	jsonSize := len(e.Body)
 	for _, h := range e.Headers {
@@ -146,18 +184,14 @@ func (r *cacheRung) use(x *detect.Exchange, key cache.Key, e *cache.Entry) (Answ
 	return a, true
 }
 
-// echo puts the request's own id into a cached answer.
+// echo puts the request's own id into a cached answer: what it has is another
+// request's.
 func (r *cacheRung) echo(x *detect.Exchange, answer []byte) ([]byte, bool) {
-	root, _, ok := r.detector.RequestParts(x)
-	if !ok {
-		return nil, false
-	}
 	var doc scan.Document
 	if err := doc.Parse(answer, scan.Limits{NumberChars: len(answer), Nodes: 1 << 19}); err != nil {
 		return nil, false
 	}
-	id, _ := root.Get("id")
-	return cache.EchoID(nil, doc.Root(), id.Raw()), true
+	return cache.EchoID(nil, doc.Root(), r.detector.RequestID(x)), true
 }
 
 // remember keeps a clean answer, in identity encoding.
@@ -184,27 +218,4 @@ func (r *cacheRung) remember(x *detect.Exchange, v policy.Version) {
 	}
 	err := r.store.Set(context.Background(), cache.NewKey(parts), e, r.cfg.TTL.D()+r.cfg.StaleWhileRevalidate.D())
 	r.observer.CacheWrite(err == nil)
-}
-
-// revalidate asks the stable version anew while the caller gets the old
-// answer. Only a clean answer takes the old one's place.
-func (r *cacheRung) revalidate(x *detect.Exchange, key cache.Key) {
-	if r.origin == nil {
-		return
-	}
-	again := &detect.Exchange{
-		Method: x.Method, Path: x.Path, RequestHeaders: x.RequestHeaders,
-		RequestBody: x.RequestBody, RequestBodySeen: x.RequestBodySeen,
-		Version: policy.Version{Model: r.policy.Model, Name: r.policy.Stable},
-	}
-	r.flights.Go(key, func(ctx context.Context) {
-		got, err := r.origin.Do(ctx, fallback.Request{Path: again.Path, Headers: again.RequestHeaders, Body: again.RequestBody})
-		if err != nil {
-			return // the old answer stays until it expires
-		}
-		again.Status, again.ResponseHeaders, again.ResponseBody = got.Status, got.Headers, got.Body
-		if v := r.detector.Answer(again); v.Clean() && len(v.Observed) == 0 {
-			r.remember(again, again.Version)
-		}
-	})
 }

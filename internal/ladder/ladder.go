@@ -71,10 +71,11 @@ type Lookup string
 
 // What a lookup finds.
 const (
-	LookupHit   Lookup = "hit"
-	LookupStale Lookup = "stale"
-	LookupMiss  Lookup = "miss"
-	LookupError Lookup = "error"
+	LookupHit     Lookup = "hit"
+	LookupStale   Lookup = "stale"
+	LookupMiss    Lookup = "miss"
+	LookupError   Lookup = "error"
+	LookupSkipped Lookup = "skipped" // the store is known to be away and was not asked
 )
 
 // Observer is told how each rung went. It must be safe for concurrent use.
@@ -109,7 +110,8 @@ type Ladder struct {
 	policy   *policy.Policy
 	detector *detect.Detector
 	rungs    []rung
-	cache    *cacheRung // also in rungs, unless it is asked First; nil: none
+	cache    *cacheRung // also in rungs; nil: none
+	first    *firstRung // the same cache, asked before the model; nil: it is not
 	last     *safeDefaultRung
 	budget   *budget.Budget // nil: none
 	observer Observer
@@ -131,7 +133,7 @@ func (l *Ladder) Answer(ctx context.Context, ask *Ask) Answer {
 			return answer
 		}
 	}
-	answer, _ := l.last.answer(ctx, ask)
+	answer, _ := l.try(ctx, l.last, ask)
 	return answer
 }
 
@@ -166,10 +168,10 @@ func (l *Ladder) Networked() bool {
 // First answers from the cache before the model is asked, where the policy
 // says so.
 func (l *Ladder) First(ctx context.Context, ask *Ask) (Answer, bool) {
-	if l.cache == nil || l.cache.cfg.When != policy.First {
+	if l.first == nil {
 		return Answer{}, false
 	}
-	return l.try(ctx, l.cache, ask)
+	return l.try(ctx, l.first, ask)
 }
 
 // Clean tells the ladder of a clean answer of the model: it is remembered
@@ -197,4 +199,5 @@ func (l *Ladder) Close() {
 	for _, c := range l.closers {
 		c()
 	}
+	l.closers = nil
 }

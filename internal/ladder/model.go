@@ -2,6 +2,9 @@ package ladder
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -59,41 +62,67 @@ func (r *modelRung) answer(ctx context.Context, ask *Ask) (Answer, Outcome) {
 		}
 	}
 	started := time.Now()
-	answer, ok := r.ask(ctx, ask)
-	outcome := breaker.Success
-	switch {
-	case ctx.Err() == context.Canceled:
-		outcome = breaker.Ignored // the caller left
-	case !ok:
-		outcome = breaker.Failure
-	}
-	permit.Done(outcome, time.Since(started))
-	if !ok {
+	got, err := r.client.Do(ctx, requestOf(ask.Exchange))
+	took := time.Since(started)
+	if err != nil {
+		permit.Done(blame(err, took, r.cfg.Deadline.D()), took)
 		return Answer{}, Failed
 	}
-	return answer, Answered
+	if !r.clean(ask.Exchange, got) {
+		permit.Done(breaker.Failure, took)
+		return Answer{}, Failed
+	}
+	permit.Done(breaker.Success, took)
+	return Answer{
+		Source: Fallback, Status: got.Status, Body: got.Body,
+		ContentType: headerOr(got.Headers, "content-type", contentTypeJSON),
+		Model:       r.cfg.Model, Version: r.cfg.Version,
+		Extra: describing(got.Headers, len(got.Body)),
+	}, Answered
 }
 
-func (r *modelRung) ask(ctx context.Context, ask *Ask) (Answer, bool) {
-	x := ask.Exchange
-	got, err := r.client.Do(ctx, fallback.Request{Path: x.Path, Headers: x.RequestHeaders, Body: x.RequestBody})
-	if err != nil {
-		return Answer{}, false
-	}
+func requestOf(x *detect.Exchange) fallback.Request {
+	return fallback.Request{Path: x.Path, Headers: x.RequestHeaders, Body: x.RequestBody}
+}
+
+// clean judges the fallback's answer and tells of what it found.
+func (r *modelRung) clean(x *detect.Exchange, got *fallback.Answer) bool {
 	v := r.detector.Fallback(x, r.cfg, got.Status, got.Headers, got.Body)
 	for _, f := range v.Observed {
 		r.observer.Detection(r.cfg.Model, r.cfg.Version, f)
 	}
 	if !v.Clean() {
 		r.observer.Detection(r.cfg.Model, r.cfg.Version, v.Failed)
-		return Answer{}, false
+		return false
 	}
-	return Answer{
-		Source: Fallback, Status: got.Status, Body: got.Body,
-		ContentType: headerOr(got.Headers, "content-type", contentTypeJSON),
-		Model:       r.cfg.Model, Version: r.cfg.Version,
-		Extra: describing(got.Headers, len(got.Body)),
-	}, true
+	return true
+}
+
+// blame says whether a model's breaker counts an error: not where the caller
+// left, asked for what cannot be asked or sent what no model takes (or a few
+// bad requests would keep everybody from the model), and not where the model
+// was given less than half of its deadline, which deadline is.
+func blame(err error, took, deadline time.Duration) breaker.Outcome {
+	var failed *fallback.Error
+	if !errors.As(err, &failed) {
+		return breaker.Ignored
+	}
+	switch {
+	case failed.Kind == fallback.Canceled, failed.Kind == fallback.Invalid:
+		return breaker.Ignored
+	case failed.Kind == fallback.Timeout && took < deadline/2:
+		return breaker.Ignored
+	case failed.Kind == fallback.Status && slices.Contains(callersOwn, failed.Status):
+		return breaker.Ignored
+	}
+	return breaker.Failure
+}
+
+// callersOwn are the statuses with which a model refuses a request for what it
+// is. 401, 403 and 404 are not: they are of our own making.
+var callersOwn = []int{
+	http.StatusBadRequest, http.StatusRequestEntityTooLarge,
+	http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity,
 }
 
 // describing returns the headers of a model's answer without which its body

@@ -34,7 +34,18 @@ func (r *rulesRung) answer(_ context.Context, ask *Ask) (Answer, Outcome) {
 	if err != nil {
 		return Answer{}, Failed
 	}
-	return Answer{Source: Rules, Status: r.status, ContentType: contentTypeJSON, Body: body}, Answered
+	return Answer{Source: Rules, Status: r.status, ContentType: contentTypeJSON, Body: echoed(r.detector, ask.Exchange, body)}, Answered
+}
+
+// echoed returns a body with the request's id in it, where the protocol echoes
+// ids and the request was read and has one: a caller that matches answers to
+// requests by it would drop the answer otherwise. Else, and where the body
+// cannot carry one, it is the body as it is.
+func echoed(d *detect.Detector, x *detect.Exchange, body []byte) []byte {
+	if d.RequestID(x) == nil {
+		return body
+	}
+	return d.EchoID(x, body)
 }
 
 const contentTypeJSON = "application/json"

@@ -51,17 +51,20 @@ func (r *safeDefaultRung) networked() bool { return false }
 
 func (r *safeDefaultRung) answer(_ context.Context, ask *Ask) (Answer, Outcome) {
 	a := r.static
+	a.Body = echoed(r.detector, ask.Exchange, r.body(ask.Exchange))
+	return a, Answered
+}
+
+func (r *safeDefaultRung) body(x *detect.Exchange) []byte {
 	if r.refresh != nil {
 		if body, ok := r.refresh.Get(); ok {
-			a.Body = body
-			return a, Answered
+			return body
 		}
 	}
 	if r.template != nil {
-		env := r.detector.Env(ask.Exchange)
-		if body, err := r.template.Fill(nil, &rules.Values{Request: env.Request}); err == nil {
-			a.Body = body
+		if body, err := r.template.Fill(nil, &rules.Values{Request: r.detector.Env(x).Request}); err == nil {
+			return body
 		}
 	}
-	return a, Answered
+	return r.static.Body
 }

@@ -2,6 +2,7 @@ package ladder
 
 import (
 	"encoding/json"
+	"errors"
 	"sync"
 
 	"github.com/safestate/safestate/internal/breaker"
@@ -32,6 +33,7 @@ type State struct {
 
 	mu      sync.Mutex
 	clients map[string]*shared
+	closing sync.WaitGroup // clients that nobody uses any more
 }
 
 // shared is a client with the number of ladders that use it.
@@ -82,7 +84,7 @@ func (s *State) release(cfg *policy.Fallback) {
 	}
 	if c.users--; c.users == 0 {
 		delete(s.clients, key)
-		go c.client.Close() // waits for a probe under way
+		s.closing.Go(c.client.Close) // waits for a probe under way
 	}
 }
 
@@ -90,6 +92,8 @@ func clientKey(cfg *policy.Fallback) (string, error) {
 	text, err := json.Marshal(cfg)
 	return string(text), err
 }
+
+var errNoDefault = errors.New("ladder: the policy has no safeDefault")
 
 // New builds a policy's ladder. Close gives back what it holds of s.
 func New(p *policy.Policy, d *detect.Detector, s *State, o Observer) (*Ladder, error) {
@@ -99,6 +103,10 @@ func New(p *policy.Policy, d *detect.Detector, s *State, o Observer) (*Ladder, e
 			l.Close()
 			return nil, err
 		}
+	}
+	if l.last == nil {
+		l.Close()
+		return nil, errNoDefault
 	}
 	if p.Budget != nil {
 		l.budget = s.Budgets.Get(p.Route, *p.Budget)
@@ -114,6 +122,9 @@ func (l *Ladder) add(cfg *policy.Rung, s *State) error {
 			return err
 		}
 		l.cache = c
+		if cfg.Cache.When == policy.First {
+			l.first = &firstRung{c}
+		}
 		l.rungs = append(l.rungs, c)
 	case cfg.Fallback != nil:
 		r, err := newModelRung(cfg.Fallback, l.detector, s, l.observer)
@@ -150,4 +161,5 @@ func (s *State) Close() {
 		c.client.Close()
 	}
 	clear(s.clients)
+	s.closing.Wait()
 }

@@ -223,6 +223,7 @@ type call struct {
 	t      *testing.T
 	stream grpc.BidiStreamingClient[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse]
 	policy string
+	err    error // the stream's: nobody took it
 }
 
 func newCall(t *testing.T, conn *grpc.ClientConn, dir string) *call {
@@ -235,13 +236,10 @@ func newCall(t *testing.T, conn *grpc.ClientConn, dir string) *call {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	stream, err := extprocv3.NewExternalProcessorClient(conn).Process(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &call{t: t, stream: stream, policy: string(text)}
+	return &call{t: t, stream: stream, policy: string(text), err: err}
 }
 
 // send sends a message and returns the reply to it.
@@ -257,7 +255,11 @@ func (c *call) send(m *extprocv3.ProcessingRequest) (*extprocv3.ProcessingRespon
 	}
 }
 
+// ask sends the request and waits until the processor lets it go to the model.
 func (c *call) ask() error {
+	if c.err != nil {
+		return c.err
+	}
 	_, err := c.send(&extprocv3.ProcessingRequest{
 		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{
 			Headers: headers(":method", "POST", ":path", "/v2/models/fraud/infer"), EndOfStream: true,

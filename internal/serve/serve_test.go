@@ -74,7 +74,7 @@ func TestABadConfigurationAtTheStart(t *testing.T) {
 		"every mistake in one go": {func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "fraud.yaml"), strings.Replace(configuration("fraud", "0.5"), "deadline: 20s", "deadline: 20ns", 1))
 			write(t, filepath.Join(dir, "other.yaml"), strings.Replace(configuration("other", "0.5"), "kind: Model", "kind: Modell", 1))
-		}, []string{"fraud.yaml:28: spec.deadline: ", "other.yaml:11: kind: "}},
+		}, []string{"fraud.yaml:27: spec.deadline: ", "other.yaml:12: kind: "}},
 		"nothing in it": {func(t *testing.T, dir string) {
 			if err := os.Remove(filepath.Join(dir, "fraud.yaml")); err != nil {
 				t.Fatal(err)
@@ -117,7 +117,7 @@ func TestALaterMistakeKeepsTheLastGoodConfiguration(t *testing.T) {
 	if !now.Ready || now.Config.Version != before.Config.Version || now.Config.Refused.IsZero() || !now.Config.Applied.Equal(before.Config.Applied) {
 		t.Errorf("/readyz: %+v, want the configuration of before, %+v", now, before)
 	}
-	if p := now.Config.Problems[0]; !strings.Contains(p, "fraud.yaml:28: spec.deadlin: ") {
+	if p := now.Config.Problems[0]; !strings.Contains(p, "fraud.yaml:27: spec.deadlin: ") {
 		t.Errorf("/readyz says %q", p)
 	}
 	if got := r.metric(`safestate_config_reloads_total{outcome="error"}`); got == "0" || r.metric("safestate_config_errors") == "0" {
@@ -256,11 +256,24 @@ func TestADrainWaitsForRequestsInFlight(t *testing.T) {
 	if got, err := checks.Check(t.Context(), &healthv1.HealthCheckRequest{}); err != nil || got.Status != healthv1.HealthCheckResponse_SERVING {
 		t.Fatalf("health: %v, %v", got, err)
 	}
+	watching, endWatch := context.WithTimeout(t.Context(), 30*time.Second)
+	defer endWatch()
+	watch, err := checks.Watch(watching, &healthv1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := watch.Recv(); err != nil || got.Status != healthv1.HealthCheckResponse_SERVING {
+		t.Fatalf("health: %v, %v", got, err)
+	}
 	c := newCall(t, conn, dir)
 	if err := c.ask(); err != nil {
 		t.Fatal(err)
 	}
 	r.stop()
+	if got, err := watch.Recv(); err != nil || got.Status != healthv1.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health while draining: %v, %v", got, err)
+	}
+	endWatch()
 	until(t, "not ready", func() bool { status, s := r.ready(); return status == 503 && !s.Ready })
 	if status, _ := r.get("/healthz"); status != 200 {
 		t.Errorf("/healthz while draining: %d", status)
@@ -289,8 +302,8 @@ func TestADrainEnds(t *testing.T) {
 	if err := r.end(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if took := time.Since(started); took < 50*time.Millisecond {
-		t.Errorf("drained in %s with a request in flight", took)
+	if took := time.Since(started); took < 50*time.Millisecond || took > 10*time.Second {
+		t.Errorf("drained in %s with a request in flight, want 50ms", took)
 	}
 	if _, err := c.stream.Recv(); err == nil || errors.Is(err, io.EOF) || status.Code(err) == codes.OK {
 		t.Errorf("the request's stream ended with %v", err)
@@ -301,7 +314,7 @@ func TestProxiesDoNotHoldADrain(t *testing.T) {
 	r := start(t, folder(t), func(o *Options) { o.Drain = time.Minute })
 	conn := r.dial()
 	client := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	node := &corev3.Node{Id: "proxy-1"}
 	delta, err := client.DeltaAggregatedResources(ctx)
@@ -340,7 +353,7 @@ func TestProxiesDoNotHoldADrain(t *testing.T) {
 func TestAConfigurationReachesTheProxies(t *testing.T) {
 	dir := folder(t)
 	r := start(t, dir)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.dial()).DeltaAggregatedResources(ctx)
 	if err != nil {
@@ -362,13 +375,13 @@ func wantCluster(t *testing.T, stream grpc.BidiStreamingClient[discoveryv3.Delta
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: got.TypeUrl, ResponseNonce: got.Nonce}); err != nil {
+			t.Fatal(err)
+		}
 		for _, r := range got.Resources {
 			if r.Name == name {
 				return
 			}
-		}
-		if err := stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: got.TypeUrl, ResponseNonce: got.Nonce}); err != nil {
-			t.Fatal(err)
 		}
 	}
 	t.Fatalf("no cluster %s came", name)
