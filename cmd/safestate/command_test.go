@@ -210,7 +210,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		args []string
 		want string
 	}{
-		"an unknown command":        {[]string{"server"}, `unknown command "server"`},
+		"an unknown command":        {[]string{"frobnicate"}, `unknown command "frobnicate"`},
 		"an unknown thing":          {[]string{"render", "envy", dir}, `unknown command "envy" for "safestate render"`},
 		"an unknown flag":           {[]string{"serve", "--prot", "1"}, "unknown flag: --prot; see safestate serve --help"},
 		"an unknown flag, render":   {[]string{"render", "envoy", dir, "--http", "x"}, "unknown flag: --http; see safestate render envoy --help"},

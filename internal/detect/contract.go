@@ -33,7 +33,10 @@ func (t *plan) checkOutputs(x *Exchange, m *protocol.Message) verdict.Finding {
 // answer that contradicts itself is a broken one.
 func (t *plan) checkCounts(m *protocol.Message) verdict.Finding {
 	for i := range m.Tensors {
-		if tn := &m.Tensors[i]; tn.ShapeOK && !countFits(tn) {
+		switch tn := &m.Tensors[i]; {
+		case tn.ShapeBroken:
+			return found(t.broken, verdict.ContractShape, nameOf(tn)+" is no shape")
+		case tn.ShapeOK && !countFits(tn):
 			return found(t.broken, verdict.ContractShape, nameOf(tn)+" "+shapeText(tn.Shape)+" is not that of its data")
 		}
 	}

@@ -33,7 +33,7 @@ func ContentType(p policy.Protocol, value string, binary bool) bool {
 	case strings.EqualFold(kind, TypeJSON):
 		return charset(params)
 	case binary && p == policy.OpenInferenceV2:
-		return strings.EqualFold(kind, TypeBinary)
+		return strings.EqualFold(kind, TypeBinary) && charset(params)
 	case p == policy.JSON:
 		lower := strings.ToLower(kind)
 		return strings.HasPrefix(lower, "application/") && strings.HasSuffix(lower, "+json") &&

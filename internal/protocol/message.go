@@ -40,6 +40,8 @@ type Tensor struct {
 	// or is no list of integers from 0 up.
 	Shape   []int64
 	ShapeOK bool
+	// ShapeBroken: there is a shape, and it is no list of integers from 0 up.
+	ShapeBroken bool
 	// The values are in Data, or where Binary is set in Raw: little-endian, one
 	// after another; of BYTES each with its length in 4 bytes before it. Neither
 	// is there where Shared says that the values are in shared memory.

@@ -85,6 +85,7 @@ func (m *Message) readTensor(n scan.Node, rest []byte) ([]byte, Problem) {
 	t := Tensor{object: n, Index: len(m.Tensors), Name: fields[0].node, DatatypeNode: fields[1].node, Data: fields[3].node}
 	t.Datatype = datatype(t.DatatypeNode)
 	t.Shape, t.ShapeOK = m.shape(fields[2].node)
+	t.ShapeBroken = !t.ShapeOK && present(fields[2].node)
 
 	size, shared, p := tensorSize(fields[4].node)
 	switch {

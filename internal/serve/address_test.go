@@ -54,6 +54,23 @@ func TestAnAddressThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+func TestWhatCannotStartLeavesNothingOpen(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	path := filepath.Join(shortDir(t), "grpc.sock")
+	o := Options{ConfigDir: folder(t), HTTP: taken.Addr().String(), LogTo: io.Discard}
+	onSocket(path)(&o)
+	if err := Run(t.Context(), o); err == nil {
+		t.Fatal("it ran")
+	}
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("its socket is still there")
+	}
+}
+
 func onSocket(path string) func(*Options) {
 	return func(o *Options) { o.GRPC, o.Envoy.Processor = "unix:"+path, "" }
 }

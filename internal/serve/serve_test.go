@@ -66,6 +66,15 @@ func TestItServes(t *testing.T) {
 	}
 }
 
+func TestPoliciesAreReadyBeforeTheirFirstRequest(t *testing.T) {
+	dir := folder(t)
+	body := filepath.Join(t.TempDir(), "default.json")
+	write(t, body, defaultBody)
+	write(t, filepath.Join(dir, "fraud.yaml"), configuration("fraud", "0.5")+"      refresh: {file: "+body+", interval: 1h}\n")
+	r := start(t, dir)
+	until(t, "the default to be read", func() bool { return r.metric(`safestate_default_refreshes_total{outcome="ok"}`) == "1" })
+}
+
 func TestABadConfigurationAtTheStart(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(t *testing.T, dir string)
