@@ -20,6 +20,8 @@ func TestContentType(t *testing.T) {
 		{v2, `application/json;Charset="UTF-8"; x=y`, false, true},
 		{v2, "application/json; charset=us-ascii", false, true},
 		{v2, "application/json; charset=latin1", false, false},
+		{v2, "application/octet-stream; charset=latin1", true, false},
+		{v2, "application/octet-stream", true, true},
 		{v2, "application/json; x=y; charset=utf-16", false, false},
 		{v2, "application/json; charset=", false, false},
 		{v2, "", false, true},
