@@ -129,7 +129,7 @@ func (e *exchange) requestBody(b *extprocv3.HttpBody) (*reply, error) {
 	if e.stage != stageRequest {
 		return continueRequestBody, nil
 	}
-	if !b.EndOfStream && int64(len(b.Body)) >= e.route.policy.Limits.BodyBytes || int64(len(b.Body)) > e.route.policy.Limits.BodyBytes {
+	if !whole(b, e.route.policy.Limits.BodyBytes) {
 		return e.requestOver(requestBody)
 	}
 	if !e.hold(len(b.Body)) {
@@ -230,7 +230,7 @@ func (e *exchange) responseBody(b *extprocv3.HttpBody) (*reply, error) {
 	if e.stage != stageHeaders {
 		return continueResponseBody, nil
 	}
-	if !b.EndOfStream || int64(len(b.Body)) > e.route.policy.Limits.BodyBytes {
+	if !whole(b, e.route.policy.Limits.BodyBytes) {
 		return e.responseOver(responseBody), nil
 	}
 	if !e.hold(len(b.Body)) {

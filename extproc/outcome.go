@@ -218,6 +218,14 @@ func declared(h headers) int64 {
 	return n
 }
 
+// whole reports whether a body is all there and not over the limit. Envoy cuts
+// a body that passes its own limit, which is never under the policy's; one
+// that is shorter and not the end of its stream has trailers after it.
+func whole(b *extprocv3.HttpBody, limit int64) bool {
+	size := int64(len(b.Body))
+	return size < limit || size == limit && b.EndOfStream
+}
+
 func overDetail(limit int64) string { return "limit " + strconv.FormatInt(limit, 10) }
 
 // statusOf reads :status; 0, which is a failure, where it is none.

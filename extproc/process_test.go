@@ -65,6 +65,7 @@ func TestProcess(t *testing.T) {
 		{"clean", request{policy: fraud(), answer: cleanAnswer}, 200, "primary", "-", cleanAnswer, true},
 		{"clean, chunked", request{policy: fraud(), answer: cleanAnswer, chunked: true}, 200, "primary", "-", cleanAnswer, true},
 		{"clean, with the request's body read", request{policy: fraud(readBody), answer: cleanAnswer}, 200, "primary", "-", cleanAnswer, true},
+		{"clean, with trailers", request{policy: fraud(), answer: cleanAnswer, chunked: true, partial: true}, 200, "primary", "-", cleanAnswer, true},
 		{"NaN", request{policy: fraud(), answer: nanAnswer}, 200, "safe_default", "nonfinite outputs[0].data[0] NaN", defaultBody, true},
 		{"NaN, chunked", request{policy: fraud(), answer: nanAnswer, chunked: true}, 200, "safe_default", "nonfinite", defaultBody, true},
 		{"NaN, observed", request{policy: fraud(observe), answer: nanAnswer}, 200, "primary", "-", nanAnswer, true},
