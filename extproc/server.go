@@ -27,8 +27,9 @@ import (
 const DefaultMaxInFlight = 512 << 20
 
 // MaxMessageBytes is the largest message taken from Envoy: the largest body
-// limit a policy may have, and what its headers add.
-const MaxMessageBytes = 64 << 20
+// limit a policy may have (64 MiB), the last chunk that went past it, and what
+// surrounds them.
+const MaxMessageBytes = 96 << 20
 
 // Options are what a Server needs; all are required but MaxInFlight.
 type Options struct {
