@@ -87,6 +87,14 @@ type result struct {
 
 func (p *proxy) do(r request) result {
 	p.t.Helper()
+	out := p.ask(r)
+	p.settled()
+	return out
+}
+
+// ask is do for a proxy with other requests under way.
+func (p *proxy) ask(r request) result {
+	p.t.Helper()
 	r = r.withDefaults()
 	ctx, cancel := context.WithTimeout(p.t.Context(), 10*time.Second)
 	defer cancel()
@@ -96,14 +104,11 @@ func (p *proxy) do(r request) result {
 	}
 	x := &play{proxy: p, stream: stream, request: r, out: result{headers: map[string]string{}}}
 	x.run()
-	// A real proxy resets the stream; what the server counts at its end must
-	// have been counted before the test looks.
-	cancel()
-	p.settled()
 	return x.out
 }
 
-// settled waits until the server has ended every exchange.
+// settled waits, since what the server counts at the end of a stream must have
+// been counted before the test looks, until the server has ended every exchange.
 func (p *proxy) settled() {
 	p.t.Helper()
 	deadline := time.Now().Add(5 * time.Second)
@@ -149,7 +154,8 @@ func (x *play) run() {
 	}
 }
 
-func (x *play) requestPhase() bool {
+// requestHeaders makes the first message.
+func (x *play) requestHeaders() *extprocv3.ProcessingRequest {
 	r := x.request
 	text, err := r.policy.Marshal()
 	if err != nil {
@@ -162,13 +168,17 @@ func (x *play) requestPhase() bool {
 	for k, v := range r.headers {
 		list = append(list, header(k, v))
 	}
-	m := &extprocv3.ProcessingRequest{
+	return &extprocv3.ProcessingRequest{
 		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{
 			Headers: &corev3.HeaderMap{Headers: list}, EndOfStream: r.noBody,
 		}},
 		Attributes: attributes(map[string]string{AttributePolicy: string(text), AttributeCluster: r.cluster, AttributeNode: "node-1"}),
 	}
-	if !x.exchange(m) {
+}
+
+func (x *play) requestPhase() bool {
+	r := x.request
+	if !x.exchange(x.requestHeaders()) {
 		return false
 	}
 	if r.noBody || !r.policy.Needs.RequestBody || x.mode.GetRequestBodyMode() == filterv3.ProcessingMode_NONE && x.mode != nil {

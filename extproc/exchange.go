@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -27,6 +28,7 @@ type exchange struct {
 
 	route    *route
 	version  *version
+	routed   bool             // Envoy has a version to send the request to
 	node     string           // the Envoy
 	judge    *detect.Exchange // reused by the next exchange
 	enforced bool             // false: findings are counted, not acted on
@@ -38,7 +40,6 @@ type exchange struct {
 	// be put in its place.
 	sized bool
 
-	pending verdict.Finding // a guard that spoke before the request's body was there
 	permits permits
 	// busy is the time spent on messages, climbing the part of it in which the
 	// ladder ran.
@@ -84,6 +85,9 @@ func (e *exchange) handle(m *extprocv3.ProcessingRequest) (*reply, error) {
 }
 
 func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.HttpHeaders) (*reply, error) {
+	if e.route != nil {
+		return nil, errOutOfOrder
+	}
 	e.started = time.Now()
 	r, err := e.server.routes.get(attribute(m, AttributePolicy))
 	if err != nil {
@@ -100,70 +104,75 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 		return leaveAlone, nil
 	}
 	cluster := attribute(m, AttributeCluster)
-	e.version = r.version(cluster)
+	e.version, e.routed = r.version(cluster), cluster != ""
 	e.node = attribute(m, AttributeNode)
 	e.judge.Version = e.version.Version
 	e.enforced = r.enforces()
 
-	if f := e.guard(cluster != ""); f.Found() {
-		if r.policy.Needs.RequestBody && !h.EndOfStream {
-			e.pending = f
-			return continueRequestHeaders, nil
-		}
-		return e.inPlace(f), nil
-	}
-	if h.EndOfStream {
-		return e.beforeModel(requestHeaders)
-	}
-	if !r.policy.Needs.RequestBody {
-		e.ask()
-		return continueRequestHeaders, nil
-	}
-	if declared(req) > r.policy.Limits.BodyBytes {
-		return e.requestOver(requestHeaders)
+	switch {
+	case h.EndOfStream:
+		e.judge.RequestBodySeen = true // there is none
+		return e.beforeModel(continueRequestHeaders), nil
+	case !r.policy.Needs.RequestBody:
+		return e.ask(continueRequestHeaders), nil
+	case declared(req) > r.policy.Limits.BodyBytes:
+		return e.requestOver(skipRequestBody), nil
 	}
 	return continueRequestHeaders, nil
 }
 
 func (e *exchange) requestBody(b *extprocv3.HttpBody) (*reply, error) {
+	if e.route == nil {
+		return nil, errOutOfOrder
+	}
 	if e.stage != stageRequest {
 		return continueRequestBody, nil
 	}
 	if !whole(b, e.route.policy.Limits.BodyBytes) {
-		return e.requestOver(requestBody)
+		return e.requestOver(continueRequestBody), nil
 	}
-	if !e.hold(len(b.Body)) {
-		return e.overBudget(requestBody)
+	if !e.hold(len(b.Body), e.judge.RequestHeaders) {
+		return e.requestUnheld(), nil
 	}
 	e.judge.RequestBody, e.judge.RequestBodySeen = b.Body, true
-	if e.pending.Found() {
-		return e.inPlace(e.pending), nil
-	}
-	return e.beforeModel(requestBody)
+	return e.beforeModel(continueRequestBody), nil
 }
 
 // beforeModel is the last look at a whole request: its checks, and a cache
 // that is asked first.
-func (e *exchange) beforeModel(at phase) (*reply, error) {
-	r := e.route
-	if len(r.policy.Detect.Request) > 0 {
+func (e *exchange) beforeModel(next *reply) *reply {
+	if len(e.route.policy.Detect.Request) > 0 {
 		if rep := e.checkRequest(); rep != nil {
-			return rep, nil
+			return rep
 		}
 	}
 	if e.enforced {
-		if a, ok := r.ladder.First(e.ctx, e.question(verdict.Finding{Code: verdict.CacheFirst})); ok {
-			return e.deliverImmediate(a, verdict.Finding{Code: verdict.CacheFirst}), nil
+		first := verdict.Finding{Code: verdict.CacheFirst}
+		if a, ok := e.route.ladder.First(e.ctx, e.question(first)); ok {
+			return e.deliverImmediate(a, first)
 		}
 	}
-	e.ask()
+	return e.ask(next)
+}
+
+// ask lets the request go to the model, by next, unless a guard says that it
+// is not to be asked. Every way to the model leads through here, and only a
+// request that is on it takes a permit: an upload that never ends holds none.
+func (e *exchange) ask(next *reply) *reply {
+	if f := e.guard(); f.Found() {
+		return e.inPlace(f)
+	}
+	e.stage = stageAsked
+	e.asked = time.Now()
 	if left := e.modelTime(); left > 0 {
-		return upstreamTimeout(at, left), nil
+		switch next {
+		case continueRequestHeaders:
+			return upstreamTimeout(requestHeaders, left)
+		case continueRequestBody:
+			return upstreamTimeout(requestBody, left)
+		}
 	}
-	if at == requestHeaders {
-		return continueRequestHeaders, nil
-	}
-	return continueRequestBody, nil
+	return next
 }
 
 // checkRequest returns the reply where a request check answers or rejects.
@@ -180,27 +189,26 @@ func (e *exchange) checkRequest() *reply {
 }
 
 // requestOver decides a request over the limit: it was not read, so only what
-// needs no request can answer it.
-func (e *exchange) requestOver(at phase) (*reply, error) {
-	f := verdict.Finding{Code: verdict.RequestTooLarge, Detail: overDetail(e.route.policy.Limits.BodyBytes), Enforced: true}
+// needs no request can answer it. next lets it pass.
+func (e *exchange) requestOver(next *reply) *reply {
 	act := e.route.policy.Limits.RequestOver
 	if act == policy.ActPass || !e.enforced {
 		e.route.metrics.Uninspected(telemetry.CauseRequestOverLimit)
-		e.ask()
-		if at == requestBody {
-			return continueRequestBody, nil
-		}
-		return skipRequestBody, nil
+		return e.ask(next)
 	}
+	f := verdict.Finding{Code: verdict.RequestTooLarge, Detail: overDetail(e.route.policy.Limits.BodyBytes), Enforced: true}
 	e.countFinding(f)
 	if act == policy.ActReject {
-		return e.reject(f), nil
+		return e.reject(f)
 	}
-	return e.inPlace(f), nil
+	return e.inPlace(f)
 }
 
 func (e *exchange) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.HttpHeaders) (*reply, error) {
-	if e.stage == stageFinished || e.route == nil {
+	if e.route == nil {
+		return nil, errOutOfOrder
+	}
+	if e.stage == stageFinished {
 		return continueResponseHeaders, nil
 	}
 	e.stage = stageHeaders
@@ -227,14 +235,17 @@ func (e *exchange) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.
 }
 
 func (e *exchange) responseBody(b *extprocv3.HttpBody) (*reply, error) {
+	if e.route == nil {
+		return nil, errOutOfOrder
+	}
 	if e.stage != stageHeaders {
 		return continueResponseBody, nil
 	}
 	if !whole(b, e.route.policy.Limits.BodyBytes) {
 		return e.responseOver(responseBody), nil
 	}
-	if !e.hold(len(b.Body)) {
-		return e.overBudget(responseBody)
+	if !e.hold(len(b.Body), e.respond) {
+		return e.responseUnheld(), nil
 	}
 	e.judge.ResponseBody = b.Body
 	v := e.route.detector.Answer(e.judge)
@@ -252,7 +263,11 @@ func (e *exchange) decide(at phase, v *verdict.Verdict) *reply {
 	case verdict.Judged, verdict.CallerError, verdict.RequestOverLimit:
 	}
 	e.count(v)
-	e.settle(v.Failed)
+	if v.Pass == verdict.CallerError {
+		e.permits.ignore() // it says nothing about the model
+	} else {
+		e.settle(v.Failed)
+	}
 	if v.Clean() || !e.enforced {
 		return e.pass(at, len(v.Observed) == 0 && v.Clean())
 	}
@@ -276,7 +291,7 @@ func (e *exchange) pass(at phase, spotless bool) *reply {
 // response ends the exchange with the model at once, however it stalls.
 func (e *exchange) replace(at phase, f verdict.Finding) *reply {
 	a := e.climb(f)
-	if at != responseBody || !e.sized {
+	if at != responseBody || !e.sized || a.Source == ladder.Refused {
 		return e.deliverImmediate(a, f)
 	}
 	e.finish(&a, f)
@@ -289,6 +304,10 @@ func (e *exchange) inPlace(f verdict.Finding) *reply {
 }
 
 func (e *exchange) deliverImmediate(a ladder.Answer, f verdict.Finding) *reply {
+	if a.Source == ladder.Refused {
+		f = verdict.Finding{Code: verdict.BudgetExhausted, Detail: string(f.Code), Enforced: true}
+		e.countFinding(f)
+	}
 	e.finish(&a, f)
 	return immediate(a.Status, tagsOf(&a, f), a.Body, "safestate_"+string(a.Source))
 }
@@ -316,20 +335,23 @@ func (e *exchange) question(f verdict.Finding) *ladder.Ask {
 
 func (e *exchange) deadline() time.Time { return e.started.Add(e.route.policy.Deadline.D()) }
 
-// ask notes that the model is asked from here on.
-func (e *exchange) ask() {
-	e.stage = stageAsked
-	e.asked = time.Now()
-}
-
-// modelTime is what is left for the model, where the request's upload took a
-// part of its time that matters; 0: the route's own timeout is right.
+// modelTime is what is left for the model where that is less than Envoy gives
+// it, because the request's upload took a part of its time that matters, or
+// because Envoy does not know which requests are enforced; 0: what Envoy gives
+// is right. Where lateness is not enforced nothing is cut short.
 func (e *exchange) modelTime() time.Duration {
 	p := e.route.policy
-	model := p.Deadline.D() - p.Reserve.D()
-	spent := e.asked.Sub(e.started)
-	if spent < model/20 {
+	if late := p.Detect.Late; !e.enforced || late == nil || !late.Mode.Enforces() {
 		return 0
 	}
-	return max(model-spent, time.Millisecond)
+	model := p.Deadline.D() - p.Reserve.D()
+	left := max(model-e.asked.Sub(e.started), time.Millisecond)
+	given, err := strconv.ParseInt(e.requestHeader(headerUpstreamTimeout), 10, 64)
+	if err == nil && left > time.Duration(given)*time.Millisecond-model/20 {
+		return 0
+	}
+	return left
 }
+
+// headerUpstreamTimeout is how Envoy's router is told a request's timeout.
+const headerUpstreamTimeout = "x-envoy-upstream-rq-timeout-ms"

@@ -26,11 +26,9 @@ type dependencyPermit struct {
 
 // guard asks breakers and bulkhead whether the model may be asked. What it
 // finds while the request is only observed is counted and changes nothing.
-// routed is false where Envoy has no version to send the request to, every
-// weight being 0.
-func (e *exchange) guard(routed bool) verdict.Finding {
+func (e *exchange) guard() verdict.Finding {
 	f := e.takePermits()
-	if broken := e.route.policy.Detect.Broken; !routed && !f.Found() && broken != nil && broken.Mode.Enforces() {
+	if broken := e.route.policy.Detect.Broken; !e.routed && !f.Found() && broken != nil && broken.Mode.Enforces() {
 		f = verdict.Finding{Code: verdict.BrokenUnavailable, Detail: "no version has a weight"}
 	}
 	if !f.Found() {

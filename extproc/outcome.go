@@ -6,6 +6,8 @@ import (
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
+	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/inflate"
 	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/telemetry"
@@ -47,20 +49,34 @@ func (e *exchange) responseOver(at phase) *reply {
 	return e.deliverImmediate(e.climb(f), f)
 }
 
-// overBudget decides a body for which the processor has no memory to spare.
-func (e *exchange) overBudget(at phase) (*reply, error) {
-	if e.route.policy.Limits.ResponseOver == policy.OverPass || !e.enforced {
-		if at == responseBody {
-			return e.unread(at, telemetry.CauseMemory), nil
-		}
+// requestUnheld decides a request for whose body the processor has no memory
+// to spare.
+func (e *exchange) requestUnheld() *reply {
+	if e.passesUnheld() {
 		e.route.metrics.Uninspected(telemetry.CauseMemory)
-		e.ask()
-		return continueRequestBody, nil
+		return e.ask(continueRequestBody)
 	}
+	return e.inPlace(e.outOfMemory())
+}
+
+// responseUnheld is requestUnheld for an answer.
+func (e *exchange) responseUnheld() *reply {
+	if e.passesUnheld() {
+		return e.unread(responseBody, telemetry.CauseMemory)
+	}
+	e.permits.ignore()
+	f := e.outOfMemory()
+	return e.deliverImmediate(e.climb(f), f)
+}
+
+func (e *exchange) passesUnheld() bool {
+	return e.route.policy.Limits.ResponseOver == policy.OverPass || !e.enforced
+}
+
+func (e *exchange) outOfMemory() verdict.Finding {
 	f := verdict.Finding{Code: verdict.MemoryBudget, Enforced: true}
 	e.countFinding(f)
-	e.permits.ignore()
-	return e.deliverImmediate(e.climb(f), f), nil
+	return f
 }
 
 // reject answers 400 and names the field: the caller's error, said to the
@@ -96,13 +112,19 @@ func (e *exchange) countFinding(f verdict.Finding) {
 
 // settle tells the breakers how the model did.
 func (e *exchange) settle(f verdict.Finding) {
-	latency := time.Since(e.asked)
-	if !f.Found() {
-		e.permits.succeed(latency)
-		return
+	switch {
+	case e.asked.IsZero(), f.Code == verdict.LateAnswer && e.judge.CodeDetails == detailsMaxDuration:
+		e.permits.ignore() // the caller's upload took the time, not the model
+	case f.Found():
+		e.permits.fail(f, time.Since(e.asked))
+	default:
+		e.permits.succeed(time.Since(e.asked))
 	}
-	e.permits.fail(f, latency)
 }
+
+// detailsMaxDuration is Envoy's word for an exchange that took longer than its
+// route allows in all; a model that is late has response_timeout.
+const detailsMaxDuration = "max_duration_timeout"
 
 // finish counts, logs and traces what the caller gets.
 func (e *exchange) finish(a *ladder.Answer, f verdict.Finding) {
@@ -154,30 +176,32 @@ func (e *exchange) requestHeader(name string) string {
 }
 
 // abandoned is called when the stream ends before the exchange was finished:
-// the caller left, or Envoy answered by itself. Envoy does not say which.
-// An answer whose headers came and whose body never did is the model's
-// failure far more often than a caller's haste, and counts as one.
+// the caller left, or Envoy answered by itself. Envoy does not say which. Once
+// the model's time is used up it is the model that stalled; before that, five
+// impatient callers must not take it away from everybody else.
 func (e *exchange) abandoned() {
 	if e.route == nil || e.stage == stageFinished {
 		return
 	}
 	e.route.metrics.Uninspected(telemetry.CauseAbandoned)
-	if e.stage != stageHeaders {
+	p := e.route.policy
+	late := p.Detect.Late
+	if e.stage != stageHeaders || late == nil || time.Since(e.asked) < p.Deadline.D()-p.Reserve.D() {
 		e.permits.ignore()
 		return
 	}
-	f := verdict.Finding{Code: verdict.BrokenTruncated, Detail: "before the end of the body", Enforced: true}
-	if p := e.route.policy; time.Since(e.started) >= p.Deadline.D()-p.Reserve.D() {
-		f = verdict.Finding{Code: verdict.LateAnswer, Detail: "before the end of the body", Enforced: true}
-	}
+	f := verdict.Finding{Code: verdict.LateAnswer, Detail: "before the end of the body", Enforced: late.Mode.Enforces()}
 	e.countFinding(f)
 	e.settle(f)
 }
 
 // hold counts a body against the server's budget and reports whether there is
-// room for it.
-func (e *exchange) hold(n int) bool {
+// room for it. A compressed one is counted with all that it may inflate to.
+func (e *exchange) hold(n int, h detect.Headers) bool {
 	size := int64(n)
+	if encoding, ok := h.Get("content-encoding"); ok && !inflate.Identity(encoding) {
+		size += inflate.MaxBytes
+	}
 	if e.server.inFlight.Add(size) > e.server.maxInFlight {
 		e.server.inFlight.Add(-size)
 		return false
@@ -241,7 +265,7 @@ func statusOf(h headers) int {
 // the route gives, because the caller's upload took its share.
 func upstreamTimeout(at phase, left time.Duration) *reply {
 	common := &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: setHeaders([]ladder.Header{
-		{Name: "x-envoy-upstream-rq-timeout-ms", Value: strconv.FormatInt(left.Milliseconds(), 10)},
+		{Name: headerUpstreamTimeout, Value: strconv.FormatInt(left.Milliseconds(), 10)},
 	})}}
 	if at == requestHeaders {
 		return dynamic(&message{Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{Response: common}}})

@@ -5,6 +5,12 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/policy"
 )
 
@@ -202,15 +208,126 @@ func TestABreakerThatObservesBlocksNobody(t *testing.T) {
 	}
 }
 
-func TestAnswersCutAfterTheirHeadersOpenTheBreaker(t *testing.T) {
+// Envoy ends the stream alike for a caller who leaves and for a model that cuts
+// its answer: only what took the model's whole time is held against it.
+func TestOnlyAStalledAnswerOpensTheBreaker(t *testing.T) {
+	for name, c := range map[string]struct {
+		deadline time.Duration
+		asked    bool
+	}{
+		"early": {time.Hour, true},
+		"late":  {time.Nanosecond, false},
+	} {
+		p := fraud(func(p *policy.Policy) {
+			p.Deadline, p.Reserve = policy.Duration(c.deadline), 0
+			p.Breaker = &policy.Breaker{Failures: 2, Recovery: policy.Duration(time.Hour), HalfOpenRequests: 1}
+		})
+		proxy := newProxy(t)
+		for range 2 {
+			proxy.do(request{policy: p, answer: cleanAnswer, vanish: true})
+		}
+		if got := proxy.do(request{policy: p, answer: cleanAnswer}); got.asked != c.asked {
+			t.Errorf("two answers without a body, %s: the model is asked: %v", name, got.asked)
+		}
+	}
+}
+
+func TestACallersErrorSaysNothingAboutTheModel(t *testing.T) {
 	p := fraud(func(p *policy.Policy) {
-		p.Breaker = &policy.Breaker{Failures: 2, Recovery: policy.Duration(time.Hour), HalfOpenRequests: 1}
+		p.Breaker = &policy.Breaker{Failures: 3, Recovery: policy.Duration(time.Hour), HalfOpenRequests: 1}
 	})
 	proxy := newProxy(t)
-	for range 2 {
-		proxy.do(request{policy: p, answer: cleanAnswer, vanish: true})
+	for range 3 {
+		proxy.do(request{policy: p, answer: nanAnswer})
+		proxy.do(request{policy: p, status: 400, answer: "{}"})
 	}
 	if got := proxy.do(request{policy: p, answer: cleanAnswer}); got.asked {
-		t.Fatal("two answers without a body, and the breaker is closed")
+		t.Error("a 400 between two failures kept the breaker closed")
+	}
+}
+
+func TestAnEmptyRequestIsChecked(t *testing.T) {
+	got := newProxy(t).do(request{policy: fraud(requireAmount(policy.ActReject)), noBody: true, answer: cleanAnswer})
+	if got.asked || got.status != 400 {
+		t.Errorf("got %+v, want 400: the field is missing from nothing too", got)
+	}
+}
+
+func TestAnOpenBreakerHoldsForRequestsOverTheLimit(t *testing.T) {
+	p := fraud(readBody, func(p *policy.Policy) {
+		p.Breaker = &policy.Breaker{Failures: 1, Recovery: policy.Duration(time.Hour), HalfOpenRequests: 1}
+		p.Limits.RequestOver = policy.ActPass
+	})
+	proxy := newProxy(t)
+	proxy.do(request{policy: p, answer: nanAnswer})
+	got := proxy.do(request{policy: p, body: strings.Repeat(" ", 5000), answer: cleanAnswer})
+	if got.asked || !strings.HasPrefix(got.headers[HeaderReason], "breaker_open") {
+		t.Errorf("got %+v, want breaker_open", got)
+	}
+}
+
+func TestABudgetThatRefusesSaysSo(t *testing.T) {
+	p := fraud(func(p *policy.Policy) {
+		p.Budget = &policy.Budget{FallbackPercent: 0, Window: policy.Duration(time.Minute), MinRequests: 1, Refuse: true}
+	})
+	got := newProxy(t).do(request{policy: p, answer: nanAnswer})
+	if got.status != 503 || !got.immediate || got.headers[HeaderReason] != "budget_exhausted nonfinite" || got.headers[HeaderSource] != "" {
+		t.Errorf("got %+v, want an immediate 503 for budget_exhausted", got)
+	}
+}
+
+func TestAnUploadThatNeverEndsHoldsNothing(t *testing.T) {
+	p := fraud(readBody, func(p *policy.Policy) { p.MaxConcurrent = 1 })
+	proxy := newProxy(t)
+	stream, err := proxy.client.Process(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &play{proxy: proxy, stream: stream, request: request{policy: p}.withDefaults(), out: result{headers: map[string]string{}}}
+	if !x.exchange(x.requestHeaders()) {
+		t.Fatalf("got %+v", x.out)
+	}
+	if got := proxy.ask(request{policy: p, answer: cleanAnswer}); !got.asked {
+		t.Errorf("got %+v: somebody's upload keeps the model from everybody else", got)
+	}
+}
+
+func TestObserveLeavesTheModelItsTime(t *testing.T) {
+	e := &exchange{route: &route{policy: fraud()}, judge: new(detect.Exchange)}
+	e.judge.RequestHeaders = headers{}
+	e.started = time.Now().Add(-time.Hour)
+	e.asked = time.Now()
+	if got := e.modelTime(); got != 0 {
+		t.Errorf("observed, and cut to %s", got)
+	}
+	e.enforced = true
+	if got := e.modelTime(); got != time.Millisecond {
+		t.Errorf("enforced with no time left, and given %s", got)
+	}
+	e.started = e.asked
+	e.judge.RequestHeaders = headers{list: []*corev3.HeaderValue{header(headerUpstreamTimeout, "50")}}
+	if got := e.modelTime(); got != 0 {
+		t.Errorf("Envoy's shorter timeout became %s", got)
+	}
+}
+
+func TestMessagesOutOfOrderAreRefused(t *testing.T) {
+	proxy := newProxy(t)
+	for name, m := range map[string]*extprocv3.ProcessingRequest{
+		"a request's body":  {Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{}}},
+		"response headers":  {Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{}}},
+		"a response's body": {Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{}}},
+		"nothing":           {},
+	} {
+		stream, err := proxy.client.Process(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(m); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s first: got %v, want InvalidArgument", name, err)
+		}
 	}
 }

@@ -17,6 +17,10 @@ const idle = 10 * time.Minute
 // the processor from filling its memory.
 const maxRoutes = 10_000
 
+// maxBad bounds the policies that are remembered as unreadable, and what they
+// may hold: whoever can dial the processor could send any.
+const maxBad = 1000
+
 var errTooManyRoutes = errors.New("safestate: more policies than one processor keeps")
 
 // routes caches routes by the text of their policy.
@@ -45,8 +49,11 @@ func newRoutes(s *Server, state *State) *routes {
 
 // get returns the route of a policy's text, building it the first time.
 func (r *routes) get(text string) (*route, error) {
-	if text == "" {
+	switch {
+	case text == "":
 		return nil, errNoPolicy
+	case len(text) > policy.MaxBytes:
+		return nil, policy.ErrTooLarge
 	}
 	r.mu.RLock()
 	found, err := r.byText[text], r.bad[text]
@@ -61,27 +68,40 @@ func (r *routes) get(text string) (*route, error) {
 	return r.build(text)
 }
 
+// build makes a route without holding anybody up. Of two that are made at once
+// for one policy the first is kept.
 func (r *routes) build(text string) (*route, error) {
+	built, err := r.compile(text)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if found := r.byText[text]; found != nil {
+		if built != nil {
+			built.ladder.Close()
+		}
 		return found, nil
 	}
-	if len(r.byText)+len(r.bad) >= maxRoutes {
-		return nil, errTooManyRoutes
+	if err == nil && len(r.byText) >= maxRoutes {
+		built.ladder.Close()
+		err = errTooManyRoutes
 	}
-	p, err := policy.Parse(text)
-	if err == nil {
-		var built *route
-		if built, err = newRoute(p, r.server.metrics, r.state); err == nil {
-			built.touch()
-			r.byText[text] = built
-			return built, nil
+	if err != nil {
+		if len(r.bad) < maxBad {
+			r.bad[text] = err
+			r.server.log.BadPolicy(err)
 		}
+		return nil, err
 	}
-	r.server.log.BadPolicy(err)
-	r.bad[text] = err
-	return nil, err
+	built.touch()
+	r.byText[text] = built
+	return built, nil
+}
+
+func (r *routes) compile(text string) (*route, error) {
+	p, err := policy.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return newRoute(p, r.server.metrics, r.state)
 }
 
 // pin builds the routes of policies and keeps these, and no earlier ones,

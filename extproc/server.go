@@ -9,6 +9,7 @@ package extproc
 import (
 	"errors"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,14 +83,25 @@ func (s *Server) Close() { s.routes.close() }
 
 var (
 	errUnknownMessage = status.Error(codes.InvalidArgument, "safestate: a message of a kind this version does not know")
+	errOutOfOrder     = status.Error(codes.InvalidArgument, "safestate: a message out of order")
+	errPanic          = status.Error(codes.Internal, "safestate: the processor failed on this request")
 	errNoPolicy       = status.Error(codes.InvalidArgument, "safestate: the route carries no policy: set the request attribute "+AttributePolicy)
 )
 
 // Process serves one HTTP request's messages.
-func (s *Server) Process(stream grpc.BidiStreamingServer[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse]) error {
+func (s *Server) Process(stream grpc.BidiStreamingServer[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse]) (err error) {
 	e := s.exchanges.Get().(*exchange)
 	e.begin(s, stream)
 	defer e.end()
+	// One request that no test thought of must not take the others with it.
+	// An error is what has Envoy do what the route says.
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("the processor failed on a request")
+			e.gaveUp()
+			err = errPanic
+		}
+	}()
 	for {
 		m, err := stream.Recv()
 		if err != nil {

@@ -114,6 +114,7 @@ var edges = map[string]map[string]string{
 		"internal/bulkhead":  "requests in flight at a version",
 		"internal/cache":     "one store for all routes",
 		"internal/detect":    "the verdict",
+		"internal/inflate":   "what a compressed body may become counts as memory",
 		"internal/ladder":    "the answer",
 		"internal/policy":    "what Envoy hands over with a request",
 		"internal/refresh":   "one reader for all routes",

@@ -3,6 +3,7 @@ package ladder
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -133,7 +134,8 @@ func (r *cacheRung) judge(e *cache.Entry, stale bool) Lookup {
 // parts makes all of the key but the version. ok is false for a request that
 // may not be answered from a cache.
 func (r *cacheRung) parts(x *detect.Exchange) (parts cache.Parts, ok bool) {
-	if x.RequestHeaders == nil {
+	// A key holds no method: what is not asked by POST is not cached.
+	if x.RequestHeaders == nil || x.Method != http.MethodPost {
 		return parts, false
 	}
 	tenant, ok := cache.Cacheable(x.RequestHeaders, r.cfg.TenantHeaders)

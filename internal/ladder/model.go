@@ -48,6 +48,11 @@ func (r *modelRung) source() Source  { return Fallback }
 func (r *modelRung) networked() bool { return true }
 
 func (r *modelRung) answer(ctx context.Context, ask *Ask) (Answer, Outcome) {
+	// A request that was not read whole is no question, and the client asks by
+	// POST alone.
+	if x := ask.Exchange; !x.RequestBodySeen || x.Method != http.MethodPost {
+		return Answer{}, Missed
+	}
 	if r.bulkhead != nil {
 		if !r.bulkhead.TryAcquire() {
 			return Answer{}, Skipped

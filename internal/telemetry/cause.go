@@ -9,7 +9,6 @@ type Cause int
 // The causes.
 const (
 	CauseNotInference Cause = iota
-	CauseCallerError
 	CauseForeign
 	CauseRequestOverLimit
 	CauseResponseOverLimit
@@ -17,7 +16,6 @@ const (
 	CausePolicyUnreadable
 	CauseProcessorError
 	CauseAbandoned
-	CauseDraining
 	causeCount
 )
 
@@ -38,7 +36,6 @@ type CauseMeaning struct {
 // Causes is the closed table, in the order of the constants.
 var Causes = []CauseMeaning{
 	{CauseNotInference, "not_inference", "A call that is no inference: health, readiness, metadata.", true, false},
-	{CauseCallerError, "caller_error", "A 4xx that the policy does not list: the caller's own error, which passes untouched.", true, false},
 	{CauseForeign, "foreign", "A reply of another filter or of Envoy itself, which is left alone.", true, false},
 	{CauseRequestOverLimit, "request_over_limit", "The request's body is over the limit, and the policy lets it pass unread.", false, false},
 	{CauseResponseOverLimit, "response_over_limit", "The answer's body is over the limit, and the policy lets it pass unread.", false, false},
@@ -46,7 +43,6 @@ var Causes = []CauseMeaning{
 	{CausePolicyUnreadable, "policy_unreadable", "The route's policy could not be read: Envoy does what the route says for a processor that is away.", false, true},
 	{CauseProcessorError, "processor_error", "The processor gave up on the request: Envoy does what the route says for a processor that is away.", false, true},
 	{CauseAbandoned, "abandoned", "The stream ended before the answer was there: the caller left, or Envoy answered by itself.", true, false},
-	{CauseDraining, "draining", "The request came while the processor was shutting down.", false, false},
 }
 
 // CauseOf returns the cause that detection gave; false where the answer was
@@ -55,8 +51,6 @@ func CauseOf(p verdict.Pass) (Cause, bool) {
 	switch p {
 	case verdict.Foreign:
 		return CauseForeign, true
-	case verdict.CallerError:
-		return CauseCallerError, true
 	case verdict.NotInference:
 		return CauseNotInference, true
 	case verdict.ResponseOverLimit:

@@ -197,7 +197,7 @@ func TestCausesAreInOrderAndComplete(t *testing.T) {
 			t.Errorf("row %d is %+v", i, c)
 		}
 	}
-	for _, p := range []verdict.Pass{verdict.Foreign, verdict.CallerError, verdict.NotInference, verdict.ResponseOverLimit, verdict.RequestOverLimit} {
+	for _, p := range []verdict.Pass{verdict.Foreign, verdict.NotInference, verdict.ResponseOverLimit, verdict.RequestOverLimit} {
 		if c, ok := CauseOf(p); !ok || c.String() != string(p) {
 			t.Errorf("%s becomes %s", p, c)
 		}

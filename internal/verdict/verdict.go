@@ -165,9 +165,9 @@ var Codes = []Meaning{
 
 	{BreakerOpen, Guard, "The breaker is open: the model was not asked.", "model/version, or the dependency"},
 	{BulkheadFull, Guard, "The model's concurrency limit is reached: it was not asked.", "the limit"},
-	{BudgetExhausted, Guard, "The route's fallback budget is used up.", ""},
+	{BudgetExhausted, Guard, "The route's fallback budget is used up: the ladder was not asked.", "the code of what had failed"},
 	{MemoryBudget, Guard, "The bodies in flight used up the processor's memory budget.", ""},
-	{CacheFirst, Guard, "The cache answered before the model was asked.", "the entry's age in seconds"},
+	{CacheFirst, Guard, "The cache answered before the model was asked.", ""},
 	{ProcessorAway, Guard, "No processor answered: Envoy alone gave the safe default.", ""},
 }
 
