@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -33,11 +34,8 @@ func newServe() *cobra.Command {
 			if !cmd.Flags().Changed("processor") {
 				o.Envoy.Processor = "" // where our own gRPC listens
 			}
-			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+			ctx, stop := untilSignal()
 			defer stop()
-			// A second signal ends the process at once, as if nobody had asked
-			// for a drain.
-			context.AfterFunc(ctx, stop)
 			return serve.Run(ctx, o)
 		},
 	}
@@ -45,6 +43,7 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.ConfigDir, "config", "", "folder of the configuration (required)")
 	f.StringVar(&o.HTTP, "http", serve.DefaultHTTP, "address of /healthz, /readyz and /metrics")
 	f.StringVar(&o.GRPC, "grpc", serve.DefaultGRPC, "address of the external processor and of ADS: host:port or unix:PATH")
+	f.BoolVar(&o.GRPCUnprotected, "grpc-unprotected", false, "allow --grpc on an address that other machines reach: whoever dials it can bring a policy of its own making")
 	f.StringVar(&o.Redis, "redis", "", "redis://[user:password@]host:port[/db] of the shared cache (default: a cache in the process)")
 	f.Int64Var(&o.CacheBytes, "cache-bytes", 64<<20, "most bytes of the cache in the process")
 	f.DurationVar(&o.Drain, "drain", serve.DefaultDrain, "how long a shutdown waits for requests in flight")
@@ -55,6 +54,24 @@ func newServe() *cobra.Command {
 	envoyFlags(f, &o.Envoy)
 	_ = cmd.MarkFlagRequired("config")
 	return cmd
+}
+
+// untilSignal returns a context that ends with the first signal to stop. By
+// then a second one ends the process at once, as if nobody had asked for a
+// drain. stop gives back what it holds.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals) // before the context ends: the drain is on its own
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 // levelOf reads a level by its name. Those that would hide errors are none.

@@ -40,7 +40,9 @@ type Options struct {
 	ConfigDir string
 	HTTP      string // host:port; default DefaultHTTP
 	GRPC      string // host:port or unix:PATH; default DefaultGRPC
-	Redis     string // redis://…; empty: the cache is in the process
+	// GRPCUnprotected allows GRPC to be an address that other machines reach.
+	GRPCUnprotected bool
+	Redis           string // redis://…; empty: the cache is in the process
 	// CacheBytes bounds the cache in the process; 0 is the cache's default.
 	CacheBytes int64
 	Drain      time.Duration // default DefaultDrain
@@ -72,6 +74,11 @@ type process struct {
 // that is bad at the start is an error; a later one is not applied.
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
+	if !o.GRPCUnprotected {
+		if err := onlyLocal("--grpc", o.GRPC); err != nil {
+			return err
+		}
+	}
 	p, err := newProcess(ctx, o)
 	if err != nil {
 		return err
