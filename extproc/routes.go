@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -105,22 +106,23 @@ func (r *routes) compile(text string) (*route, error) {
 }
 
 // pin builds the routes of policies and keeps these, and no earlier ones,
-// whether or not requests come.
+// whether or not requests come. With an error the earlier ones stay pinned.
 func (r *routes) pin(policies []*policy.Policy) error {
 	pinned := make(map[string]bool, len(policies))
-	var errs []error
 	for _, p := range policies {
 		text, err := p.Marshal()
 		if err == nil {
-			pinned[string(text)] = true
 			_, err = r.get(string(text))
 		}
-		errs = append(errs, err)
+		if err != nil {
+			return fmt.Errorf("policy %s on route %s: %w", p.Name, p.Route, err)
+		}
+		pinned[string(text)] = true
 	}
 	r.mu.Lock()
 	r.pinned = pinned
 	r.mu.Unlock()
-	return errors.Join(errs...)
+	return nil
 }
 
 // sweep forgets routes without requests.

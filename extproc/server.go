@@ -74,7 +74,8 @@ func (s *Server) Register(g grpc.ServiceRegistrar) { extprocv3.RegisterExternalP
 
 // Prepare builds the given policies ahead of their first request, so that
 // fallback models are warm and refreshed defaults read, and keeps them while
-// they are in the list. It returns the first error and prepares the others.
+// they are in the list. An error names the first that cannot be served; then
+// the list of before stays.
 func (s *Server) Prepare(policies []*policy.Policy) error { return s.routes.pin(policies) }
 
 // Close stops what the routes keep running: probes, refreshes. The gRPC server

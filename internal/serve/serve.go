@@ -166,12 +166,14 @@ func (p *process) load() error {
 	}
 	resources, err := envoy.Render(snapshot, p.options.Envoy)
 	if err == nil {
+		err = p.processor.Prepare(policiesOf(snapshot))
+	}
+	if err == nil {
 		err = p.ads.Set(resources)
 	}
 	if err != nil {
 		return p.refuse(config.Problems{{Message: err.Error()}}, err)
 	}
-	p.prepare(snapshot)
 	p.applied(resources.Version(), problems.Warnings())
 	return nil
 }
