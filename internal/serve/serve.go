@@ -65,8 +65,7 @@ type process struct {
 	config    configState
 	draining  atomic.Bool
 
-	mu       sync.Mutex // held while a configuration is applied
-	unserved string     // what was said last of policies that cannot be served
+	mu sync.Mutex // held while a configuration is applied
 }
 
 // Run serves until ctx ends, then drains. It returns nil after a drain, and an
@@ -176,20 +175,6 @@ func (p *process) load() error {
 	}
 	p.applied(resources.Version(), problems.Warnings())
 	return nil
-}
-
-// prepare builds the policies ahead of their first request. Those that fail
-// are told in the log; Envoy does on their routes what their policy says for a
-// processor that is away.
-func (p *process) prepare(s *compile.Snapshot) {
-	unserved := ""
-	if err := p.processor.Prepare(policiesOf(s)); err != nil {
-		unserved = err.Error()
-	}
-	if unserved != "" && unserved != p.unserved {
-		p.log.Error().Str("problem", unserved).Msg("a policy cannot be served")
-	}
-	p.unserved = unserved
 }
 
 func (p *process) refuse(problems config.Problems, err error) error {
