@@ -53,7 +53,7 @@ func versionCluster(c *compile.Cluster, o Options, how delivery) (*clusterv3.Clu
 	filters := []*hcmv3.HttpFilter{upstreamFilter("safestate.strip", &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{
 		// A model's own x-safestate headers must not look like ours. Here they
 		// are dropped before any other filter can see them.
-		ResponseMutations: []*mutationv3.HeaderMutation{removeHeaders(`x-safestate-.*`)},
+		ResponseMutations: removeHeaders(ourHeaders),
 	}})}
 	var secret *tlsv3.Secret
 	if c.AuthorizationFile != "" {

@@ -231,7 +231,8 @@ func defaultFilter() *hcmv3.HttpFilter {
 // defaultPerRoute replaces a 5xx of the model's own that nobody has judged.
 // The class of the status alone would also take another filter's 503, a
 // refused authorization among them: so it must not be a local reply. What the
-// processor has judged carries its tag.
+// processor has judged carries its source, and what it refused (the fallback
+// budget is used up), its reason.
 func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
 	if !answersAlone(p) || p.WhenProcessorAway != policy.AwayPass || p.Detect.Broken == nil || !p.Detect.Broken.Mode.Enforces() {
 		return nil
@@ -248,19 +249,12 @@ func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
 		},
 		ResponseCodeDetailsAction: &localpolicyv3.LocalResponsePolicy_PreserveResponseCodeDetails{PreserveResponseCodeDetails: true},
 	}
-	unjudged := &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{
-		NotMatcher: predicate("source", &matcherv3.HttpResponseHeaderMatchInput{HeaderName: headerSource}, &xdsmatcherv3.StringMatcher{
-			MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{SafeRegex: &xdsmatcherv3.RegexMatcher{
-				EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}},
-				Regex:      ".*",
-			}},
-		}),
-	}}
 	when := &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{
 		AndMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*xdsmatcherv3.Matcher_MatcherList_Predicate{
 			predicate("class", &matcherv3.HttpResponseStatusCodeClassMatchInput{}, xdsExactly("5xx")),
 			predicate("local", &matcherv3.HttpResponseLocalReplyMatchInput{}, xdsExactly("false")),
-			unjudged,
+			absent(headerSource),
+			absent(headerReason),
 		}},
 	}}
 	return map[string]*anypb.Any{filterDefault: packed(&customresponsev3.CustomResponse{CustomResponseMatcher: &xdsmatcherv3.Matcher{
@@ -281,6 +275,18 @@ func predicate(name string, input proto.Message, value *xdsmatcherv3.StringMatch
 			Input:   &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: packed(input)},
 			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: value},
 		},
+	}}
+}
+
+// absent holds for an answer without this header.
+func absent(header string) *xdsmatcherv3.Matcher_MatcherList_Predicate {
+	return &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{
+		NotMatcher: predicate(header, &matcherv3.HttpResponseHeaderMatchInput{HeaderName: header}, &xdsmatcherv3.StringMatcher{
+			MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{SafeRegex: &xdsmatcherv3.RegexMatcher{
+				EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}},
+				Regex:      ".*",
+			}},
+		}),
 	}}
 }
 

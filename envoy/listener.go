@@ -23,10 +23,15 @@ import (
 // whole up to the larger of this and the policy's own limit.
 const listenerBuffer = 1 << 20
 
-// callersHeaders are what no caller may send: copies of our own headers, and
-// the headers by which Envoy lets a caller it believes to be internal set
-// timeouts and retries.
-const callersHeaders = `x-safestate-.*|x-envoy-(upstream-rq-|retry-|retriable-|max-retries|hedge-).*`
+// ourHeaders begins the name of every header that is ours alone to write.
+const ourHeaders = "x-safestate-"
+
+// callersHeaders begin the names of what no caller may send: copies of our own
+// headers, and the headers by which Envoy lets a caller it believes to be
+// internal set timeouts and retries.
+var callersHeaders = []string{
+	ourHeaders, "x-envoy-upstream-rq-", "x-envoy-retry-", "x-envoy-retriable-", "x-envoy-max-retries", "x-envoy-hedge-",
+}
 
 func trafficListener(s *compile.Snapshot, o Options, how delivery, routes *routev3.RouteConfiguration) (*listenerv3.Listener, error) {
 	addr, err := address("listen", o.Listen)
@@ -53,12 +58,23 @@ func trafficListener(s *compile.Snapshot, o Options, how delivery, routes *route
 func connectionManager(s *compile.Snapshot, o Options) *hcmv3.HttpConnectionManager {
 	hcm := &hcmv3.HttpConnectionManager{
 		StatPrefix:                    StatPrefix,
-		NormalizePath:                 wrapperspb.Bool(true),
+		// A path is matched as the model's server will read it. What is only
+		// another spelling (%2F or a backslash for a slash, %69 for i, //, /./)
+		// is forwarded in the one spelling that was matched: else
+		// "…/v1%2Finfer" would be no inference here and one over there. A
+		// refusal or a redirect of such requests would break callers that have
+		// worked so far, and many do not send a POST again.
+		NormalizePath:                wrapperspb.Bool(true),
+		MergeSlashes:                 true,
+		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD,
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{stripCallers()},
 		LocalReplyConfig:              lastRung(s),
 	}
+	if hcm.LocalReplyConfig != nil {
+		hcm.AccessLog = lastRungCounters()
+	}
 	if o.AccessLog != "" {
-		hcm.AccessLog = []*accesslogv3.AccessLog{accessLog(o.AccessLog)}
+		hcm.AccessLog = append(hcm.AccessLog, accessLog(o.AccessLog))
 	}
 	for _, f := range o.ExtraFilters {
 		hcm.HttpFilters = append(hcm.HttpFilters, proto.Clone(f).(*hcmv3.HttpFilter))
@@ -88,16 +104,22 @@ func filter(name string, config proto.Message) *hcmv3.HttpFilter {
 func stripCallers() *corev3.TypedExtensionConfig {
 	return &corev3.TypedExtensionConfig{
 		Name:        "envoy.http.early_header_mutation.header_mutation",
-		TypedConfig: packed(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{removeHeaders(callersHeaders)}}),
+		TypedConfig: packed(&earlyv3.HeaderMutation{Mutations: removeHeaders(callersHeaders...)}),
 	}
 }
 
-func removeHeaders(expression string) *mutationv3.HeaderMutation {
-	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
-		RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: &matcherv3.StringMatcher{
-			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: regex(expression)},
-		}},
-	}}
+// removeHeaders drops the headers whose names, which are in lower case already,
+// begin so.
+func removeHeaders(prefixes ...string) []*mutationv3.HeaderMutation {
+	var out []*mutationv3.HeaderMutation
+	for _, p := range prefixes {
+		out = append(out, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
+			RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: &matcherv3.StringMatcher{
+				MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p},
+			}},
+		}})
+	}
+	return out
 }
 
 // accessLog writes one JSON object a request; no body, no header of a caller's

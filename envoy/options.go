@@ -40,9 +40,14 @@ const (
 // the system trusts.
 const DefaultSystemCA = "/etc/ssl/certs/ca-certificates.crt"
 
-// MaxMessageTimeout is the longest that the processor may ask for with
-// override_message_timeout; what it asks for is what remains of a deadline.
-const MaxMessageTimeout = 60 * time.Second
+// leastMaxMessageTimeout is what the processor may ask for at least with
+// override_message_timeout. What it asks for is what remains of a deadline, so
+// a route with a longer one allows that.
+const leastMaxMessageTimeout = 60 * time.Second
+
+// streamIdle is when Envoy gives up a stream on which nothing moves, unless its
+// route says otherwise.
+const streamIdle = 5 * time.Minute
 
 // defaultMessageTimeout bounds the wait for one message of the processor. It
 // is what a hung processor costs a request.

@@ -80,7 +80,7 @@ func processorConfig(p *policy.Policy, timeout time.Duration) *extprocv3.Externa
 		RequestAttributes:  RequestAttributes,
 		ResponseAttributes: ResponseAttributes,
 		MessageTimeout:     duration(timeout),
-		MaxMessageTimeout:  duration(MaxMessageTimeout),
+		MaxMessageTimeout:  duration(max(leastMaxMessageTimeout, timeout, p.Deadline.D()+compile.Grace)),
 		// x-envoy-upstream-rq-timeout-ms, by which the processor shortens the
 		// model's share. Nothing of routing may be changed.
 		MutationRules:     &mutationv3.HeaderMutationRules{AllowEnvoy: wrapperspb.Bool(true)},
