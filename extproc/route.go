@@ -85,7 +85,7 @@ func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State) (*route, error) 
 func newVersion(v policy.Version, p *policy.Policy, s *State) *version {
 	out := &version{Version: v}
 	if s != nil && p.Breaker != nil {
-		out.breaker = s.Breakers.Get("version/"+v.Model+"/"+v.Name, *p.Breaker)
+		out.breaker = s.Breakers.Get(ladder.BreakerKeyVersion(v.Model, v.Name), *p.Breaker)
 	}
 	out.tags = []ladder.Header{{Name: HeaderSource, Value: string(ladder.Primary)}, {Name: HeaderModel, Value: v.Model}}
 	if v.Name != "" {

@@ -31,8 +31,11 @@ type StateOptions struct {
 	Log     *telemetry.Log
 	// Redis is the URL of the shared cache; empty: a cache in the process of
 	// at most CacheBytes.
-	Redis      string
-	CacheBytes int64
+	Redis string
+	// RedisPasswordFile holds its password; empty: the URL does, or there is
+	// none.
+	RedisPasswordFile string
+	CacheBytes        int64
 }
 
 // NewState makes an empty state. It connects to nothing: a Redis that is away
@@ -92,7 +95,7 @@ func newStore(o StateOptions) (store cache.Store, name string, closeStore func()
 		return m, telemetry.StoreMemory, m.Close, nil
 	}
 	r, err := cache.NewRedis(cache.RedisOptions{
-		URL: o.Redis,
+		URL: o.Redis, PasswordFile: o.RedisPasswordFile,
 		OnLink: func(err error) {
 			if err != nil {
 				o.Log.Error().Err(err).Msg("the shared cache is away, its rung is skipped")

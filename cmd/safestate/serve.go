@@ -45,6 +45,7 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.GRPC, "grpc", serve.DefaultGRPC, "address of the external processor and of ADS: host:port or unix:PATH")
 	f.BoolVar(&o.GRPCUnprotected, "grpc-unprotected", false, "allow --grpc on an address that other machines reach: whoever dials it can bring a policy of its own making")
 	f.StringVar(&o.Redis, "redis", "", "redis://[user:password@]host:port[/db] of the shared cache (default: a cache in the process)")
+	f.StringVar(&o.RedisPasswordFile, "redis-password-file", "", "file that holds the password of --redis, read at each connect")
 	f.Int64Var(&o.CacheBytes, "cache-bytes", 64<<20, "most bytes of the cache in the process")
 	f.DurationVar(&o.Drain, "drain", serve.DefaultDrain, "how long a shutdown waits for requests in flight")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")

@@ -41,8 +41,9 @@ type Options struct {
 	HTTP      string // host:port; default DefaultHTTP
 	GRPC      string // host:port or unix:PATH; default DefaultGRPC
 	// GRPCUnprotected allows GRPC to be an address that other machines reach.
-	GRPCUnprotected bool
-	Redis           string // redis://…; empty: the cache is in the process
+	GRPCUnprotected   bool
+	Redis             string // redis://…; empty: the cache is in the process
+	RedisPasswordFile string // its password; empty: in the URL, or none
 	// CacheBytes bounds the cache in the process; 0 is the cache's default.
 	CacheBytes int64
 	Drain      time.Duration // default DefaultDrain
@@ -133,7 +134,7 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
 	p.state, err = extproc.NewState(extproc.StateOptions{
-		Metrics: p.metrics, Log: p.log, Redis: o.Redis, CacheBytes: o.CacheBytes,
+		Metrics: p.metrics, Log: p.log, Redis: o.Redis, RedisPasswordFile: o.RedisPasswordFile, CacheBytes: o.CacheBytes,
 	})
 	if err != nil {
 		p.endTraces()
