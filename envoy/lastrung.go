@@ -247,7 +247,7 @@ func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
 			setHeader(headerReason, string(verdict.BrokenStatus)),
 			setHeader("cache-control", "no-store"),
 		},
-		ResponseCodeDetailsAction: &localpolicyv3.LocalResponsePolicy_PreserveResponseCodeDetails{PreserveResponseCodeDetails: true},
+		ResponseCodeDetailsAction: &localpolicyv3.LocalResponsePolicy_ResponseCodeDetails{ResponseCodeDetails: detailsUnjudged},
 	}
 	when := &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{
 		AndMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*xdsmatcherv3.Matcher_MatcherList_Predicate{

@@ -57,21 +57,21 @@ func trafficListener(s *compile.Snapshot, o Options, how delivery, routes *route
 
 func connectionManager(s *compile.Snapshot, o Options) *hcmv3.HttpConnectionManager {
 	hcm := &hcmv3.HttpConnectionManager{
-		StatPrefix:                    StatPrefix,
+		StatPrefix: StatPrefix,
 		// A path is matched as the model's server will read it. What is only
 		// another spelling (%2F or a backslash for a slash, %69 for i, //, /./)
 		// is forwarded in the one spelling that was matched: else
 		// "…/v1%2Finfer" would be no inference here and one over there. A
 		// refusal or a redirect of such requests would break callers that have
 		// worked so far, and many do not send a POST again.
-		NormalizePath:                wrapperspb.Bool(true),
-		MergeSlashes:                 true,
-		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD,
+		NormalizePath:                 wrapperspb.Bool(true),
+		MergeSlashes:                  true,
+		PathWithEscapedSlashesAction:  hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD,
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{stripCallers()},
 		LocalReplyConfig:              lastRung(s),
 	}
 	if hcm.LocalReplyConfig != nil {
-		hcm.AccessLog = lastRungCounters()
+		hcm.AccessLog = []*accesslogv3.AccessLog{lastRungCounter()}
 	}
 	if o.AccessLog != "" {
 		hcm.AccessLog = append(hcm.AccessLog, accessLog(o.AccessLog))

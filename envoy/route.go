@@ -48,11 +48,15 @@ func routeConfig(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, e
 // (health, metadata, CORS preflights) go to the same model by the second,
 // which neither knows the processor nor is ever answered by a default.
 func entryRoutes(m *compile.Match, r *compile.Route, o Options) ([]*routev3.Route, error) {
-	plain, err := plainRoute(m, r)
-	if err != nil || r.Policy == nil {
+	if r.Policy == nil {
+		plain, err := plainRoute(m, r)
 		return []*routev3.Route{plain}, err
 	}
 	guarded, err := plainRoute(m, r)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := plainRoute(m, withoutDeadline(r))
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +75,18 @@ func entryRoutes(m *compile.Match, r *compile.Route, o Options) ([]*routev3.Rout
 	guarded.RequestBodyBufferLimit = wrapperspb.UInt64(uint64(r.Policy.Limits.BodyBytes))
 	plain.Name += " (no inference)"
 	return []*routev3.Route{guarded, plain}, nil
+}
+
+// withoutDeadline is r with the HTTPRoute's own timeouts only: the policy's
+// deadline is for predictions. The model's share of it stands in ModelTimeout
+// unless an own timeout is shorter.
+func withoutDeadline(r *compile.Route) *compile.Route {
+	out := *r
+	if r.MaxDuration > 0 && r.ModelTimeout >= r.Policy.Deadline.D()-r.Policy.Reserve.D() {
+		out.ModelTimeout = 0
+	}
+	out.MaxDuration = 0
+	return &out
 }
 
 // plainRoute is a route without anything of ours.
@@ -105,6 +121,9 @@ func plainRoute(m *compile.Match, r *compile.Route) (*routev3.Route, error) {
 		// Envoy ignores the timeout: deadlineFilter takes its place.
 		action.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: duration(r.MaxDuration)}
 		out.TypedPerFilterConfig = deadlinePerRoute(r)
+	}
+	if longest := max(r.ModelTimeout, r.MaxDuration); longest > streamIdle {
+		action.IdleTimeout = duration(longest)
 	}
 	if err := rewrite(action, r.Rewrite, m); err != nil {
 		return nil, err

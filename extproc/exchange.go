@@ -226,11 +226,7 @@ func (e *exchange) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.
 		v := e.route.detector.Answer(x)
 		return e.decide(responseHeaders, &v), nil
 	}
-	n := declared(e.respond)
-	if n > e.route.policy.Limits.BodyBytes {
-		return e.responseOver(responseHeaders), nil
-	}
-	e.sized = n >= 0
+	e.sized = declared(e.respond) >= 0
 	return continueResponseHeaders, nil
 }
 
@@ -242,7 +238,8 @@ func (e *exchange) responseBody(b *extprocv3.HttpBody) (*reply, error) {
 		return continueResponseBody, nil
 	}
 	if !whole(b, e.route.policy.Limits.BodyBytes) {
-		return e.responseOver(responseBody), nil
+		v := e.route.detector.Unread(e.judge)
+		return e.decide(responseBody, &v), nil
 	}
 	if !e.hold(len(b.Body), e.respond) {
 		return e.responseUnheld(), nil
@@ -263,6 +260,9 @@ func (e *exchange) decide(at phase, v *verdict.Verdict) *reply {
 	case verdict.Judged, verdict.CallerError, verdict.RequestOverLimit:
 	}
 	e.count(v)
+	if acts := e.enforced && !v.Clean(); !acts && tooLarge(v) {
+		return e.unread(at, telemetry.CauseResponseOverLimit)
+	}
 	if v.Pass == verdict.CallerError {
 		e.permits.ignore() // it says nothing about the model
 	} else {
@@ -272,6 +272,19 @@ func (e *exchange) decide(at phase, v *verdict.Verdict) *reply {
 		return e.pass(at, len(v.Observed) == 0 && v.Clean())
 	}
 	return e.replace(at, v.Failed)
+}
+
+// tooLarge reports whether a verdict is on an answer that nobody read.
+func tooLarge(v *verdict.Verdict) bool {
+	if v.Failed.Code == verdict.BrokenTooLarge {
+		return true
+	}
+	for _, f := range v.Observed {
+		if f.Code == verdict.BrokenTooLarge {
+			return true
+		}
+	}
+	return false
 }
 
 // pass lets the model's answer through, tagged.

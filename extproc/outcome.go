@@ -38,17 +38,6 @@ func (e *exchange) leave(at phase) *reply {
 	return skipResponseBody
 }
 
-// responseOver decides an answer over the limit, which was not read whole.
-func (e *exchange) responseOver(at phase) *reply {
-	f := verdict.Finding{Code: verdict.BrokenTooLarge, Detail: overDetail(e.route.policy.Limits.BodyBytes), Enforced: true}
-	if e.route.policy.Limits.ResponseOver == policy.OverPass || !e.enforced {
-		return e.unread(at, telemetry.CauseResponseOverLimit)
-	}
-	e.countFinding(f)
-	e.settle(f)
-	return e.deliverImmediate(e.climb(f), f)
-}
-
 // requestUnheld decides a request for whose body the processor has no memory
 // to spare.
 func (e *exchange) requestUnheld() *reply {

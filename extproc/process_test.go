@@ -86,6 +86,8 @@ func TestProcess(t *testing.T) {
 		{"an answer over the limit", request{policy: fraud(), answer: big}, 200, "safe_default", "broken_too_large", defaultBody, true},
 		{"an answer over the limit, cut", request{policy: fraud(), answer: big, chunked: true, partial: true}, 200, "safe_default", "broken_too_large", defaultBody, true},
 		{"an answer over the limit, passed", request{policy: fraud(func(p *policy.Policy) { p.Limits.ResponseOver = policy.OverPass }), answer: big}, 200, "-", "-", big, true},
+		{"an answer over the limit, observed", request{policy: fraud(observe), answer: big, chunked: true, partial: true}, 200, "-", "-", big, true},
+		{"a 500 over the limit, cut, with answers over it passed", request{policy: fraud(func(p *policy.Policy) { p.Limits.ResponseOver = policy.OverPass }), status: 500, answer: big, chunked: true, partial: true}, 200, "safe_default", "broken_status 500", defaultBody, true},
 		{"a request over the limit", request{policy: fraud(readBody), body: big}, 200, "safe_default", "request_too_large", defaultBody, false},
 		{"a request over the limit, rejected", request{policy: fraud(readBody, func(p *policy.Policy) { p.Limits.RequestOver = policy.ActReject }), body: big}, 400, "-", "request_too_large", `{"error":"request_too_large limit 4096"}`, false},
 		{"a request over the limit, passed", request{policy: fraud(readBody, func(p *policy.Policy) { p.Limits.RequestOver = policy.ActPass }), body: big, answer: cleanAnswer}, 200, "primary", "-", cleanAnswer, true},
