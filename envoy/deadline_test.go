@@ -18,11 +18,12 @@ import (
 // timeout or none, not the policy's deadline.
 func TestDeadlineIsForPredictions(t *testing.T) {
 	for name, c := range map[string]struct {
-		own    time.Duration // shorter than the model's share; 0: none
+		own    time.Duration
 		status int
 	}{
-		"none":        {0, 200},
-		"its own one": {300 * time.Millisecond, 504},
+		"none":                               {0, 200},
+		"its own, shorter than the deadline": {300 * time.Millisecond, 504},
+		"its own, longer than the deadline":  {900 * time.Millisecond, 504},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -36,8 +37,9 @@ func TestDeadlineIsForPredictions(t *testing.T) {
 				}
 			})
 			s := snapshot(t, enforced(nil), version("v1", m.addr))
+			s.Routes[0].OwnTimeout = c.own
 			if c.own > 0 {
-				s.Routes[0].ModelTimeout = c.own
+				s.Routes[0].ModelTimeout = min(c.own, s.Routes[0].ModelTimeout)
 			}
 			p := startStatic(t, s, o)
 			if r := p.do("GET", "/v2/models/fraud/ready", nil); r.status != c.status || r.source() != "" {

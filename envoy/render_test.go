@@ -74,6 +74,7 @@ func everything(t *testing.T) *compile.Snapshot {
 				Rewrite:        &compile.Rewrite{Prefix: &empty},
 				RequestHeaders: compile.HeaderEdit{Set: []compile.Header{{Name: "x-a", Value: "1"}}},
 				ModelTimeout:   10 * time.Second,
+				OwnTimeout:     10 * time.Second,
 			}),
 		},
 		Clusters: []compile.Cluster{

@@ -78,14 +78,10 @@ func entryRoutes(m *compile.Match, r *compile.Route, o Options) ([]*routev3.Rout
 }
 
 // withoutDeadline is r with the HTTPRoute's own timeouts only: the policy's
-// deadline is for predictions. The model's share of it stands in ModelTimeout
-// unless an own timeout is shorter.
+// deadline is for predictions.
 func withoutDeadline(r *compile.Route) *compile.Route {
 	out := *r
-	if r.MaxDuration > 0 && r.ModelTimeout >= r.Policy.Deadline.D()-r.Policy.Reserve.D() {
-		out.ModelTimeout = 0
-	}
-	out.MaxDuration = 0
+	out.ModelTimeout, out.MaxDuration = r.OwnTimeout, 0
 	return &out
 }
 

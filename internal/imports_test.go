@@ -64,6 +64,7 @@ var edges = map[string]map[string]string{
 		"internal/api/v1alpha1": "what it compiles",
 		"internal/celc":         "conditions are type-checked at load, never per request",
 		"internal/config":       "objects come with their file and line, for the messages",
+		"internal/detect":       "what no detector can be made of is no valid policy",
 		"internal/policy":       "what it writes",
 		"internal/rules":        "templates are checked by the package that will fill them",
 	},

@@ -27,8 +27,14 @@ func Files(files ...config.File) (*Snapshot, config.Problems) {
 }
 
 func finish(w *config.World, problems config.Problems) (*Snapshot, config.Problems) {
-	snapshot, more := Compile(w)
-	problems = append(problems, more...).Sorted()
+	c := newCompiler(w)
+	snapshot := c.compile()
+	if problems = append(problems, c.problems...); !problems.Failed() {
+		c.problems = nil
+		c.run(snapshot.Routes)
+		problems = append(problems, c.problems...)
+	}
+	problems = problems.Sorted()
 	if problems.Failed() {
 		return nil, problems
 	}
@@ -39,7 +45,20 @@ func finish(w *config.World, problems config.Problems) (*Snapshot, config.Proble
 // mistakes it reports those that only compiling finds, and its snapshot is not
 // to be used.
 func Compile(w *config.World) (*Snapshot, config.Problems) {
-	c := &compiler{world: w, policies: map[string]*policy.Policy{}}
+	c := newCompiler(w)
+	s := c.compile()
+	if !c.problems.Failed() {
+		c.run(s.Routes)
+	}
+	return s, c.problems
+}
+
+func newCompiler(w *config.World) *compiler {
+	return &compiler{world: w, policies: map[string]*policy.Policy{}}
+}
+
+func (c *compiler) compile() *Snapshot {
+	w := c.world
 	for _, p := range w.Policies {
 		if _, twice := c.policies[p.Key()]; !twice {
 			c.policies[p.Key()] = c.policy(p)
@@ -54,7 +73,7 @@ func Compile(w *config.World) (*Snapshot, config.Problems) {
 	slices.SortStableFunc(s.Routes, func(a, b Route) int { return cmp.Compare(a.Name, b.Name) })
 	s.Clusters = c.clusters()
 	s.Hosts = c.hosts(s.Routes)
-	return s, c.problems
+	return s
 }
 
 // compiler holds what one compilation has in hand.

@@ -41,7 +41,10 @@ func (c *compiler) detect(p *config.Object[v1alpha1.FailSafePolicy]) policy.Dete
 	}
 	for i := range d.Dependencies {
 		e := &d.Dependencies[i]
-		out.Dependencies = append(out.Dependencies, c.dependency(p, i, e))
+		program := c.expression(p.Source, fmt.Sprintf("spec.detect.dependencies[%d].expression", i), e.Expression)
+		if m, on := mode(e.Mode); on {
+			out.Dependencies = append(out.Dependencies, dependency(e, m, program))
+		}
 	}
 	for i := range d.Request {
 		if m, on := mode(d.Request[i].Mode); on {
@@ -66,11 +69,8 @@ func (c *compiler) expression(source *config.Source, field, text string) json.Ra
 	return wire
 }
 
-func (c *compiler) dependency(p *config.Object[v1alpha1.FailSafePolicy], i int, e *v1alpha1.Dependency) policy.Dependency {
-	out := policy.Dependency{
-		Name:    e.Name,
-		Program: c.expression(p.Source, fmt.Sprintf("spec.detect.dependencies[%d].expression", i), e.Expression),
-	}
+func dependency(e *v1alpha1.Dependency, m policy.Mode, program json.RawMessage) policy.Dependency {
+	out := policy.Dependency{Mode: m, Name: e.Name, Program: program}
 	if b := breaker(e.Breaker); b != nil {
 		out.Breaker = *b
 	}

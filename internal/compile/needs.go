@@ -31,7 +31,9 @@ func detectReadsRequest(d *v1alpha1.Detect) bool {
 		slices.ContainsFunc(d.CEL, func(e v1alpha1.Expression) bool {
 			return e.Mode != v1alpha1.Disabled && requestWord.MatchString(e.Expression)
 		}) ||
-		slices.ContainsFunc(d.Dependencies, func(e v1alpha1.Dependency) bool { return requestWord.MatchString(e.Expression) })
+		slices.ContainsFunc(d.Dependencies, func(e v1alpha1.Dependency) bool {
+			return e.Mode != v1alpha1.Disabled && requestWord.MatchString(e.Expression)
+		})
 }
 
 // rungReadsRequest: a cache needs the request for its key, a fallback to send

@@ -68,6 +68,7 @@ func TestNeedsRequestBody(t *testing.T) {
 		{"the same, disabled", "Enforce", `cel: [{name: a, mode: Disabled, expression: "response.x > request.x"}]`, "", false},
 		{"a condition on the request, observed", "Observe", `cel: [{name: a, expression: "response.x > request.x"}]`, "", true},
 		{"a dependency by the request", "Enforce", `dependencies: [{name: a, expression: "request.x > 1.0"}]`, "", true},
+		{"a disabled dependency by the request", "Enforce", `dependencies: [{name: a, mode: Disabled, expression: "request.x > 1.0"}]`, "", false},
 		{"a request check", "Enforce", `request: [{field: request.x}]`, "", true},
 		{"a request check, disabled", "Enforce", `request: [{mode: Disabled, field: request.x}]`, "", false},
 		{"the id's echo", "Enforce", `contract: {idEcho: true}`, "", true},

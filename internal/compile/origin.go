@@ -8,12 +8,13 @@ import (
 
 // withOrigin returns the ladder with the stable version as the origin of a
 // cache that answers first and may serve stale: only then is the model asked
-// in the background. The ladder of a policy is shared by its routes, so what
+// in the background, and never for a tenant, whose own headers the request in
+// the background would lack. The ladder of a policy is shared by its routes, so what
 // changes is copied.
 func withOrigin(ladder []policy.Rung, stable *backend, p *policy.Policy) []policy.Rung {
 	for i := range ladder {
 		c := ladder[i].Cache
-		if c == nil || c.When != policy.First || c.StaleWhileRevalidate == 0 {
+		if c == nil || c.When != policy.First || c.StaleWhileRevalidate == 0 || len(c.TenantHeaders) > 0 {
 			continue
 		}
 		spec := &stable.model.Value.Spec

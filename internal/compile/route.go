@@ -50,7 +50,8 @@ func (c *compiler) route(r *config.Object[gatewayv1.HTTPRoute], index int) Route
 		out.Backends = append(out.Backends, Backend{Cluster: backends[i].cluster(), Weight: backends[i].weight})
 	}
 	out.filters(rule.Filters)
-	out.ModelTimeout = ownTimeout(rule.Timeouts)
+	out.OwnTimeout = ownTimeout(rule.Timeouts)
+	out.ModelTimeout = out.OwnTimeout
 	attached := c.world.PoliciesFor(r.Namespace, r.Name, config.RuleName(r.Value, index))
 	if len(attached) == 0 || len(backends) == 0 {
 		return out

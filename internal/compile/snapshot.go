@@ -72,6 +72,9 @@ type Route struct {
 	// less its reserve; in all other cases the HTTPRoute's own timeouts, since
 	// a proxy can neither observe nor draw lots.
 	ModelTimeout time.Duration
+	// OwnTimeout is the shorter of the HTTPRoute's own timeouts; 0: none. It is
+	// all that bounds a call that is no inference.
+	OwnTimeout time.Duration
 	// MaxDuration bounds the whole exchange, a hung processor included, where
 	// lateness is enforced on every request: the deadline and Grace. It is 0,
 	// no limit, in all other cases.

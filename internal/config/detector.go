@@ -218,8 +218,8 @@ func (c *checker) constant(k *v1alpha1.Constant) {
 		return
 	}
 	c.within(field+".window", k.Window, time.Second, time.Hour)
-	c.count(field+".minRequests", k.MinRequests, 2, 100_000)
-	c.count(field+".minInputs", k.MinInputs, 2, 100_000)
+	c.count(field+".minRequests", k.MinRequests, 2, mostConstantRequests)
+	c.count(field+".minInputs", k.MinInputs, 2, mostConstantInputs)
 	requests, inputs := int32(DefaultConstantRequests), int32(DefaultConstantInputs)
 	if k.MinRequests != nil {
 		requests = *k.MinRequests
@@ -231,6 +231,13 @@ func (c *checker) constant(k *v1alpha1.Constant) {
 		c.fail(field+".minInputs", "is %d, over minRequests, %d; want at most that", inputs, requests)
 	}
 }
+
+// What the constant detector remembers of each version, at the most; package
+// detect has the same bounds.
+const (
+	mostConstantRequests = 1 << 16
+	mostConstantInputs   = 1 << 12
+)
 
 // Defaults of the constant detector, in answers and different requests.
 const (

@@ -89,6 +89,9 @@ func (c *checker) cache(field string, k *v1alpha1.Cache) {
 	}
 	c.within(field+".ttl", k.TTL, time.Millisecond, week)
 	c.within(field+".staleWhileRevalidate", k.StaleWhileRevalidate, 0, week)
+	if k.When == v1alpha1.First && len(k.TenantHeaders) > 0 && duration(k.StaleWhileRevalidate) > 0 {
+		c.warn(field+".staleWhileRevalidate", "is set beside when: First and tenantHeaders, and for a tenant the model is never asked anew in the background: past its ttl an entry answers only once the model failed; want a longer ttl for more")
+	}
 	seen := map[string]bool{}
 	for i, h := range k.TenantHeaders {
 		at := fmt.Sprintf("%s.tenantHeaders[%d]", field, i)

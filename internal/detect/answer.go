@@ -13,11 +13,15 @@ import (
 // body is needed; v is then empty, and Answer says it all.
 //
 // A decided verdict may be clean: another filter's reply, a caller's own error
-// (v.Pass says which), or a failure that is only observed.
+// (v.Pass says which), or a failure that is only observed. An error whose body
+// is declared over the limit is decided as Unread has it: nobody will read why.
 func (d *Detector) Headers(x *Exchange) (v verdict.Verdict, decided bool) {
 	t := d.own
-	h := t.judgeHead(x.Status, x.CodeDetails, x.ResponseHeaders, contentLength(x.ResponseHeaders))
+	length := contentLength(x.ResponseHeaders)
+	h := t.judgeHead(x.Status, x.CodeDetails, x.ResponseHeaders, length)
 	switch {
+	case h.failure && length > t.bodyBytes:
+		return d.Unread(x), true
 	case h.failure && (len(t.dependencies) > 0 || len(t.conditions) > 0 && !h.finding.Enforced):
 		return v, false // the body may say why it failed
 	case h.end || h.finding.Enforced:
@@ -26,6 +30,29 @@ func (d *Detector) Headers(x *Exchange) (v verdict.Verdict, decided bool) {
 		return v, true
 	}
 	return v, false
+}
+
+// Unread judges an answer whose body is over the limit, or is not going to be
+// read for another reason: by code details and status first, so that an error
+// stays one whatever its size, with the dependencies and conditions that need
+// no body; and an answer that claims to be one by the policy's rule for answers
+// over the limit (v.Pass is then ResponseOverLimit, or the finding is
+// BrokenTooLarge under the mode of unreadable bodies).
+func (d *Detector) Unread(x *Exchange) (v verdict.Verdict) {
+	t := d.own
+	h := t.judgeStatus(x.Status, x.CodeDetails)
+	if !h.end {
+		h = t.over(contentLength(x.ResponseHeaders))
+	}
+	switch {
+	case h.pass != verdict.Judged:
+		v.Pass = h.pass
+	case h.failure:
+		d.explain(x, t, &x.response, x.Status, x.ResponseHeaders, h.finding, &v)
+	default:
+		v.Add(h.finding)
+	}
+	return v
 }
 
 // Answer judges the whole answer of the model that was asked, and counts it as
@@ -77,7 +104,7 @@ func (d *Detector) judge(x *Exchange, t *plan, s *side, status int, details stri
 	}
 	answerSide(s, t.protocol, h, body)
 	if len(t.dependencies) > 0 {
-		v.Add(t.failedDependency(d.env(x, s, status, h)))
+		t.blame(d.env(x, s, status, h), &v)
 	}
 	v.Add(top.finding)
 	if s.failure.found() {
@@ -105,7 +132,7 @@ func (d *Detector) judge(x *Exchange, t *plan, s *side, status int, details stri
 // which those that want another body say nothing.
 func (d *Detector) explain(x *Exchange, t *plan, s *side, status int, h Headers, finding verdict.Finding, v *verdict.Verdict) {
 	if len(t.dependencies) > 0 {
-		v.Add(t.failedDependency(d.env(x, s, status, h)))
+		t.blame(d.env(x, s, status, h), v)
 	}
 	v.Add(finding)
 	if finding.Enforced || len(t.conditions) == 0 {

@@ -26,6 +26,28 @@ type head struct {
 // judgeHead decides what can be decided without the body. length is the body's
 // length in bytes, -1 where it is not known.
 func (t *plan) judgeHead(status int, details string, h Headers, length int64) head {
+	if top := t.judgeStatus(status, details); top.end {
+		return top
+	}
+	switch {
+	case status == 204 || status == 205 || length == 0:
+		return head{finding: found(t.unreadable, verdict.BrokenEmpty, "body"), end: true}
+	case length > t.bodyBytes:
+		return t.over(length)
+	}
+	if encoding := header(h, "content-encoding"); !inflate.Known(encoding) {
+		return head{finding: found(t.unreadable, verdict.BrokenEncoding, quoted([]byte(encoding))), end: true}
+	}
+	kind := header(h, "content-type")
+	if !protocol.ContentType(t.protocol, kind, header(h, protocol.HeaderLength) != "") {
+		return head{finding: found(t.broken, verdict.BrokenContentType, quoted([]byte(kind)))}
+	}
+	return head{}
+}
+
+// judgeStatus decides what code details and status decide, however long the
+// body is; end is false for an answer that claims to be one.
+func (t *plan) judgeStatus(status int, details string) head {
 	if c := causeOf(details); c.foreign {
 		return head{pass: verdict.Foreign, end: true}
 	} else if c.code != "" {
@@ -42,26 +64,21 @@ func (t *plan) judgeHead(status int, details string, h Headers, length int64) he
 		// The caller never asked the fallback model: its objections are not
 		// the caller's.
 		return head{finding: found(t.broken, verdict.BrokenStatus, strconv.Itoa(status)), end: true}
-	case status == 204 || status == 205 || length == 0:
-		return head{finding: found(t.unreadable, verdict.BrokenEmpty, "body"), end: true}
-	case length > t.bodyBytes && t.overLimit == policy.OverPass:
-		return head{pass: verdict.ResponseOverLimit, end: true}
-	case length > t.bodyBytes:
-		detail := strconv.FormatInt(length, 10) + " > " + strconv.FormatInt(t.bodyBytes, 10)
-		mode := t.unreadable
-		if mode == "" {
-			return head{pass: verdict.ResponseOverLimit, end: true}
-		}
-		return head{finding: found(mode, verdict.BrokenTooLarge, detail), end: true}
-	}
-	if encoding := header(h, "content-encoding"); !inflate.Known(encoding) {
-		return head{finding: found(t.unreadable, verdict.BrokenEncoding, quoted([]byte(encoding))), end: true}
-	}
-	kind := header(h, "content-type")
-	if !protocol.ContentType(t.protocol, kind, header(h, protocol.HeaderLength) != "") {
-		return head{finding: found(t.broken, verdict.BrokenContentType, quoted([]byte(kind)))}
 	}
 	return head{}
+}
+
+// over is the policy's word on an answer over its size limit. length is in
+// bytes; one within the limit says that it is not known.
+func (t *plan) over(length int64) head {
+	if t.overLimit == policy.OverPass || t.unreadable == "" {
+		return head{pass: verdict.ResponseOverLimit, end: true}
+	}
+	detail := "limit " + strconv.FormatInt(t.bodyBytes, 10)
+	if length > t.bodyBytes {
+		detail = strconv.FormatInt(length, 10) + " > " + strconv.FormatInt(t.bodyBytes, 10)
+	}
+	return head{finding: found(t.unreadable, verdict.BrokenTooLarge, detail), end: true}
 }
 
 // modeOf returns the mode of a reply that Envoy made for the model.

@@ -21,17 +21,19 @@ func (t *plan) checkConditions(env *expr.Env, v *verdict.Verdict) {
 	}
 }
 
-// failedDependency returns the first dependency whose condition holds. An
-// expression that cannot be evaluated blames nobody: answers that are errors
-// have bodies of any kind.
-func (t *plan) failedDependency(env *expr.Env) verdict.Finding {
+// blame finds the first enforced dependency whose condition holds, and the
+// observed ones before it. An expression that cannot be evaluated blames
+// nobody: answers that are errors have bodies of any kind.
+func (t *plan) blame(env *expr.Env, v *verdict.Verdict) {
 	for i := range t.dependencies {
 		c := &t.dependencies[i]
 		if holds, err := c.program.Bool(env); err == nil && holds {
 			f := found(c.mode, verdict.DependencyFailed, c.name)
 			f.Dependency = c.name
-			return f
+			v.Add(f)
+			if f.Enforced {
+				return
+			}
 		}
 	}
-	return verdict.Finding{}
 }

@@ -87,7 +87,7 @@ func parseDataPath(text string) dataPath {
 type reading struct {
 	aggregate policy.Aggregate
 	floor     float64 // the minimum that the worst row is compared with
-	slack     float64 // how far above 1 rounding may lead
+	slack     float64 // how far below 0 and above 1 rounding may lead
 
 	n            int // values of the row so far
 	sum          float64
@@ -100,8 +100,9 @@ type reading struct {
 	ambiguousKey bool
 }
 
-// Rounding of a probability that is 1: a sum of float64 terms, the last bits of
-// a float32, one bit of the half precisions.
+// Rounding of a probability that is 0 or 1: a sum of float64 terms, the last
+// bits of a float32, one bit of the half precisions. Where nothing states a
+// datatype it is taken for a float32, in which most models compute.
 const (
 	slackFP64 = 1e-12
 	slackFP32 = 0x1p-22
@@ -111,7 +112,7 @@ const (
 
 func slackOf(t tensor.Type) float64 {
 	switch t {
-	case tensor.FP32:
+	case tensor.FP32, tensor.Unknown:
 		return slackFP32
 	case tensor.FP16:
 		return slackFP16
@@ -121,16 +122,18 @@ func slackOf(t tensor.Type) float64 {
 	return slackFP64
 }
 
-// add takes one value; false means that the reading is over.
+// add takes one value; false means that the reading is over. A value that is
+// rounded to below 0 counts as 0.
 func (r *reading) add(v float64) bool {
 	switch {
-	case math.IsNaN(v) || math.IsInf(v, 0) || v < 0:
+	case math.IsNaN(v) || math.IsInf(v, 0) || v < -r.slack:
 		r.code, r.value = verdict.ConfidenceSentinel, v
 		return false
 	case !(v <= 1+r.slack):
 		r.code, r.value = verdict.ConfidenceOverOne, v
 		return false
 	}
+	v = math.Max(v, 0)
 	if r.n == 0 {
 		r.sum, r.least, r.most, r.second = 0, v, v, 0
 	} else if v > r.most {
@@ -192,7 +195,7 @@ func (r *reading) endRow() {
 
 // check reads the confidence and compares it with the minimum.
 func (c *confidence) check(t *plan, m *protocol.Message) verdict.Finding {
-	r := reading{aggregate: c.aggregate, floor: c.min, slack: slackFP64}
+	r := reading{aggregate: c.aggregate, floor: c.min, slack: slackOf(tensor.Unknown)}
 	if c.data.ok {
 		r.readTensors(m, c.data)
 	} else {

@@ -160,7 +160,11 @@ func (t *plan) compileConditions(p *policy.Policy) error {
 		if err != nil {
 			return fmt.Errorf("detect.dependencies[%d] %s: %w", i, e.Name, err)
 		}
-		t.dependencies = append(t.dependencies, condition{mode: policy.Enforce, name: e.Name, program: program})
+		mode := e.Mode
+		if mode == "" {
+			mode = policy.Enforce
+		}
+		t.dependencies = append(t.dependencies, condition{mode: mode, name: e.Name, program: program})
 	}
 	return nil
 }

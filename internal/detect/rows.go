@@ -24,8 +24,9 @@ func (t *plan) nonFiniteRows(m *protocol.Message) string {
 //   - not where a sibling is another string or a boolean: then it is a missing
 //     or a strange label;
 //   - a null that no sibling explains: among array elements always; under a key
-//     unless the row has a number somewhere else, or the policy names outputs
-//     and this is none of them: it is then an optional field;
+//     unless the row has anything else that is not null, or the policy names
+//     outputs and this is none of them: it is then an optional field, since
+//     nothing tells that it would have been a number;
 //   - a string that no sibling explains: in Open Inference V1 only, whose
 //     servers write protobuf JSON.
 type rowsJudge struct {
@@ -174,8 +175,7 @@ func (j *rowsJudge) optional(w *walker) bool {
 		return true
 	}
 	for it := w.parent(0).Children(); it.Next() && j.spend(); {
-		var c company
-		if c.add(it.Value()); c.numbers {
+		if v := it.Value(); v.Kind() != scan.Null && (v.Kind() != scan.String || !specialText(v, true)) {
 			return true
 		}
 	}

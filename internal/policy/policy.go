@@ -263,6 +263,7 @@ type Expression struct {
 // Dependency names the dependency that made a model fail, by a condition on
 // its answer; it has its own breaker.
 type Dependency struct {
+	Mode    Mode            `json:"mode,omitempty"` // empty: Enforce
 	Name    string          `json:"name"`
 	Program json.RawMessage `json:"program"`
 	Breaker Breaker         `json:"breaker"`

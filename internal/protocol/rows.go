@@ -42,12 +42,14 @@ func (m *Message) readRows(root scan.Node) Problem {
 // maxDepth is the scanner's own limit on nesting.
 const maxDepth = 64
 
-// someValue looks for one value that is neither an object nor an array.
+// someValue looks for one prediction: a value that is neither an object nor an
+// array, or an empty array inside of root, which is the answer of a model that
+// found nothing.
 func someValue(root scan.Node, key string) Problem {
 	var stack [maxDepth]scan.Iter
 	depth := 0
 	for n := root; ; {
-		if n.Kind() != scan.Object && n.Kind() != scan.Array {
+		if n.Kind() != scan.Object && n.Kind() != scan.Array || depth > 0 && n.Kind() == scan.Array && n.Len() == 0 {
 			return Problem{}
 		}
 		if depth == maxDepth {

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -161,16 +162,17 @@ func (m *Message) shape(n scan.Node) ([]int64, bool) {
 	return m.shapes[start:len(m.shapes):len(m.shapes)], true
 }
 
-// allEmpty finds an answer whose every output has no elements: a detector may
-// find nothing in one of its outputs, but an answer without a single value has
-// no prediction in it.
+// allEmpty finds an answer whose every output has no elements though its shape
+// promises some: there is no prediction in it. An output whose shape has a 0
+// says by itself that there is nothing, as that of an object detector does
+// which found nothing.
 func (m *Message) allEmpty() Problem {
 	if m.List != "outputs" {
 		return Problem{}
 	}
 	for i := range m.Tensors {
 		t := &m.Tensors[i]
-		if t.Shared || len(t.Raw) > 0 || present(t.Data) && (t.Data.Kind() != scan.Array || t.Data.Len() > 0) {
+		if t.Shared || slices.Contains(t.Shape, 0) || len(t.Raw) > 0 || present(t.Data) && (t.Data.Kind() != scan.Array || t.Data.Len() > 0) {
 			return Problem{}
 		}
 	}

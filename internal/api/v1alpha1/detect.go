@@ -112,9 +112,9 @@ type Constant struct {
 	Mode Mode `json:"mode,omitempty"`
 	// Window. Default: 1m.
 	Window *metav1.Duration `json:"window,omitempty"`
-	// MinRequests, at least 2. Default: 50.
+	// MinRequests, 2 to 65536. Default: 50.
 	MinRequests *int32 `json:"minRequests,omitempty"`
-	// MinInputs, at least 2 and at most MinRequests. Default: 10.
+	// MinInputs, 2 to 4096 and at most MinRequests. Default: 10.
 	MinInputs *int32 `json:"minInputs,omitempty"`
 }
 
@@ -132,6 +132,8 @@ type Expression struct {
 
 // Dependency is something the model depends on, such as feature-store.
 type Dependency struct {
+	// Mode. Default: Enforce.
+	Mode Mode `json:"mode,omitempty"`
 	// Name stands in the reason, as that of a condition. Required.
 	Name string `json:"name"`
 	// Expression tells its failure from the model's answer. Required.
