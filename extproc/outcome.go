@@ -50,6 +50,10 @@ func (e *exchange) requestUnheld() *reply {
 
 // responseUnheld is requestUnheld for an answer.
 func (e *exchange) responseUnheld() *reply {
+	v := e.route.detector.Unread(e.judge)
+	if v.Failed.Found() && v.Failed.Code != verdict.BrokenTooLarge {
+		return e.decide(responseBody, &v) // an error, whatever its body says
+	}
 	if e.passesUnheld() {
 		return e.unread(responseBody, telemetry.CauseMemory)
 	}

@@ -71,6 +71,9 @@ func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State) (*route, error) 
 	}
 	r.unknown = newVersion(policy.Version{Model: p.Model}, p, nil)
 	for _, dep := range p.Detect.Dependencies {
+		if dep.Mode == policy.Observe {
+			continue // a breaker that is only watched keeps nobody from the model
+		}
 		r.dependencies = append(r.dependencies, dependency{
 			name:    dep.Name,
 			breaker: s.Breakers.Get("dependency/"+p.Model+"/"+dep.Name, dep.Breaker),

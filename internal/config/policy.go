@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -151,10 +152,54 @@ func (c *checker) attach(s *subject, field string, route *Object[gatewayv1.HTTPR
 			continue
 		}
 		m, _ := c.world.Backend(route.Namespace, string(ref.Name), *ref.Port)
-		if m != nil && !containsModel(s.models, m) {
+		if m == nil {
+			continue
+		}
+		if rewritesPath(rule, m.Value.Spec.Protocol) {
+			c.fail(field, "is %s, which rewrites the path, and inference is told by the path that callers send; "+
+				"want the protocol's own paths from callers, or protocol JSON", place)
+			return
+		}
+		if !containsModel(s.models, m) {
 			s.models = append(s.models, m)
 		}
 	}
+}
+
+// modelPaths are what a protocol's inference paths begin with.
+var modelPaths = map[v1alpha1.Protocol]string{
+	v1alpha1.OpenInferenceV1:   "/v1/models/",
+	v1alpha1.OpenInferenceV2:   "/v2/models/",
+	v1alpha1.TensorFlowServing: "/v1/models/",
+}
+
+// rewritesPath reports whether a rule can make a call an inference that was
+// none on its way in, or the other way round: by showing the model another
+// path than the caller sent. One model's name in the place of another's is
+// fine.
+func rewritesPath(rule *gatewayv1.HTTPRouteRule, p v1alpha1.Protocol) bool {
+	if p == v1alpha1.JSON {
+		return false // every call is an inference
+	}
+	for i := range rule.Filters {
+		r := rule.Filters[i].URLRewrite
+		if r != nil && r.Path != nil && !renamesModel(rule, r.Path, modelPaths[p]) {
+			return true
+		}
+	}
+	return false
+}
+
+func renamesModel(rule *gatewayv1.HTTPRouteRule, to *gatewayv1.HTTPPathModifier, begin string) bool {
+	if begin == "" || to.ReplacePrefixMatch == nil || !strings.HasPrefix(*to.ReplacePrefixMatch, begin) {
+		return false
+	}
+	for i := range rule.Matches {
+		if m := rule.Matches[i].Path; m == nil || m.Value == nil || !strings.HasPrefix(*m.Value, begin) {
+			return false
+		}
+	}
+	return len(rule.Matches) > 0
 }
 
 func containsModel(models []*Object[v1alpha1.Model], m *Object[v1alpha1.Model]) bool {

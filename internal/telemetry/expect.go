@@ -78,8 +78,12 @@ func detectorModes(p *policy.Policy) map[verdict.Detector]policy.Mode {
 	for i := range d.CEL {
 		add(verdict.CEL, d.CEL[i].Mode)
 	}
-	if len(d.Dependencies) > 0 {
-		add(verdict.Dependency, policy.Enforce)
+	for i := range d.Dependencies {
+		mode := d.Dependencies[i].Mode
+		if mode == "" {
+			mode = policy.Enforce
+		}
+		add(verdict.Dependency, mode)
 	}
 	for i := range d.Request {
 		add(verdict.Request, d.Request[i].Mode)
