@@ -116,7 +116,7 @@ func (p *proxy) settled() {
 		if time.Now().After(deadline) {
 			p.t.Fatal("an exchange did not end")
 		}
-		time.Sleep(time.Millisecond) //nolint:forbidigo // a poll with a bound
+		time.Sleep(time.Millisecond) // a poll with a bound
 	}
 }
 
