@@ -61,16 +61,21 @@ func inferenceCalls(p policy.Protocol) ([]*routev3.HeaderMatcher, error) {
 	case policy.MLflow:
 		path = `[^?#]*/invocations` + end
 	case policy.JSON:
-		not := header(":method", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: regex("HEAD|OPTIONS|TRACE|CONNECT")}})
-		not.InvertMatch = true
-		return []*routev3.HeaderMatcher{not}, nil
+		return []*routev3.HeaderMatcher{asking()}, nil
 	default:
 		return nil, fmt.Errorf("protocol %q is not rendered", p)
 	}
 	return []*routev3.HeaderMatcher{
-		header(":method", exactly("POST")),
+		asking(),
 		header(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: regex(path)}}),
 	}, nil
+}
+
+// asking matches the methods that can ask for a prediction.
+func asking() *routev3.HeaderMatcher {
+	m := header(":method", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: regex("HEAD|OPTIONS|TRACE|CONNECT")}})
+	m.InvertMatch = true
+	return m
 }
 
 func valueMatcher(v compile.ValueMatch) *matcherv3.StringMatcher {

@@ -32,7 +32,7 @@ func TestMessages(t *testing.T) {
 		"request body":              {func(p *policy.Policy) { p.Needs.RequestBody = true }, "POST", inferPath, "request headers, request body, response headers, response body"},
 		"observe":                   {observe, "POST", inferPath, "request headers, response headers, response body"},
 		"no inference":              {nil, "GET", "/v2/models/fraud/ready", ""},
-		"no inference, same path":   {nil, "GET", inferPath, ""},
+		"no inference, same path":   {nil, "OPTIONS", inferPath, ""},
 		"inference behind a prefix": {nil, "POST", "/team/v2/models/fraud/infer/?x=1", "request headers, response headers, response body"},
 	} {
 		t.Run(name, func(t *testing.T) {

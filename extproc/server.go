@@ -111,12 +111,12 @@ func (s *Server) Process(stream grpc.BidiStreamingServer[extprocv3.ProcessingReq
 		started := time.Now()
 		r, err := e.handle(m)
 		e.busy += time.Since(started)
-		if err == nil {
-			err = e.out.send(r)
-		}
 		if err != nil {
 			e.gaveUp()
 			return err
+		}
+		if err := e.out.send(r); err != nil {
+			return err // the proxy has ended the stream: end tells what that means
 		}
 	}
 }

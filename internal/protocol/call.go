@@ -11,20 +11,25 @@ import (
 // (metadata, health, readiness, a repository call, a CORS preflight) has no
 // answer to judge and is left alone.
 //
-// Only the end of the path counts: routes add prefixes.
+// Only the end of the path counts: routes add prefixes. The protocols ask by
+// POST, but a server that answers a PUT to the same path answers it with a
+// prediction, so of the methods only those count that cannot have one.
 func Inference(p policy.Protocol, method, path string) bool {
+	if method == "HEAD" || method == "OPTIONS" || method == "TRACE" || method == "CONNECT" {
+		return false
+	}
 	path = cleanPath(path)
 	switch p {
 	case policy.OpenInferenceV2:
-		return method == "POST" && strings.HasSuffix(path, "/infer")
+		return strings.HasSuffix(path, "/infer")
 	case policy.OpenInferenceV1:
-		return method == "POST" && hasVerb(path, "predict")
+		return hasVerb(path, "predict")
 	case policy.TensorFlowServing:
-		return method == "POST" && (hasVerb(path, "predict") || hasVerb(path, "classify") || hasVerb(path, "regress"))
+		return hasVerb(path, "predict") || hasVerb(path, "classify") || hasVerb(path, "regress")
 	case policy.MLflow:
-		return method == "POST" && strings.HasSuffix(path, "/invocations")
+		return strings.HasSuffix(path, "/invocations")
 	case policy.JSON:
-		return method != "HEAD" && method != "OPTIONS" && method != "TRACE" && method != "CONNECT"
+		return true
 	default:
 		return false
 	}

@@ -66,7 +66,8 @@ type process struct {
 	config    configState
 	draining  atomic.Bool
 
-	mu sync.Mutex // held while a configuration is applied
+	mu      sync.Mutex      // held while a configuration is applied
+	guarded map[string]bool // the routes in use, and whether they have a policy
 }
 
 // Run serves until ctx ends, then drains. It returns nil after a drain, and an
@@ -174,8 +175,24 @@ func (p *process) load() error {
 	if err != nil {
 		return p.refuse(config.Problems{{Message: err.Error()}}, err)
 	}
+	p.tellUnguarded(snapshot)
 	p.applied(resources.Version(), problems.Warnings())
 	return nil
+}
+
+// tellUnguarded logs the routes that had a policy and have none any more: their
+// answers are not inspected, and a file that lost its ending looks no different
+// from one that was taken away on purpose.
+func (p *process) tellUnguarded(s *compile.Snapshot) {
+	guarded := make(map[string]bool, len(s.Routes))
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		guarded[r.Name] = r.Policy != nil
+		if r.Policy == nil && p.guarded[r.Name] {
+			p.log.Warn().Str("route", r.Name).Msg("the route has lost its policy: its answers are not inspected any more")
+		}
+	}
+	p.guarded = guarded
 }
 
 func (p *process) refuse(problems config.Problems, err error) error {
