@@ -43,3 +43,12 @@ func TestEnvoyIsAskedForTimeOnlyWhereTheLadderTakesIt(t *testing.T) {
 		t.Errorf("a slow rung: asked for time %d times, %v; want once, and the fallback's answer", got.extended, got.headers)
 	}
 }
+
+func TestNoModelIsAskedWhatNobodyRead(t *testing.T) {
+	got := newProxy(t).do(request{
+		policy: fraud(readBody, withRung(small(t, 0))), body: strings.Repeat(" ", 5000),
+	})
+	if got.headers[HeaderSource] != "safe_default" {
+		t.Errorf("got %v: the fallback model answered a question that it was not asked", got.headers)
+	}
+}
