@@ -37,12 +37,12 @@ const (
 
 // ReasonProcessorAway is x-safestate-reason where Envoy answered because the
 // processor did not. No detail follows: Envoy's holds the text of a gRPC error.
-const ReasonProcessorAway = "processor_away"
+const ReasonProcessorAway = string(verdict.ProcessorAway)
 
 // Headers that tell what answered.
 const (
-	headerSource  = "x-safestate-source"
-	headerReason  = "x-safestate-reason"
+	headerSource  = verdict.HeaderSource
+	headerReason  = verdict.HeaderReason
 	sourceDefault = "safe_default"
 )
 

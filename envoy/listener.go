@@ -17,6 +17,7 @@ import (
 
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/verdict"
 )
 
 // listenerBuffer is Envoy's default, made explicit: the processor sees a body
@@ -24,7 +25,7 @@ import (
 const listenerBuffer = 1 << 20
 
 // ourHeaders begins the name of every header that is ours alone to write.
-const ourHeaders = "x-safestate-"
+const ourHeaders = verdict.HeaderPrefix
 
 // callersHeaders begin the names of what no caller may send: copies of our own
 // headers, and the headers by which Envoy lets a caller it believes to be

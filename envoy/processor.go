@@ -21,15 +21,10 @@ import (
 )
 
 // RequestAttributes are what the processor is told of a request beside its
-// headers; ResponseAttributes, of an answer. Never ask for the whole xds.node:
-// it is 82 KB a request.
+// headers; ResponseAttributes, of an answer.
 var (
-	RequestAttributes = []string{
-		"xds.route_metadata.filter_metadata['" + policy.MetadataNamespace + "']['" + policy.MetadataPolicy + "']",
-		"xds.cluster_name",
-		"xds.node.id",
-	}
-	ResponseAttributes = []string{"response.code_details"}
+	RequestAttributes  = []string{policy.AttributePolicy, policy.AttributeCluster, policy.AttributeNode}
+	ResponseAttributes = []string{policy.AttributeCodeDetails}
 )
 
 // processorFilter is where the processor stands in the chain. The composite

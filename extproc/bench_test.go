@@ -7,6 +7,7 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
 	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/telemetry"
 )
 
@@ -31,14 +32,14 @@ func BenchmarkCleanExchange(b *testing.B) {
 			Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
 				header(":method", "POST"), header(":path", "/v2/models/fraud/infer"), header("content-type", "application/json"), header("content-length", "80"),
 			}}}},
-			Attributes: attributes(map[string]string{AttributePolicy: string(text), AttributeCluster: "default/fraud/v1", AttributeNode: "n"}),
+			Attributes: attributes(map[string]string{policy.AttributePolicy: string(text), policy.AttributeCluster: "default/fraud/v1", policy.AttributeNode: "n"}),
 		},
 		{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{Body: body, EndOfStream: true}}},
 		{
 			Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
 				header(":status", "200"), header("content-type", "application/json"), header("content-length", "110"),
 			}}}},
-			Attributes: attributes(map[string]string{AttributeCodeDetails: "via_upstream"}),
+			Attributes: attributes(map[string]string{policy.AttributeCodeDetails: "via_upstream"}),
 		},
 		{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{Body: answer, EndOfStream: true}}},
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/verdict"
 )
 
 func cached(when policy.When, tenants ...string) *policy.Policy {
@@ -32,11 +33,11 @@ func TestTheCacheAnswersTheSameQuestionUnderItsOwnID(t *testing.T) {
 	proxy := newProxy(t)
 	proxy.do(request{policy: p, body: askOne, answer: answerOne})
 	got := proxy.do(request{policy: p, body: askAgain, answer: nanAnswer})
-	if got.headers[HeaderSource] != "cache" || got.body != answerAgain || got.headers[HeaderVersion] != "v1" {
+	if got.headers[verdict.HeaderSource] != "cache" || got.body != answerAgain || got.headers[verdict.HeaderVersion] != "v1" {
 		t.Fatalf("got %v %q, want the cached answer with the id of this request", got.headers, got.body)
 	}
 	got = proxy.do(request{policy: p, body: askOther, answer: nanAnswer})
-	if got.headers[HeaderSource] != "safe_default" {
+	if got.headers[verdict.HeaderSource] != "safe_default" {
 		t.Fatalf("another question got %v", got.headers)
 	}
 }
@@ -45,7 +46,7 @@ func TestAFailedAnswerIsNeverCached(t *testing.T) {
 	p := cached(policy.OnFailure)
 	proxy := newProxy(t)
 	for range 2 {
-		if got := proxy.do(request{policy: p, body: askOne, answer: nanAnswer}); got.headers[HeaderSource] != "safe_default" {
+		if got := proxy.do(request{policy: p, body: askOne, answer: nanAnswer}); got.headers[verdict.HeaderSource] != "safe_default" {
 			t.Fatalf("got %v", got.headers)
 		}
 	}
@@ -54,11 +55,11 @@ func TestAFailedAnswerIsNeverCached(t *testing.T) {
 func TestTheCacheFirstSparesTheModel(t *testing.T) {
 	p := cached(policy.First)
 	proxy := newProxy(t)
-	if got := proxy.do(request{policy: p, body: askOne, answer: answerOne}); !got.asked || got.headers[HeaderSource] != "primary" {
+	if got := proxy.do(request{policy: p, body: askOne, answer: answerOne}); !got.asked || got.headers[verdict.HeaderSource] != "primary" {
 		t.Fatalf("got %+v, want the model's answer: nothing is cached yet", got)
 	}
 	got := proxy.do(request{policy: p, body: askAgain, cluster: "default/fraud/v2", answer: answerOne})
-	if got.asked || got.headers[HeaderSource] != "cache" || got.headers[HeaderVersion] != "v1" {
+	if got.asked || got.headers[verdict.HeaderSource] != "cache" || got.headers[verdict.HeaderVersion] != "v1" {
 		t.Fatalf("got %+v, want the stable version's cached answer", got)
 	}
 }
@@ -71,7 +72,7 @@ func TestTenantsDoNotMeetInTheCache(t *testing.T) {
 		if tenant != "" {
 			r.headers = map[string]string{"x-tenant": tenant}
 		}
-		return proxy.do(r).headers[HeaderSource]
+		return proxy.do(r).headers[verdict.HeaderSource]
 	}
 	ask("a", answerOne)
 	ask("", answerOne)
@@ -87,7 +88,7 @@ func TestWithoutATenantNothingIsCachedForCredentials(t *testing.T) {
 	proxy := newProxy(t)
 	secret := map[string]string{"authorization": "Bearer a"}
 	proxy.do(request{policy: p, body: askOne, answer: answerOne, headers: secret})
-	if got := proxy.do(request{policy: p, body: askOne, answer: nanAnswer, headers: secret}); got.headers[HeaderSource] != "safe_default" {
+	if got := proxy.do(request{policy: p, body: askOne, answer: nanAnswer, headers: secret}); got.headers[verdict.HeaderSource] != "safe_default" {
 		t.Fatalf("got %v", got.headers)
 	}
 }

@@ -172,7 +172,7 @@ func (x *play) requestHeaders() *extprocv3.ProcessingRequest {
 		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{
 			Headers: &corev3.HeaderMap{Headers: list}, EndOfStream: r.noBody,
 		}},
-		Attributes: attributes(map[string]string{AttributePolicy: string(text), AttributeCluster: r.cluster, AttributeNode: "node-1"}),
+		Attributes: attributes(map[string]string{policy.AttributePolicy: string(text), policy.AttributeCluster: r.cluster, policy.AttributeNode: "node-1"}),
 	}
 }
 
@@ -212,7 +212,7 @@ func (x *play) responsePhase() {
 		Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{
 			Headers: &corev3.HeaderMap{Headers: list}, EndOfStream: empty,
 		}},
-		Attributes: attributes(map[string]string{AttributeCodeDetails: r.details}),
+		Attributes: attributes(map[string]string{policy.AttributeCodeDetails: r.details}),
 	}
 	x.mode, x.out.body = nil, r.answer
 	if !x.exchange(m) || empty || r.vanish || x.mode != nil && x.mode.ResponseBodyMode == filterv3.ProcessingMode_NONE {

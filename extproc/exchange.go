@@ -18,9 +18,10 @@ import (
 // Envoy sends of it, in order, each answered before the next comes. It is used
 // by one goroutine.
 //
-// The flow: requestHeaders and requestBody guard (breaker, bulkhead, request
-// checks, cache) and may answer in the model's place; responseHeaders and
-// responseBody detect, and answer from the ladder what failed.
+// The flow: requestHeaders and requestBody check the request, ask a cache that
+// comes first, and ask the guards (breaker, bulkhead) before the model, and may
+// answer in its place; responseHeaders and responseBody detect, and answer from
+// the ladder what failed.
 type exchange struct {
 	server *Server
 	out    *sender
@@ -89,7 +90,7 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 		return nil, errOutOfOrder
 	}
 	e.started = time.Now()
-	r, err := e.server.routes.get(attribute(m, AttributePolicy))
+	r, err := e.server.routes.get(attribute(m, policy.AttributePolicy))
 	if err != nil {
 		e.server.metrics.Uninspected("", telemetry.CausePolicyUnreadable)
 		return nil, err
@@ -103,9 +104,9 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 		e.stage = stageFinished
 		return leaveAlone, nil
 	}
-	cluster := attribute(m, AttributeCluster)
+	cluster := attribute(m, policy.AttributeCluster)
 	e.version, e.routed = r.version(cluster), cluster != ""
-	e.node = attribute(m, AttributeNode)
+	e.node = attribute(m, policy.AttributeNode)
 	e.judge.Version = e.version.Version
 	e.enforced = r.enforces()
 
@@ -216,14 +217,13 @@ func (e *exchange) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.
 	x := e.judge
 	x.ResponseHeaders = e.respond
 	x.Status = statusOf(e.respond)
-	x.CodeDetails = attribute(m, AttributeCodeDetails)
+	x.CodeDetails = attribute(m, policy.AttributeCodeDetails)
 
 	v, decided := e.route.detector.Headers(x)
-	switch {
-	case decided:
-		return e.decide(responseHeaders, &v), nil
-	case h.EndOfStream:
-		v := e.route.detector.Answer(x)
+	if !decided && h.EndOfStream {
+		v, decided = e.route.detector.Answer(x), true
+	}
+	if decided {
 		return e.decide(responseHeaders, &v), nil
 	}
 	e.sized = declared(e.respond) >= 0
@@ -252,12 +252,8 @@ func (e *exchange) responseBody(b *extprocv3.HttpBody) (*reply, error) {
 // decide acts on a verdict: the model's answer goes out with its tags, or the
 // ladder answers.
 func (e *exchange) decide(at phase, v *verdict.Verdict) *reply {
-	switch v.Pass {
-	case verdict.Foreign, verdict.NotInference:
-		return e.foreign(at)
-	case verdict.ResponseOverLimit:
-		return e.unread(at, telemetry.CauseResponseOverLimit)
-	case verdict.Judged, verdict.CallerError, verdict.RequestOverLimit:
+	if cause, left := telemetry.CauseOf(v.Pass); left {
+		return e.unread(at, cause)
 	}
 	e.count(v)
 	if acts := e.enforced && !v.Clean(); !acts && tooLarge(v) {

@@ -8,16 +8,6 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// Names of the headers that say where an answer came from.
-const (
-	HeaderSource  = "x-safestate-source"
-	HeaderReason  = "x-safestate-reason"
-	HeaderModel   = "x-safestate-model"
-	HeaderVersion = "x-safestate-version"
-
-	headerPrefix = "x-safestate-"
-)
-
 // headers reads Envoy's header map: names are in lower case already. It is
 // valid as long as the message it came with.
 type headers struct{ list []*corev3.HeaderValue }
@@ -59,14 +49,6 @@ func value(v *corev3.HeaderValue) string {
 	}
 	return v.Value
 }
-
-// Attributes that the filter is configured to send; envoy/ renders the list.
-const (
-	AttributePolicy      = "xds.route_metadata.filter_metadata['safestate']['policy']"
-	AttributeCluster     = "xds.cluster_name"
-	AttributeNode        = "xds.node.id"
-	AttributeCodeDetails = "response.code_details"
-)
 
 // attribute returns one attribute of a message as text. Envoy sends them in a
 // struct under the filter's own name, of which there is one.

@@ -14,17 +14,16 @@ import (
 	"github.com/safestate/safestate/internal/verdict"
 )
 
-// foreign leaves the reply of another filter alone: it is not the model's
-// answer, and turning it into one could let a refused caller in.
-func (e *exchange) foreign(at phase) *reply {
-	e.permits.ignore()
-	e.route.metrics.Uninspected(telemetry.CauseForeign)
-	return e.leave(at)
-}
-
-// unread lets an answer through that was not looked at, untagged and counted.
+// unread lets through, untagged and counted, what was not looked at: an answer
+// over the limit, or a reply that is another filter's. That one is not the
+// model's answer, and turning it into one could let a refused caller in.
 func (e *exchange) unread(at phase, c telemetry.Cause) *reply {
-	e.permits.succeed(time.Since(e.asked))
+	switch c {
+	case telemetry.CauseResponseOverLimit, telemetry.CauseMemory:
+		e.permits.succeed(time.Since(e.asked))
+	default:
+		e.permits.ignore()
+	}
 	e.route.metrics.Uninspected(c)
 	return e.leave(at)
 }
@@ -81,7 +80,7 @@ func (e *exchange) reject(f verdict.Finding) *reply {
 	body := strconv.AppendQuote([]byte(`{"error":`), f.Reason())
 	body = append(body, '}')
 	tags := []ladder.Header{
-		{Name: HeaderReason, Value: f.Reason()},
+		{Name: verdict.HeaderReason, Value: f.Reason()},
 		{Name: "content-type", Value: "application/json"},
 		{Name: "cache-control", Value: "no-store"},
 	}
@@ -209,15 +208,15 @@ func tagsOf(a *ladder.Answer, f verdict.Finding) []ladder.Header {
 	tags = append(tags,
 		ladder.Header{Name: "content-type", Value: a.ContentType},
 		ladder.Header{Name: "cache-control", Value: "no-store"},
-		ladder.Header{Name: HeaderReason, Value: f.Reason()})
+		ladder.Header{Name: verdict.HeaderReason, Value: f.Reason()})
 	if a.Source != ladder.Refused {
-		tags = append(tags, ladder.Header{Name: HeaderSource, Value: string(a.Source)})
+		tags = append(tags, ladder.Header{Name: verdict.HeaderSource, Value: string(a.Source)})
 	}
 	if a.Model != "" {
-		tags = append(tags, ladder.Header{Name: HeaderModel, Value: a.Model})
+		tags = append(tags, ladder.Header{Name: verdict.HeaderModel, Value: a.Model})
 	}
 	if a.Version != "" {
-		tags = append(tags, ladder.Header{Name: HeaderVersion, Value: a.Version})
+		tags = append(tags, ladder.Header{Name: verdict.HeaderVersion, Value: a.Version})
 	}
 	return append(tags, a.Extra...)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/verdict"
 )
 
 // small starts a fallback model that takes its time.
@@ -35,11 +36,11 @@ func withRung(r policy.Rung) func(*policy.Policy) {
 
 func TestEnvoyIsAskedForTimeOnlyWhereTheLadderTakesIt(t *testing.T) {
 	got := newProxy(t).do(request{policy: fraud(readBody, withRung(small(t, 0))), answer: nanAnswer})
-	if got.extended != 0 || got.headers[HeaderSource] != "fallback" || got.headers[HeaderModel] != "default/small" {
+	if got.extended != 0 || got.headers[verdict.HeaderSource] != "fallback" || got.headers[verdict.HeaderModel] != "default/small" {
 		t.Errorf("a quick rung: asked for time %d times, %v; want never, and the fallback's answer", got.extended, got.headers)
 	}
 	got = newProxy(t).do(request{policy: fraud(readBody, withRung(small(t, messageTimeout))), answer: nanAnswer})
-	if got.extended != 1 || got.headers[HeaderSource] != "fallback" {
+	if got.extended != 1 || got.headers[verdict.HeaderSource] != "fallback" {
 		t.Errorf("a slow rung: asked for time %d times, %v; want once, and the fallback's answer", got.extended, got.headers)
 	}
 }
@@ -48,7 +49,7 @@ func TestNoModelIsAskedWhatNobodyRead(t *testing.T) {
 	got := newProxy(t).do(request{
 		policy: fraud(readBody, withRung(small(t, 0))), body: strings.Repeat(" ", 5000),
 	})
-	if got.headers[HeaderSource] != "safe_default" {
+	if got.headers[verdict.HeaderSource] != "safe_default" {
 		t.Errorf("got %v: the fallback model answered a question that it was not asked", got.headers)
 	}
 }

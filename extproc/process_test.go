@@ -12,6 +12,7 @@ import (
 
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/verdict"
 )
 
 const (
@@ -108,8 +109,8 @@ func TestProcess(t *testing.T) {
 			if got.status != c.status || got.asked != c.asked {
 				t.Errorf("status %d, model asked %v; want %d, %v", got.status, got.asked, c.status, c.asked)
 			}
-			wantHeader(t, got, HeaderSource, c.source, true)
-			wantHeader(t, got, HeaderReason, c.reason, false)
+			wantHeader(t, got, verdict.HeaderSource, c.source, true)
+			wantHeader(t, got, verdict.HeaderReason, c.reason, false)
 			if c.body != "" && got.body != c.body {
 				t.Errorf("body %q\nwant %q", got.body, c.body)
 			}
@@ -190,10 +191,10 @@ func TestBreakerOpensAndTheModelIsNotAsked(t *testing.T) {
 		}
 	}
 	got := proxy.do(request{policy: p, answer: cleanAnswer})
-	if got.asked || got.headers[HeaderSource] != "safe_default" || !strings.HasPrefix(got.headers[HeaderReason], "breaker_open default/fraud/v1") {
+	if got.asked || got.headers[verdict.HeaderSource] != "safe_default" || !strings.HasPrefix(got.headers[verdict.HeaderReason], "breaker_open default/fraud/v1") {
 		t.Fatalf("got %+v, want the default for breaker_open without asking the model", got)
 	}
-	if got := proxy.do(request{policy: p, cluster: "default/fraud/v2", answer: cleanAnswer}); !got.asked || got.headers[HeaderVersion] != "v2" {
+	if got := proxy.do(request{policy: p, cluster: "default/fraud/v2", answer: cleanAnswer}); !got.asked || got.headers[verdict.HeaderVersion] != "v2" {
 		t.Fatalf("got %+v, want v2 to answer: its breaker is its own", got)
 	}
 }
@@ -263,7 +264,7 @@ func TestAnOpenBreakerHoldsForRequestsOverTheLimit(t *testing.T) {
 	proxy := newProxy(t)
 	proxy.do(request{policy: p, answer: nanAnswer})
 	got := proxy.do(request{policy: p, body: strings.Repeat(" ", 5000), answer: cleanAnswer})
-	if got.asked || !strings.HasPrefix(got.headers[HeaderReason], "breaker_open") {
+	if got.asked || !strings.HasPrefix(got.headers[verdict.HeaderReason], "breaker_open") {
 		t.Errorf("got %+v, want breaker_open", got)
 	}
 }
@@ -273,7 +274,7 @@ func TestABudgetThatRefusesSaysSo(t *testing.T) {
 		p.Budget = &policy.Budget{FallbackPercent: 0, Window: policy.Duration(time.Minute), MinRequests: 1, Refuse: true}
 	})
 	got := newProxy(t).do(request{policy: p, answer: nanAnswer})
-	if got.status != 503 || !got.immediate || got.headers[HeaderReason] != "budget_exhausted nonfinite" || got.headers[HeaderSource] != "" {
+	if got.status != 503 || !got.immediate || got.headers[verdict.HeaderReason] != "budget_exhausted nonfinite" || got.headers[verdict.HeaderSource] != "" {
 		t.Errorf("got %+v, want an immediate 503 for budget_exhausted", got)
 	}
 }

@@ -80,9 +80,9 @@ const (
 	responseBody
 )
 
-// tagged makes the reply that lets the model's answer through with its tags.
-// skipBody ends the processor's part at the headers.
-func tagged(at phase, tags []ladder.Header, strip []string, skipBody bool) *message {
+// tagged makes the reply that lets the model's answer through with its tags. At
+// the headers it ends the processor's part: the body is not asked for.
+func tagged(at phase, tags []ladder.Header, strip []string) *message {
 	common := &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{
 		SetHeaders:    setHeaders(tags),
 		RemoveHeaders: strip,
@@ -93,9 +93,7 @@ func tagged(at phase, tags []ladder.Header, strip []string, skipBody bool) *mess
 		return m
 	}
 	m.Response = &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{Response: common}}
-	if skipBody {
-		m.ModeOverride = &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_NONE}
-	}
+	m.ModeOverride = &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_NONE}
 	return m
 }
 

@@ -90,13 +90,13 @@ func newVersion(v policy.Version, p *policy.Policy, s *State) *version {
 	if s != nil && p.Breaker != nil {
 		out.breaker = s.Breakers.Get(ladder.BreakerKeyVersion(v.Model, v.Name), *p.Breaker)
 	}
-	out.tags = []ladder.Header{{Name: HeaderSource, Value: string(ladder.Primary)}, {Name: HeaderModel, Value: v.Model}}
+	out.tags = []ladder.Header{{Name: verdict.HeaderSource, Value: string(ladder.Primary)}, {Name: verdict.HeaderModel, Value: v.Model}}
 	if v.Name != "" {
-		out.tags = append(out.tags, ladder.Header{Name: HeaderVersion, Value: v.Name})
+		out.tags = append(out.tags, ladder.Header{Name: verdict.HeaderVersion, Value: v.Name})
 	}
-	strip := []string{HeaderReason}
-	out.asHeaders = static(tagged(responseHeaders, out.tags, strip, true))
-	out.asBody = static(tagged(responseBody, out.tags, strip, false))
+	strip := []string{verdict.HeaderReason}
+	out.asHeaders = static(tagged(responseHeaders, out.tags, strip))
+	out.asBody = static(tagged(responseBody, out.tags, strip))
 	return out
 }
 
@@ -105,13 +105,13 @@ func newVersion(v policy.Version, p *policy.Policy, s *State) *version {
 func (v *version) primary(at phase, h headers) *reply {
 	var strip []string
 	for _, f := range h.list {
-		if strings.HasPrefix(f.Key, headerPrefix) && !has(v.tags, f.Key) && f.Key != HeaderReason {
+		if strings.HasPrefix(f.Key, verdict.HeaderPrefix) && !has(v.tags, f.Key) && f.Key != verdict.HeaderReason {
 			strip = append(strip, f.Key)
 		}
 	}
 	switch {
 	case strip != nil:
-		return dynamic(tagged(at, v.tags, append(strip, HeaderReason), true))
+		return dynamic(tagged(at, v.tags, append(strip, verdict.HeaderReason)))
 	case at == responseBody:
 		return v.asBody
 	default:

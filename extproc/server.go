@@ -86,7 +86,7 @@ var (
 	errUnknownMessage = status.Error(codes.InvalidArgument, "safestate: a message of a kind this version does not know")
 	errOutOfOrder     = status.Error(codes.InvalidArgument, "safestate: a message out of order")
 	errPanic          = status.Error(codes.Internal, "safestate: the processor failed on this request")
-	errNoPolicy       = status.Error(codes.InvalidArgument, "safestate: the route carries no policy: set the request attribute "+AttributePolicy)
+	errNoPolicy       = status.Error(codes.InvalidArgument, "safestate: the route carries no policy: set the request attribute "+policy.AttributePolicy)
 )
 
 // Process serves one HTTP request's messages.

@@ -116,18 +116,3 @@ func Storable(status int, h Headers) bool {
 	}
 	return true
 }
-
-// kept are the headers, besides content-type, without which a body cannot be
-// read.
-var kept = []string{"inference-header-content-length", "content-encoding"}
-
-// Describing returns the headers of an answer that belong into its entry.
-func Describing(h Headers) []Header {
-	var out []Header
-	for _, name := range kept {
-		if v, ok := h.Get(name); ok {
-			out = append(out, Header{name, v})
-		}
-	}
-	return out
-}

@@ -93,10 +93,3 @@ func TestStorable(t *testing.T) {
 		}
 	}
 }
-
-func TestDescribing(t *testing.T) {
-	got := Describing(plain{"inference-header-content-length": "7", "content-type": "x", "server": "y"})
-	if !slices.Equal(got, []Header{{"inference-header-content-length", "7"}}) {
-		t.Errorf("got %v", got)
-	}
-}

@@ -29,6 +29,16 @@ const (
 	MetadataDefaultType   = "default_type"   // the last rung's content-type
 )
 
+// Attributes of Envoy's that the processor is sent: the policy, the version
+// that was chosen, the proxy, and why an answer is what it is. Never ask for
+// the whole xds.node: it is 82 KB a request.
+const (
+	AttributePolicy      = "xds.route_metadata.filter_metadata['" + MetadataNamespace + "']['" + MetadataPolicy + "']"
+	AttributeCluster     = "xds.cluster_name"
+	AttributeNode        = "xds.node.id"
+	AttributeCodeDetails = "response.code_details"
+)
+
 // FormatVersion is the version that this build writes. A host reads its own
 // and the one before.
 const FormatVersion = 1

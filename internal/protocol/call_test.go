@@ -62,27 +62,3 @@ func TestInference(t *testing.T) {
 		}
 	}
 }
-
-func TestRenamePath(t *testing.T) {
-	for _, c := range []struct {
-		protocol   policy.Protocol
-		path, want string
-	}{
-		{policy.OpenInferenceV2, "/v2/models/fraud/infer", "/v2/models/small/infer"},
-		{policy.OpenInferenceV2, "/p/v2/models/fraud/versions/3/infer?a=b", "/p/v2/models/small/infer?a=b"},
-		{policy.OpenInferenceV2, "/elsewhere", "/elsewhere"},
-		{policy.OpenInferenceV1, "/v1/models/fraud:predict", "/v1/models/small:predict"},
-		{policy.OpenInferenceV1, "/v1/models/fraud%3Apredict", "/v1/models/small%3Apredict"},
-		{policy.TensorFlowServing, "/v1/models/fraud/versions/2:classify?x", "/v1/models/small:classify?x"},
-		{policy.TensorFlowServing, "/v1/models/fraud/labels/canary:predict", "/v1/models/small:predict"},
-		{policy.MLflow, "/invocations?x", "/invocations?x"},
-		{policy.JSON, "/score", "/score"},
-	} {
-		if got := RenamePath(c.protocol, c.path, "small"); got != c.want {
-			t.Errorf("%s %s: %s, want %s", c.protocol, c.path, got, c.want)
-		}
-		if got := RenamePath(c.protocol, c.path, ""); got != c.path {
-			t.Errorf("%s %s without a name: %s", c.protocol, c.path, got)
-		}
-	}
-}

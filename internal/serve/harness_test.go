@@ -20,8 +20,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/safestate/safestate/extproc"
 	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/policy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -264,7 +264,7 @@ func (c *call) ask() error {
 		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{
 			Headers: headers(":method", "POST", ":path", "/v2/models/fraud/infer"), EndOfStream: true,
 		}},
-		Attributes: attributes(extproc.AttributePolicy, c.policy, extproc.AttributeCluster, "default/fraud/v1"),
+		Attributes: attributes(policy.AttributePolicy, c.policy, policy.AttributeCluster, "default/fraud/v1"),
 	})
 	return err
 }
@@ -276,7 +276,7 @@ func (c *call) answer(body string) string {
 		Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{
 			Headers: headers(":status", "200", "content-type", "application/json"),
 		}},
-		Attributes: attributes(extproc.AttributeCodeDetails, "via_upstream"),
+		Attributes: attributes(policy.AttributeCodeDetails, "via_upstream"),
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -4,6 +4,16 @@ package verdict
 
 import "github.com/safestate/safestate/internal/policy"
 
+// Headers that say where an answer came from. All that begin with HeaderPrefix
+// are ours alone to write.
+const (
+	HeaderPrefix  = "x-safestate-"
+	HeaderSource  = HeaderPrefix + "source"
+	HeaderReason  = HeaderPrefix + "reason"
+	HeaderModel   = HeaderPrefix + "model"
+	HeaderVersion = HeaderPrefix + "version"
+)
+
 // Detector names who found a failure; it is a metric label, so the set is
 // closed.
 type Detector string
