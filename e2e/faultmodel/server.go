@@ -31,6 +31,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	http     *http.Server
+	listener net.Listener
 	up       bool
 	fault    Fault
 	until    time.Time // zero: for ever
@@ -85,7 +86,7 @@ func (s *Server) listen() error {
 	if err != nil {
 		return err
 	}
-	s.addr = l.Addr().String()
+	s.addr, s.listener = l.Addr().String(), l
 	s.http = &http.Server{Handler: http.HandlerFunc(s.handle), ReadHeaderTimeout: 10 * time.Second}
 	s.up = true
 	srv := s.http
@@ -98,6 +99,9 @@ func (s *Server) stop() {
 	s.mu.Lock()
 	srv := s.http
 	s.up = false
+	if s.listener != nil {
+		_ = s.listener.Close() // by hand: a server that has not come to Serve yet does not know it
+	}
 	for c := range s.hijacked {
 		_ = c.Close()
 	}
