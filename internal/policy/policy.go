@@ -62,8 +62,8 @@ func (m Mode) Enforces() bool { return m == Enforce }
 // Protocol names how requests and answers are shaped.
 type Protocol string
 
-// The protocols. OpenAI and the gRPC form of Open Inference V2 are declared so
-// that configuration can name them; nothing reads them yet.
+// The protocols. OpenInferenceGRPC is what a model of OpenInferenceV2 speaks
+// behind a GRPCRoute; no configuration names it.
 const (
 	OpenInferenceV1   Protocol = "OpenInferenceV1"
 	OpenInferenceV2   Protocol = "OpenInferenceV2" // REST, with or without the binary tensor extension
@@ -71,6 +71,7 @@ const (
 	MLflow            Protocol = "MLflow"
 	JSON              Protocol = "JSON"
 	OpenAI            Protocol = "OpenAI"
+	OpenInferenceGRPC Protocol = "OpenInferenceGRPC"
 )
 
 // Duration marshals as Go's duration text ("80ms").
@@ -104,11 +105,14 @@ type Policy struct {
 	Stable     string             `json:"stable,omitempty"`     // the version with the largest weight: the one that When First looks up
 	Versions   map[string]Version `json:"versions,omitempty"`   // by Envoy cluster name
 
-	// Deadline bounds the whole answer, counted from the request's headers.
-	// Reserve is the part that the ladder keeps for itself: the model gets
+	// Deadline bounds the whole answer, counted from the request's headers; of a
+	// streamed answer it bounds the time until its first content. Reserve is the part that the ladder keeps for itself: the model gets
 	// Deadline less Reserve.
 	Deadline Duration `json:"deadline"`
 	Reserve  Duration `json:"reserve,omitempty"`
+
+	// Stream bounds streamed answers; nil where the protocol has none.
+	Stream *Stream `json:"stream,omitempty"`
 
 	Limits  Limits   `json:"limits"`
 	Detect  Detect   `json:"detect"`
@@ -120,6 +124,9 @@ type Policy struct {
 	Budget        *Budget `json:"budget,omitempty"`
 
 	WhenProcessorAway Away  `json:"whenProcessorAway,omitempty"`
+	// GRPCLastRung is what Envoy alone says to a gRPC call; it means nothing to
+	// other protocols.
+	GRPCLastRung LastRung `json:"grpcLastRung,omitempty"`
 	Needs             Needs `json:"needs"`
 	LogPayloads       bool  `json:"logPayloads,omitempty"`
 }
@@ -173,6 +180,9 @@ const (
 // always asked for.
 type Needs struct {
 	RequestBody bool `json:"requestBody,omitempty"`
+	// Duplex: the answer comes piece by piece, and the processor decides when
+	// its headers go out.
+	Duplex bool `json:"duplex,omitempty"`
 }
 
 // Detect lists the detectors of a policy. A nil or empty entry is off.
@@ -183,6 +193,7 @@ type Detect struct {
 	Confidence   []Confidence   `json:"confidence,omitempty"`
 	Contract     *Contract      `json:"contract,omitempty"`
 	Constant     *Constant      `json:"constant,omitempty"`
+	Chat         *Chat          `json:"chat,omitempty"`
 	CEL          []Expression   `json:"cel,omitempty"`
 	Dependencies []Dependency   `json:"dependencies,omitempty"`
 	Request      []RequestCheck `json:"request,omitempty"`
