@@ -123,12 +123,12 @@ type Policy struct {
 	MaxConcurrent int     `json:"maxConcurrent,omitempty"`
 	Budget        *Budget `json:"budget,omitempty"`
 
-	WhenProcessorAway Away  `json:"whenProcessorAway,omitempty"`
+	WhenProcessorAway Away `json:"whenProcessorAway,omitempty"`
 	// GRPCLastRung is what Envoy alone says to a gRPC call; it means nothing to
 	// other protocols.
 	GRPCLastRung LastRung `json:"grpcLastRung,omitempty"`
-	Needs             Needs `json:"needs"`
-	LogPayloads       bool  `json:"logPayloads,omitempty"`
+	Needs        Needs    `json:"needs"`
+	LogPayloads  bool     `json:"logPayloads,omitempty"`
 }
 
 // Version is one version of the route's model.
