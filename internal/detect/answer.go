@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/protocol"
 	"github.com/safestate/safestate/internal/verdict"
 )
 
@@ -18,7 +19,7 @@ import (
 func (d *Detector) Headers(x *Exchange) (v verdict.Verdict, decided bool) {
 	t := d.own
 	length := contentLength(x.ResponseHeaders)
-	h := t.judgeHead(x.Status, x.CodeDetails, x.ResponseHeaders, length)
+	h := t.judgeHead(x.Status, x.CodeDetails, x.ResponseHeaders, length, d.mayStream(x))
 	switch {
 	case h.failure && length > t.bodyBytes:
 		return d.Unread(x), true
@@ -89,7 +90,7 @@ func (d *Detector) Fallback(x *Exchange, fb *policy.Fallback, status int, h Head
 // judge is the flow: head, body, then every detector, so that each counts what
 // it finds; the first enforced finding fails the answer.
 func (d *Detector) judge(x *Exchange, t *plan, s *side, status int, details string, h Headers, body []byte) (v verdict.Verdict) {
-	top := t.judgeHead(status, details, h, int64(len(body)))
+	top := t.judgeHead(status, details, h, int64(len(body)), false)
 	if top.pass != verdict.Judged {
 		v.Pass = top.pass
 		return v
@@ -112,6 +113,19 @@ func (d *Detector) judge(x *Exchange, t *plan, s *side, status int, details stri
 		return v
 	}
 	m := &s.message
+	if t.protocol == policy.OpenAI {
+		d.judgeChat(x, t, m, &v)
+	} else {
+		t.judgeOutputs(x, m, &v)
+	}
+	if len(t.conditions) > 0 {
+		t.checkConditions(d.env(x, s, status, h), &v)
+	}
+	return v
+}
+
+// judgeOutputs looks at what an answer predicts.
+func (t *plan) judgeOutputs(x *Exchange, m *protocol.Message, v *verdict.Verdict) {
 	v.Add(t.errorObject(m))
 	v.Add(t.findOverlong(m))
 	v.Add(t.findDuplicate(m))
@@ -121,10 +135,6 @@ func (d *Detector) judge(x *Exchange, t *plan, s *side, status int, details stri
 	for i := range t.confidences {
 		v.Add(t.confidences[i].check(t, m))
 	}
-	if len(t.conditions) > 0 {
-		t.checkConditions(d.env(x, s, status, h), &v)
-	}
-	return v
 }
 
 // explain judges an error status: by the dependencies that may have caused it,

@@ -24,22 +24,25 @@ type head struct {
 }
 
 // judgeHead decides what can be decided without the body. length is the body's
-// length in bytes, -1 where it is not known.
-func (t *plan) judgeHead(status int, details string, h Headers, length int64) head {
+// length in bytes, -1 where it is not known. stream says that the answer may be
+// a stream of events, which is read as it comes: its length is no matter, and
+// an encoding would have to be undone piece by piece.
+func (t *plan) judgeHead(status int, details string, h Headers, length int64, stream bool) head {
 	if top := t.judgeStatus(status, details); top.end {
 		return top
 	}
+	kind := header(h, "content-type")
+	stream = stream && protocol.EventStream(kind)
 	switch {
 	case status == 204 || status == 205 || length == 0:
 		return head{finding: found(t.unreadable, verdict.BrokenEmpty, "body"), end: true}
-	case length > t.bodyBytes:
+	case length > t.bodyBytes && !stream:
 		return t.over(length)
 	}
-	if encoding := header(h, "content-encoding"); !inflate.Known(encoding) {
+	if encoding := header(h, "content-encoding"); !inflate.Known(encoding) || stream && !inflate.Identity(encoding) {
 		return head{finding: found(t.unreadable, verdict.BrokenEncoding, quoted([]byte(encoding))), end: true}
 	}
-	kind := header(h, "content-type")
-	if !protocol.ContentType(t.protocol, kind, header(h, protocol.HeaderLength) != "") {
+	if !stream && !protocol.ContentType(t.protocol, kind, header(h, protocol.HeaderLength) != "") {
 		return head{finding: found(t.broken, verdict.BrokenContentType, quoted([]byte(kind)))}
 	}
 	return head{}

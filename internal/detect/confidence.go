@@ -17,6 +17,7 @@ import (
 type confidence struct {
 	mode      policy.Mode
 	path      scan.Path
+	logprobs  bool     // OpenAI: the probabilities of the tokens; path says nothing
 	data      dataPath // where the path is outputs[…].data of Open Inference V2
 	aggregate policy.Aggregate
 	min       float64
@@ -24,6 +25,14 @@ type confidence struct {
 
 func (t *plan) compileConfidence(p *policy.Policy) error {
 	for i, c := range p.Detect.Confidence {
+		if t.protocol == policy.OpenAI && c.Value == logprobsValue {
+			conf, err := newLogprobs(c)
+			if err != nil {
+				return fmt.Errorf("detect.confidence[%d].aggregate: %w", i, err)
+			}
+			t.confidences = append(t.confidences, conf)
+			continue
+		}
 		path, err := answerPath(c.Value)
 		if err != nil {
 			return fmt.Errorf("detect.confidence[%d].value: %w", i, err)
@@ -37,7 +46,7 @@ func (t *plan) compileConfidence(p *policy.Policy) error {
 		if conf.aggregate == "" {
 			conf.aggregate = policy.AggregateMin
 		}
-		if t.protocol == policy.OpenInferenceV2 {
+		if protocol.Tensors(t.protocol) {
 			conf.data = parseDataPath(path.String())
 		}
 		t.confidences = append(t.confidences, conf)

@@ -71,12 +71,13 @@ func (c *constant) observe(x *Exchange, t *plan, now time.Time) verdict.Finding 
 }
 
 // prediction hashes what the answer predicts: the outputs, or for JSON the
-// places that the policy names, and the whole answer where it names none.
+// places that the policy names, and the whole answer where it names none; of a
+// completion what its choices say, without its id and date.
 func (c *constant) prediction(t *plan, m *protocol.Message) uint64 {
 	var h maphash.Hash
 	h.SetSeed(c.seed)
 	switch t.protocol {
-	case policy.OpenInferenceV2:
+	case policy.OpenInferenceV2, policy.OpenInferenceGRPC:
 		writeTensors(&h, m.Tensors)
 	case policy.JSON:
 		places := 0
@@ -97,6 +98,12 @@ func (c *constant) prediction(t *plan, m *protocol.Message) uint64 {
 		if places == 0 {
 			writePart(&h, m.Root.Raw())
 		}
+	case policy.OpenAI:
+		for i := range m.Completion.Choices {
+			ch := &m.Completion.Choices[i]
+			writePart(&h, ch.Content.Raw())
+			writePart(&h, ch.ToolCalls.Raw())
+		}
 	default:
 		writePart(&h, m.Rows.Raw())
 	}
@@ -110,7 +117,7 @@ func (c *constant) input(x *Exchange, s *side) uint64 {
 	switch {
 	case s.failure.found():
 		writePart(&h, x.RequestBody)
-	case s.message.Protocol == policy.OpenInferenceV2:
+	case protocol.Tensors(s.message.Protocol):
 		writeTensors(&h, s.message.Tensors)
 	default:
 		writePart(&h, s.message.Rows.Raw())

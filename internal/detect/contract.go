@@ -18,7 +18,7 @@ func (t *plan) checkOutputs(x *Exchange, m *protocol.Message) verdict.Finding {
 	if t.contract == nil {
 		return t.checkCounts(m)
 	}
-	if t.protocol == policy.OpenInferenceV2 {
+	if protocol.Tensors(t.protocol) {
 		return t.checkTensors(x, m)
 	}
 	for i := range t.outputs {
@@ -47,7 +47,7 @@ func (t *plan) breach(code verdict.Code, detail string) verdict.Finding {
 	return found(t.contract.Mode, code, detail)
 }
 
-// checkTensors checks Open Inference V2 outputs by name.
+// checkTensors checks the outputs of Open Inference V2 by name.
 func (t *plan) checkTensors(x *Exchange, m *protocol.Message) verdict.Finding {
 	x.seen = append(x.seen[:0], make([]bool, len(t.outputs))...)
 	for i := range m.Tensors {

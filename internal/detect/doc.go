@@ -11,6 +11,14 @@
 //	non-finite, outputs, identity, confidence, conditions
 //	constant answer (of clean ones)
 //
+// A completion (OpenAI) goes another way from there: its form, overlong numbers,
+// duplicate keys, non-finite log probabilities, choices, the model's name,
+// refusals and content filters, response_format, confidence, conditions. In it
+// an overlong number or a bare token is found anywhere, for no part of it is the
+// model's own; sentinels among a token's alternatives are not looked at. An empty
+// content that a content filter explains is no broken answer, but the chat
+// detector's. Streamed answers are judged by Stream.
+//
 // Every detector looks, so that each counts what it finds; the first enforced
 // finding is the reason. A body that cannot be read ends the flow.
 //

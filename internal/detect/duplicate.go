@@ -15,7 +15,7 @@ import (
 // Names that differ only in case are no duplicates here: they may be labels. For
 // a name that the policy mentions they are, and its own check says so.
 func (t *plan) findDuplicate(m *protocol.Message) verdict.Finding {
-	if t.ambiguous == "" || t.protocol == policy.OpenInferenceV2 || t.protocol == policy.JSON {
+	if t.ambiguous == "" || protocol.Tensors(t.protocol) || t.protocol == policy.JSON {
 		return verdict.Finding{}
 	}
 	if key, twice := duplicateIn(m.Rows); twice {

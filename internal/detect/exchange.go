@@ -19,6 +19,10 @@ type Headers interface {
 // Do not copy it once a Detector has seen it.
 //
 // The fields are set by the host, at any time before the call that needs them.
+// The bodies of a gRPC exchange are serialized messages, without gRPC's frame
+// and not compressed, and its status is what protocol.HTTPStatus makes of the
+// call's.
+//
 // A body must not change after the first call of a Detector that reads it,
 // until Reset.
 type Exchange struct {
@@ -38,7 +42,8 @@ type Exchange struct {
 
 	request, response, fallback side
 	env                         expr.Env
-	seen                        []bool // which promised outputs were met
+	seen                        []bool // which promised outputs, or choices, were met
+	content                     contentRoom
 }
 
 // Reset makes x ready for another exchange. It lets go of all bodies and keeps
@@ -47,7 +52,15 @@ func (x *Exchange) Reset() {
 	x.request.reset()
 	x.response.reset()
 	x.fallback.reset()
-	*x = Exchange{request: x.request, response: x.response, fallback: x.fallback, seen: x.seen[:0]}
+	x.content.reset()
+	*x = Exchange{request: x.request, response: x.response, fallback: x.fallback, seen: x.seen[:0], content: x.content}
+}
+
+// ResetAnswer makes x ready for another answer to the same request, as of a
+// stream of messages.
+func (x *Exchange) ResetAnswer() {
+	x.response.reset()
+	x.Status, x.ResponseHeaders, x.ResponseBody, x.CodeDetails = 0, nil, nil, ""
 }
 
 // keepRoom is the largest buffer of an inflated or transcoded body that is
@@ -60,10 +73,12 @@ type side struct {
 	read    bool
 	json    []byte // the body's JSON, identity
 	tail    []byte // what follows it, in the binary tensor extension
+	grpc    bool   // both were made of a gRPC message
 	doc     scan.Document
 	message protocol.Message
 	failure failure // why the body could not be read; the message is then not to be used
-	room    []byte  // holds an inflated body
+	room    []byte  // holds an inflated body, or the tail of a gRPC message
+	head    []byte  // holds the JSON of a gRPC message
 
 	// The JSON that expressions see of a body with binary tensors.
 	transcoded     bool
@@ -75,7 +90,7 @@ func (s *side) reset() {
 	s.doc.Reset()
 	s.transcodedDoc.Reset()
 	*s = side{
-		doc: s.doc, message: s.message, room: keep(s.room),
+		doc: s.doc, message: s.message, room: keep(s.room), head: keep(s.head),
 		transcodedDoc: s.transcodedDoc, transcodedRoom: keep(s.transcodedRoom),
 	}
 	s.message.Forget()

@@ -145,7 +145,12 @@ func TestInference(t *testing.T) {
 // A policy that cannot be used is refused by the name of its field.
 func TestCompileRefuses(t *testing.T) {
 	for want, change := range map[string]func(*policy.Policy){
-		"a protocol this build does not read": func(p *policy.Policy) { p.Protocol = policy.OpenAI },
+		"a protocol this build does not read": func(p *policy.Policy) { p.Protocol = "SOAP" },
+		"detect.contract.outputs: a comp":     func(p *policy.Policy) { p.Protocol = policy.OpenAI },
+		"is none of min and mean": func(p *policy.Policy) {
+			p.Protocol = policy.OpenAI
+			p.Detect.Confidence[0] = policy.Confidence{Value: "logprobs", Aggregate: policy.AggregateMax}
+		},
 		"detect.confidence[0].value":          func(p *policy.Policy) { p.Detect.Confidence[0].Value = "response.a[" },
 		"detect.confidence[0].aggregate":      func(p *policy.Policy) { p.Detect.Confidence[0].Aggregate = "median" },
 		"detect.contract.outputs[0].datatype": func(p *policy.Policy) { p.Detect.Contract.Outputs[0].Datatype = "FLOAT" },

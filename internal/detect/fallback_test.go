@@ -82,7 +82,7 @@ func TestFallbackProtocol(t *testing.T) {
 	if got := said(d.Fallback(&x, p.Ladder[0].Fallback, 200, nil, []byte(`{"predictions":[{"score":0.5}]}`))); got != "clean" {
 		t.Fatal(got)
 	}
-	p.Ladder[0].Fallback.Protocol = policy.OpenAI
+	p.Ladder[0].Fallback.Protocol = "SOAP"
 	if _, err := Compile(p); err == nil {
 		t.Fatal("a protocol that nobody reads was taken")
 	}

@@ -12,7 +12,7 @@ import (
 // checkIdentity compares whose answer it is with whose it should be. Only Open
 // Inference V2 says so in its answers.
 func (t *plan) checkIdentity(x *Exchange, m *protocol.Message) verdict.Finding {
-	if t.contract == nil || t.protocol != policy.OpenInferenceV2 {
+	if t.contract == nil || !protocol.Tensors(t.protocol) {
 		return verdict.Finding{}
 	}
 	if t.contract.IDEcho {

@@ -9,6 +9,10 @@ import (
 // viaUpstream is the code details of an answer that came from the model.
 const viaUpstream = "via_upstream"
 
+// ViaUpstream reports whether code details say that an answer is an upstream's
+// own, and none that Envoy made in its place.
+func ViaUpstream(details string) bool { return details == "" || details == viaUpstream }
+
 // cause is what Envoy's response code details say of a reply that Envoy made
 // itself.
 type cause struct {

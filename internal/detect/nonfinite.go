@@ -27,7 +27,7 @@ func (t *plan) findNonFinite(m *protocol.Message) verdict.Finding {
 	}
 	var where string
 	switch t.protocol {
-	case policy.OpenInferenceV2:
+	case policy.OpenInferenceV2, policy.OpenInferenceGRPC:
 		for i := range m.Tensors {
 			if where = nonFiniteTensor(&m.Tensors[i]); where != "" {
 				break
@@ -258,7 +258,7 @@ func below(w *walker, i int) string {
 // nonFiniteDeclared holds the outputs of answers that carry no datatype to the
 // one that the policy declares: 1e39 is a fine number, and no FP32.
 func (t *plan) nonFiniteDeclared(m *protocol.Message) (where string) {
-	if t.protocol == policy.OpenInferenceV2 {
+	if protocol.Tensors(t.protocol) {
 		return ""
 	}
 	for i := range t.outputs {

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -44,6 +45,9 @@ func (t *plan) compileOutputs(p *policy.Policy) error {
 	}
 	if t.contract == nil {
 		return nil
+	}
+	if t.protocol == policy.OpenAI && (len(t.contract.Outputs) > 0 || t.contract.UnknownOutputs) {
+		return errors.New("detect.contract.outputs: a completion has none")
 	}
 	for i, c := range t.contract.Outputs {
 		o := output{name: c.Name, text: c.Name, shape: c.Shape, optional: c.Optional, min: math.Inf(-1), max: math.Inf(1)}

@@ -22,7 +22,7 @@ func (t *plan) findOverlong(m *protocol.Message) verdict.Finding {
 		return offset < 0
 	}
 	switch t.protocol {
-	case policy.OpenInferenceV2:
+	case policy.OpenInferenceV2, policy.OpenInferenceGRPC:
 		for i := range m.Tensors {
 			if !look(m.Tensors[i].Data) {
 				break

@@ -32,6 +32,7 @@ type plan struct {
 	confidences    []confidence
 	contract       *policy.Contract
 	outputs        []output
+	chat           policy.Chat // OpenAI
 	conditions     []condition
 	dependencies   []condition
 	// named says that the policy names outputs, so that a null elsewhere is
@@ -42,7 +43,7 @@ type plan struct {
 // newPlan compiles what the policy asks of a model's answers.
 func newPlan(p *policy.Policy, proto policy.Protocol, servedName string) (*plan, error) {
 	switch proto {
-	case policy.OpenInferenceV1, policy.OpenInferenceV2, policy.TensorFlowServing, policy.MLflow, policy.JSON:
+	case policy.OpenInferenceV1, policy.OpenInferenceV2, policy.OpenInferenceGRPC, policy.TensorFlowServing, policy.MLflow, policy.JSON, policy.OpenAI:
 	default:
 		return nil, fmt.Errorf("%w: %q", ErrProtocol, proto)
 	}
@@ -56,6 +57,9 @@ func newPlan(p *policy.Policy, proto policy.Protocol, servedName string) (*plan,
 	}
 	if l := p.Detect.Late; l != nil {
 		t.late = l.Mode
+	}
+	if c := p.Detect.Chat; c != nil {
+		t.chat = *c
 	}
 	if n := p.Detect.NonFinite; n != nil {
 		t.nonFinite = n.Mode
@@ -97,6 +101,9 @@ func (t *plan) setBodyModes() {
 	}
 	if t.contract != nil {
 		strictest = stricter(strictest, t.contract.Mode)
+	}
+	for _, mode := range []policy.Mode{t.chat.Refusal, t.chat.ContentFilter, t.chat.Choices, t.chat.Format} {
+		strictest = stricter(strictest, mode)
 	}
 	for i := range t.conditions {
 		strictest = stricter(strictest, t.conditions[i].mode)

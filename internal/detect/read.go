@@ -47,7 +47,7 @@ func header(h Headers, name string) string {
 // answerSide reads an answer's body once.
 func answerSide(s *side, p policy.Protocol, h Headers, body []byte) *side {
 	if !s.read {
-		s.open(h, body)
+		s.open(p, h, body, false)
 		if !s.failure.found() {
 			s.problem(s.message.ReadAnswer(p, s.doc.Root(), s.tail))
 		}
@@ -60,7 +60,7 @@ func answerSide(s *side, p policy.Protocol, h Headers, body []byte) *side {
 func requestSide(x *Exchange, p policy.Protocol) *side {
 	s := &x.request
 	if !s.read && x.RequestBodySeen {
-		s.open(x.RequestHeaders, x.RequestBody)
+		s.open(p, x.RequestHeaders, x.RequestBody, true)
 		if !s.failure.found() {
 			s.problem(s.message.ReadRequest(p, s.doc.Root(), s.tail))
 		}
@@ -69,9 +69,13 @@ func requestSide(x *Exchange, p policy.Protocol) *side {
 }
 
 // open inflates, splits and parses a body.
-func (s *side) open(h Headers, body []byte) {
+func (s *side) open(p policy.Protocol, h Headers, body []byte, request bool) {
 	s.read = true
 	encoding := header(h, "content-encoding")
+	if p == policy.OpenInferenceGRPC {
+		s.openGRPC(encoding, body, request)
+		return
+	}
 	if !inflate.Identity(encoding) {
 		inflated, err := inflate.Body(s.room[:0], encoding, body)
 		if err != nil {
@@ -91,6 +95,27 @@ func (s *side) open(h Headers, body []byte) {
 			return
 		}
 	}
+	if err := s.doc.Parse(s.json, limits); err != nil {
+		s.failure = parseFailure(err)
+	}
+}
+
+// openGRPC transcodes a message to the JSON and tail that REST would have. gRPC
+// compresses messages, not bodies: with a content-encoding nobody knows what the
+// caller reads.
+func (s *side) openGRPC(encoding string, message []byte, request bool) {
+	if !inflate.Identity(encoding) {
+		s.failure = failure{code: verdict.BrokenEncoding, detail: quoted([]byte(encoding))}
+		return
+	}
+	s.grpc = true
+	var p protocol.Problem
+	s.head, s.room, p = protocol.FromGRPC(s.head[:0], s.room[:0], message, request)
+	if p.Found() {
+		s.problem(p)
+		return
+	}
+	s.json, s.tail = s.head, s.room
 	if err := s.doc.Parse(s.json, limits); err != nil {
 		s.failure = parseFailure(err)
 	}
@@ -133,7 +158,14 @@ func (s *side) problem(p protocol.Problem) {
 		s.failure = at(verdict.BrokenTruncated, len(s.json)+p.Offset)
 	case protocol.Trailing:
 		s.failure = at(verdict.BrokenTrailing, len(s.json)+p.Offset)
-	default:
+	case protocol.UTF8:
+		s.failure = at(verdict.BrokenUTF8, p.Offset)
+	case protocol.Malformed:
+		s.failure = at(verdict.BrokenGRPCMessage, p.Offset)
+	case protocol.Form:
 		s.failure = failure{code: verdict.BrokenForm, detail: p.Where(), wellFormed: s.tail == nil && s.doc.Root().Exists()}
+		if s.grpc {
+			s.failure.code = verdict.BrokenGRPCMessage
+		}
 	}
 }

@@ -10,6 +10,8 @@ package policy
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +40,30 @@ const (
 	AttributeNode        = "xds.node.id"
 	AttributeCodeDetails = "response.code_details"
 )
+
+// Headers by which Envoy asks the ladder's own upstream for an answer. Callers'
+// copies are stripped at the edge.
+const (
+	// HeaderAnswer sends a request there: the reason that nothing else answers.
+	HeaderAnswer = "x-safestate-answer"
+	// HeaderDigest names the route's policy: Digest of its text.
+	HeaderDigest = "x-safestate-policy"
+	// HeaderCluster names the version that was asked, or would have been, by
+	// its Envoy cluster: a key of Policy.Versions.
+	HeaderCluster = "x-safestate-cluster"
+	// HeaderAuthorization is what the caller's authorization was, behind a "=",
+	// where a version has credentials of its own.
+	HeaderAuthorization = "x-safestate-authorization"
+	// HeaderGRPCStatus and HeaderGRPCMessage on an answer become its trailers.
+	HeaderGRPCStatus  = "x-safestate-grpc-status"
+	HeaderGRPCMessage = "x-safestate-grpc-message"
+)
+
+// Digest names a compiled policy: the sha256 of its text in lower-case hex.
+func Digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
 
 // FormatVersion is the version that this build writes. A host reads its own
 // and the one before.
@@ -235,7 +261,7 @@ const (
 // Confidence fails an answer whose confidence is under Min (0 to 1).
 type Confidence struct {
 	Mode      Mode      `json:"mode"`
-	Value     string    `json:"value"` // a path from the response, such as response.outputs[0].data
+	Value     string    `json:"value"` // a path from the response, such as response.outputs[0].data; of OpenAI also logprobs: the tokens' probabilities, by mean or min
 	Aggregate Aggregate `json:"aggregate"`
 	Min       float64   `json:"min"`
 }

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"encoding/binary"
 	"math"
 	"strconv"
 	"unicode/utf8"
@@ -53,13 +54,25 @@ func appendValues(dst []byte, t *Tensor, most int) ([]byte, bool) {
 			elem, rest, _ = tensor.NextBytes(rest)
 			dst = appendText(dst, elem)
 		} else {
-			dst = appendNumber(dst, t.Datatype, tensor.At(t.Datatype, t.Raw, i))
+			dst = appendElement(dst, t, i)
 		}
 		if len(dst) > most {
 			return dst, false
 		}
 	}
 	return append(dst, ']'), true
+}
+
+// appendElement writes element i of a tensor that is no BYTES. A float64 does
+// not hold every 64-bit integer.
+func appendElement(dst []byte, t *Tensor, i int) []byte {
+	switch t.Datatype {
+	case tensor.INT64:
+		return strconv.AppendInt(dst, int64(binary.LittleEndian.Uint64(t.Raw[8*i:])), 10)
+	case tensor.UINT64:
+		return strconv.AppendUint(dst, binary.LittleEndian.Uint64(t.Raw[8*i:]), 10)
+	}
+	return appendNumber(dst, t.Datatype, tensor.At(t.Datatype, t.Raw, i))
 }
 
 func appendNumber(dst []byte, t tensor.Type, v float64) []byte {

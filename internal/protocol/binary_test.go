@@ -41,6 +41,8 @@ func TestAppendJSON(t *testing.T) {
 		"BF16":       {"BF16", le([]uint16{0x3f00}), `[0.5]`},
 		"INT8":       {"INT8", le([]int8{-1, 2}), `[-1,2]`},
 		"INT64":      {"INT64", le([]int64{1234567890123}), `[1234567890123]`},
+		"INT64 odd":  {"INT64", le([]int64{math.MinInt64, 1<<53 + 1}), `[-9223372036854775808,9007199254740993]`},
+		"UINT64":     {"UINT64", le([]uint64{math.MaxUint64}), `[18446744073709551615]`},
 		"UINT32":     {"UINT32", le([]uint32{math.MaxUint32}), `[4294967295]`},
 		"BOOL":       {"BOOL", "\x01\x00", `[true,false]`},
 		"BYTES":      {"BYTES", le(uint32(4)) + "a\"\\\n" + le(uint32(0)) + le(uint32(3)) + "\xffé", `["a\"\\\u000a","","` + "\ufffd" + `é"]`},

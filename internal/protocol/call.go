@@ -3,6 +3,7 @@ package protocol
 import (
 	"strings"
 
+	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/policy"
 )
 
@@ -13,7 +14,8 @@ import (
 //
 // Only the end of the path counts: routes add prefixes. The protocols ask by
 // POST, but a server that answers a PUT to the same path answers it with a
-// prediction, so of the methods only those count that cannot have one.
+// prediction, so of the methods only those count that cannot have one. gRPC has
+// no other method than POST.
 func Inference(p policy.Protocol, method, path string) bool {
 	if method == "HEAD" || method == "OPTIONS" || method == "TRACE" || method == "CONNECT" {
 		return false
@@ -28,8 +30,12 @@ func Inference(p policy.Protocol, method, path string) bool {
 		return hasVerb(path, "predict") || hasVerb(path, "classify") || hasVerb(path, "regress")
 	case policy.MLflow:
 		return strings.HasSuffix(path, "/invocations")
+	case policy.OpenAI:
+		return chat.Inference(path)
 	case policy.JSON:
 		return true
+	case policy.OpenInferenceGRPC:
+		return grpcInference(method, path)
 	default:
 		return false
 	}

@@ -55,7 +55,12 @@ func TestInference(t *testing.T) {
 		{js, "PUT", "/", true},
 		{js, "OPTIONS", "/score", false},
 		{js, "HEAD", "/score", false},
-		{policy.OpenAI, "POST", "/v1/chat/completions", false},
+		{policy.OpenAI, "POST", "/v1/chat/completions", true},
+		{policy.OpenAI, "POST", "/openai/deployments/x/chat/completions?api-version=2024-10-21", true},
+		{policy.OpenAI, "POST", "/v1/completions/", true},
+		{policy.OpenAI, "OPTIONS", "/v1/chat/completions", false},
+		{policy.OpenAI, "GET", "/v1/models", false},
+		{policy.OpenAI, "POST", "/v1/embeddings", false},
 	} {
 		if got := Inference(c.protocol, c.method, c.path); got != c.want {
 			t.Errorf("%s %s %s: %v, want %v", c.protocol, c.method, c.path, got, c.want)

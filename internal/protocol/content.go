@@ -3,6 +3,7 @@ package protocol
 import (
 	"strings"
 
+	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/policy"
 )
 
@@ -20,13 +21,17 @@ const (
 // ContentType reports whether a successful answer may carry this content-type
 // (as the header has it, parameters included). binary says that the answer
 // came with HeaderLength. An absent content-type ("") is taken for JSON, as
-// RFC 9110 (8.3) lets a recipient do; the body then decides.
+// RFC 9110 (8.3) lets a recipient do; the body then decides. Of gRPC it is
+// refused, as its clients do.
 //
 // A charset other than UTF-8 and its subset ASCII is refused: bytes that are
 // read as UTF-8 here and as something else by the caller are two answers.
 func ContentType(p policy.Protocol, value string, binary bool) bool {
 	kind, params, _ := strings.Cut(value, ";")
 	kind = strings.TrimSpace(kind)
+	if p == policy.OpenInferenceGRPC {
+		return grpcType(kind) && charset(params)
+	}
 	switch {
 	case kind == "":
 		return strings.TrimSpace(params) == ""
@@ -40,6 +45,13 @@ func ContentType(p policy.Protocol, value string, binary bool) bool {
 			lower != "application/problem+json" && charset(params)
 	}
 	return false
+}
+
+// EventStream reports whether a content-type is that of server-sent events, as
+// which a completion may come in pieces. The format knows no charset but UTF-8.
+func EventStream(value string) bool {
+	kind, params, _ := strings.Cut(value, ";")
+	return strings.EqualFold(strings.TrimSpace(kind), chat.TypeStream) && charset(params)
 }
 
 // Charset reports whether a content-type names no charset, or UTF-8 or its

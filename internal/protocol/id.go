@@ -12,7 +12,7 @@ import (
 var ErrNoObject = errors.New("the body is no JSON object with one id at most")
 
 // EchoesID reports whether a protocol's answers carry their request's id.
-func EchoesID(p policy.Protocol) bool { return p == policy.OpenInferenceV2 }
+func EchoesID(p policy.Protocol) bool { return Tensors(p) }
 
 // RewriteID appends body to dst with its top-level id set to id, a JSON string
 // with its quotes as the request had it; with id empty the body's id is taken

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/scan"
 	"github.com/safestate/safestate/internal/tensor"
@@ -13,7 +14,7 @@ type Message struct {
 	Protocol policy.Protocol
 	Root     scan.Node
 
-	// Open Inference V2. List is "outputs" or "inputs".
+	// Open Inference V2, over REST or gRPC. List is "outputs" or "inputs".
 	Tensors                     []Tensor
 	List                        string
 	ModelName, ModelVersion, ID scan.Node // not there, or null: the message has none
@@ -25,6 +26,9 @@ type Message struct {
 	// Columnar says that Rows is TensorFlow Serving's columnar format, one
 	// tensor per key, or a single tensor.
 	Columnar bool
+
+	// OpenAI: the answer; Rows is then the root.
+	Completion chat.Completion
 
 	shapes []int64 // of all tensors, one after another
 }
@@ -53,15 +57,24 @@ type Tensor struct {
 	object scan.Node // the tensor's own JSON
 }
 
+// Tensors reports whether a protocol's messages are lists of named tensors: Open
+// Inference V2, over REST or gRPC.
+func Tensors(p policy.Protocol) bool {
+	return p == policy.OpenInferenceV2 || p == policy.OpenInferenceGRPC
+}
+
 // ReadAnswer reads an answer. tail is what follows the JSON of a body of the
-// binary tensor extension, nil without it.
+// binary tensor extension, nil without it; of a gRPC message both are what
+// FromGRPC made of it.
 func (m *Message) ReadAnswer(p policy.Protocol, root scan.Node, tail []byte) Problem {
 	m.reset(p, root)
 	switch p {
-	case policy.OpenInferenceV2:
+	case policy.OpenInferenceV2, policy.OpenInferenceGRPC:
 		return m.readV2(root, "outputs", tail)
 	case policy.JSON:
 		return m.readJSON(root)
+	case policy.OpenAI:
+		return m.readChat(root, tail)
 	default:
 		return m.readRows(root)
 	}
@@ -71,11 +84,11 @@ func (m *Message) ReadAnswer(p policy.Protocol, root scan.Node, tail []byte) Pro
 // of a request are the model's affair.
 func (m *Message) ReadRequest(p policy.Protocol, root scan.Node, tail []byte) Problem {
 	m.reset(p, root)
-	if p == policy.OpenInferenceV2 {
+	if Tensors(p) {
 		return m.readV2(root, "inputs", tail)
 	}
 	m.Rows = root
-	if p == policy.JSON || root.Kind() != scan.Object {
+	if p == policy.JSON || p == policy.OpenAI || root.Kind() != scan.Object {
 		return Problem{}
 	}
 	for _, key := range []string{"instances", "inputs", "dataframe_split", "dataframe_records", "examples"} {
@@ -88,7 +101,7 @@ func (m *Message) ReadRequest(p policy.Protocol, root scan.Node, tail []byte) Pr
 }
 
 func (m *Message) reset(p policy.Protocol, root scan.Node) {
-	*m = Message{Protocol: p, Root: root, Tensors: m.Tensors[:0], shapes: m.shapes[:0]}
+	*m = Message{Protocol: p, Root: root, Tensors: m.Tensors[:0], shapes: m.shapes[:0], Completion: m.Completion}
 }
 
 // readJSON takes any JSON for an answer but one with nothing in it.
@@ -109,6 +122,27 @@ func (m *Message) readJSON(root scan.Node) Problem {
 	return Problem{}
 }
 
+// readChat reads an answer of the OpenAI API. Bytes behind its JSON are none of
+// that protocol's.
+func (m *Message) readChat(root scan.Node, tail []byte) Problem {
+	m.Rows = root
+	if tail != nil {
+		return problem(Form, HeaderLength)
+	}
+	p := m.Completion.Read(root)
+	switch p.Kind {
+	case chat.OK:
+		return Problem{}
+	case chat.Empty:
+		return problem(Empty, p.Where)
+	case chat.Duplicate:
+		return problem(Duplicate, p.Where)
+	case chat.ErrorObject:
+		return problem(ErrorObject, p.Where)
+	}
+	return problem(Form, p.Where)
+}
+
 // Forget lets go of the document that m was read from and keeps m's memory, up
 // to a bound, for the next Read.
 func (m *Message) Forget() {
@@ -120,5 +154,6 @@ func (m *Message) Forget() {
 		shapes = nil
 	}
 	clear(tensors[:cap(tensors)])
-	*m = Message{Tensors: tensors, shapes: shapes}
+	m.Completion.Forget()
+	*m = Message{Tensors: tensors, shapes: shapes, Completion: m.Completion}
 }

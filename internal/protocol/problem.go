@@ -14,7 +14,30 @@ const (
 	ErrorObject      // an error stands where the answer should
 	Truncated        // binary tensors end before their declared size
 	Trailing         // bytes follow the last binary tensor
+	UTF8             // text in a gRPC message is not UTF-8
+	Malformed        // a gRPC message is not the protobuf that it should be
 )
+
+// text says what is wrong with a place.
+func (k Kind) text() string {
+	switch k {
+	case Empty:
+		return "is missing or empty"
+	case Duplicate:
+		return "is there twice"
+	case ErrorObject:
+		return "tells of an error"
+	case Truncated:
+		return "ends too early"
+	case Trailing:
+		return "is followed by more"
+	case UTF8:
+		return "is not UTF-8"
+	case Malformed:
+		return "is no message of its type"
+	}
+	return "has not the protocol's form"
+}
 
 // Problem is why a body is no message of its protocol. It is a value, so that
 // finding none costs nothing.
@@ -24,7 +47,7 @@ type Problem struct {
 	// Tensor is the index of the tensor that Key belongs to, -1: of none.
 	Tensor int
 	List   string // what the tensors are called: outputs or inputs
-	Offset int    // of Truncated and Trailing: in the body
+	Offset int    // of Truncated, Trailing, UTF8 and Malformed: in the body
 }
 
 // Found reports whether there is a problem.

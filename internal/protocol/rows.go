@@ -14,28 +14,28 @@ func (m *Message) readRows(root scan.Node) Problem {
 	if root.Kind() != scan.Object {
 		return notAnObject(root)
 	}
-	fields := [...]field{{name: "predictions"}, {name: "outputs"}, {name: "results"}, {name: "error"}, {name: "error_code"}, {name: "detail"}}
-	if dup := collect(root, fields[:]); dup != "" {
+	fields := [...]scan.Field{{Name: "predictions"}, {Name: "outputs"}, {Name: "results"}, {Name: "error"}, {Name: "error_code"}, {Name: "detail"}}
+	if dup := scan.Collect(root, fields[:]); dup != "" {
 		return problem(Duplicate, dup)
 	}
-	if says(fields[3].node) {
+	if says(fields[3].Node) {
 		return problem(ErrorObject, "error")
 	}
 	row := 0
 	if m.Protocol == policy.TensorFlowServing {
-		for row < 2 && !present(fields[row].node) {
+		for row < 2 && !present(fields[row].Node) {
 			row++
 		}
 	}
-	if !present(fields[row].node) {
+	if !present(fields[row].Node) {
 		for _, f := range fields[4:] {
-			if says(f.node) {
-				return problem(ErrorObject, f.name)
+			if says(f.Node) {
+				return problem(ErrorObject, f.Name)
 			}
 		}
 		return problem(Empty, "predictions")
 	}
-	m.Rows, m.RowsKey, m.Columnar = fields[row].node, fields[row].name, row == 1
+	m.Rows, m.RowsKey, m.Columnar = fields[row].Node, fields[row].Name, row == 1
 	return someValue(m.Rows, m.RowsKey)
 }
 

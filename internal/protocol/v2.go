@@ -30,17 +30,17 @@ func (m *Message) readV2(root scan.Node, list string, tail []byte) Problem {
 	if root.Kind() != scan.Object {
 		return notAnObject(root)
 	}
-	fields := [...]field{{name: list}, {name: "model_name"}, {name: "model_version"}, {name: "id"}, {name: "error"}, {name: "detail"}}
-	if dup := collect(root, fields[:]); dup != "" {
+	fields := [...]scan.Field{{Name: list}, {Name: "model_name"}, {Name: "model_version"}, {Name: "id"}, {Name: "error"}, {Name: "detail"}}
+	if dup := scan.Collect(root, fields[:]); dup != "" {
 		return problem(Duplicate, dup)
 	}
-	tensors := fields[0].node
-	m.ModelName, m.ModelVersion, m.ID = fields[1].node, fields[2].node, fields[3].node
+	tensors := fields[0].Node
+	m.ModelName, m.ModelVersion, m.ID = fields[1].Node, fields[2].Node, fields[3].Node
 	if list == "outputs" {
-		if says(fields[4].node) {
+		if says(fields[4].Node) {
 			return problem(ErrorObject, "error")
 		}
-		if says(fields[5].node) && !present(tensors) {
+		if says(fields[5].Node) && !present(tensors) {
 			return problem(ErrorObject, "detail")
 		}
 	}
@@ -79,16 +79,16 @@ func (m *Message) readTensor(n scan.Node, rest []byte) ([]byte, Problem) {
 	if n.Kind() != scan.Object {
 		return rest, problem(Form, "")
 	}
-	fields := [...]field{{name: "name"}, {name: "datatype"}, {name: "shape"}, {name: "data"}, {name: "parameters"}}
-	if dup := collect(n, fields[:]); dup != "" {
+	fields := [...]scan.Field{{Name: "name"}, {Name: "datatype"}, {Name: "shape"}, {Name: "data"}, {Name: "parameters"}}
+	if dup := scan.Collect(n, fields[:]); dup != "" {
 		return rest, problem(Duplicate, dup)
 	}
-	t := Tensor{object: n, Index: len(m.Tensors), Name: fields[0].node, DatatypeNode: fields[1].node, Data: fields[3].node}
+	t := Tensor{object: n, Index: len(m.Tensors), Name: fields[0].Node, DatatypeNode: fields[1].Node, Data: fields[3].Node}
 	t.Datatype = datatype(t.DatatypeNode)
-	t.Shape, t.ShapeOK = m.shape(fields[2].node)
-	t.ShapeBroken = !t.ShapeOK && present(fields[2].node)
+	t.Shape, t.ShapeOK = m.shape(fields[2].Node)
+	t.ShapeBroken = !t.ShapeOK && present(fields[2].Node)
 
-	size, shared, p := tensorSize(fields[4].node)
+	size, shared, p := tensorSize(fields[4].Node)
 	switch {
 	case p.Found():
 		return rest, p
@@ -119,14 +119,14 @@ func tensorSize(parameters scan.Node) (size int64, shared bool, p Problem) {
 	if parameters.Kind() != scan.Object {
 		return -1, false, Problem{}
 	}
-	fields := [...]field{{name: "binary_data_size"}, {name: "shared_memory_region"}}
-	if dup := collect(parameters, fields[:]); dup != "" {
+	fields := [...]scan.Field{{Name: "binary_data_size"}, {Name: "shared_memory_region"}}
+	if dup := scan.Collect(parameters, fields[:]); dup != "" {
 		return -1, false, problem(Duplicate, dup)
 	}
-	if !present(fields[0].node) {
-		return -1, present(fields[1].node), Problem{}
+	if !present(fields[0].Node) {
+		return -1, present(fields[1].Node), Problem{}
 	}
-	size, ok := fields[0].node.Int()
+	size, ok := fields[0].Node.Int()
 	if !ok || size < 0 {
 		return -1, false, problem(Form, "binary_data_size")
 	}

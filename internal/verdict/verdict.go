@@ -26,6 +26,7 @@ const (
 	Broken     Detector = "broken"
 	Contract   Detector = "contract"
 	Constant   Detector = "constant"
+	Chat       Detector = "chat"
 	CEL        Detector = "cel"
 	Dependency Detector = "dependency"
 	Request    Detector = "request"
@@ -35,7 +36,7 @@ const (
 )
 
 // Detectors lists them all, in the order in which they are documented.
-var Detectors = []Detector{NonFinite, Confidence, Late, Broken, Contract, Constant, CEL, Dependency, Request, Guard}
+var Detectors = []Detector{NonFinite, Confidence, Late, Broken, Contract, Constant, Chat, CEL, Dependency, Request, Guard}
 
 // Code is the first word of x-safestate-reason. The set is closed: Codes has a
 // sentence for each, and docs/reasons.md is held against it.
@@ -51,7 +52,8 @@ const (
 	ConfidenceSentinel Code = "confidence_sentinel"
 	ConfidenceOverOne  Code = "confidence_over_one"
 
-	LateAnswer Code = "late"
+	LateAnswer    Code = "late"
+	StreamStalled Code = "stream_stalled"
 
 	BrokenStatus      Code = "broken_status"
 	BrokenReset       Code = "broken_reset"
@@ -71,6 +73,7 @@ const (
 	BrokenDuplicate   Code = "broken_duplicate_key"
 	BrokenErrorObject Code = "broken_error_object"
 	BrokenForm        Code = "broken_form"
+	BrokenGRPCMessage Code = "broken_grpc_message"
 
 	ContractOutputMissing   Code = "contract_output_missing"
 	ContractOutputDuplicate Code = "contract_output_duplicate"
@@ -84,6 +87,11 @@ const (
 	ContractModelVersion    Code = "contract_model_version"
 
 	ConstantAnswer Code = "constant"
+
+	ChatRefusal       Code = "chat_refusal"
+	ChatContentFilter Code = "chat_content_filter"
+	ChatChoices       Code = "chat_choices"
+	ChatFormat        Code = "chat_format"
 
 	CELTrue  Code = "cel"
 	CELError Code = "cel_error"
@@ -105,6 +113,7 @@ const (
 	MemoryBudget    Code = "memory_budget"
 	CacheFirst      Code = "cache_first"
 	ProcessorAway   Code = "processor_away"
+	Draining        Code = "draining"
 )
 
 // Meaning is one row of the table of reasons.
@@ -122,10 +131,11 @@ var Codes = []Meaning{
 	{ConfidenceLow, Confidence, "The confidence is under the policy's minimum.", "the path, the confidence, < and the minimum"},
 	{ConfidenceMissing, Confidence, "The answer has no confidence where the policy looks for it.", "the path"},
 	{ConfidenceNull, Confidence, "The confidence is null or no number.", "the path"},
-	{ConfidenceSentinel, Confidence, "The confidence is negative or non-finite: a placeholder, not a probability.", "the path and the value"},
-	{ConfidenceOverOne, Confidence, "The confidence is above 1.", "the path and the value"},
+	{ConfidenceSentinel, Confidence, "The confidence is negative or non-finite, or a log probability is -100 or less: a placeholder, not a probability.", "the path and the value"},
+	{ConfidenceOverOne, Confidence, "The confidence is above 1, or a log probability above 0.", "the path and the value"},
 
-	{LateAnswer, Late, "The model did not answer within its share of the deadline.", "Envoy's response code details"},
+	{LateAnswer, Late, "The model did not answer, or its stream not begin, within its share of the deadline.", "Envoy's response code details, or first_token"},
+	{StreamStalled, Late, "The stream was silent for longer than the policy allows between two tokens.", "the silence that the policy allows"},
 
 	{BrokenStatus, Broken, "The model answered with a 5xx status, or with one that the policy lists.", "the status"},
 	{BrokenReset, Broken, "The connection to the model was reset.", "Envoy's response code details"},
@@ -145,6 +155,7 @@ var Codes = []Meaning{
 	{BrokenDuplicate, Broken, "An inspected key occurs twice, or a second time in another case.", "the key"},
 	{BrokenErrorObject, Broken, "The answer is a 200 with an error object inside.", "the key"},
 	{BrokenForm, Broken, "The answer is JSON, but not in the protocol's form.", "the place"},
+	{BrokenGRPCMessage, Broken, "The gRPC message cannot be read, or contradicts itself.", "what is wrong with it"},
 
 	{ContractOutputMissing, Contract, "A promised output is not in the answer.", "the output"},
 	{ContractOutputDuplicate, Contract, "An output occurs twice.", "the output"},
@@ -158,6 +169,11 @@ var Codes = []Meaning{
 	{ContractModelVersion, Contract, "The answer names another version.", "the version"},
 
 	{ConstantAnswer, Constant, "The model gives the same answer for every input.", "answers and inputs in the window"},
+
+	{ChatRefusal, Chat, "The model declined to answer.", "the place of the refusal"},
+	{ChatContentFilter, Chat, "A content filter stopped the answer.", "the place of the finish_reason"},
+	{ChatChoices, Chat, "The choices are not those that were asked for: too few, too many, or one of them twice.", "how many there are, want and how many were asked for; or the place of the index"},
+	{ChatFormat, Chat, "The content breaks the request's response_format.", "the place of the content, what in it breaks the format, and the schema's keyword; or JSON"},
 
 	{CELTrue, CEL, "A condition of the policy holds.", "the condition's name"},
 	{CELError, CEL, "A condition of the policy could not be evaluated on this answer.", "the condition's name"},
@@ -179,6 +195,7 @@ var Codes = []Meaning{
 	{MemoryBudget, Guard, "The bodies in flight used up the processor's memory budget.", ""},
 	{CacheFirst, Guard, "The cache answered before the model was asked.", ""},
 	{ProcessorAway, Guard, "No processor answered: Envoy alone gave the safe default.", ""},
+	{Draining, Guard, "safestate is shutting down: the stream was ended before its end.", ""},
 }
 
 // DetectorOf returns the detector that a code belongs to; Broken for a code
