@@ -21,16 +21,14 @@ const (
 )
 
 // clusters renders every version that some route names, once.
-func (c *compiler) clusters() []Cluster {
+func (c *compiler) clusters(rules []config.Rule) []Cluster {
 	seen := map[string]bool{}
 	var out []Cluster
-	for _, r := range c.world.Routes {
-		for i := range r.Value.Spec.Rules {
-			for _, b := range c.backends(r, &r.Value.Spec.Rules[i]) {
-				if name := b.cluster(); !seen[name] {
-					seen[name] = true
-					out = append(out, cluster(name, b.model, b.version))
-				}
+	for i := range rules {
+		for _, b := range c.backends(&rules[i]) {
+			if name := b.cluster(); !seen[name] {
+				seen[name] = true
+				out = append(out, cluster(&b))
 			}
 		}
 	}
@@ -38,22 +36,23 @@ func (c *compiler) clusters() []Cluster {
 	return out
 }
 
-func cluster(name string, m *config.Object[v1alpha1.Model], v *v1alpha1.ModelVersion) Cluster {
-	spec := &m.Value.Spec
+func cluster(b *backend) Cluster {
+	spec := &b.model.Value.Spec
 	out := Cluster{
-		Name:           name,
-		Namespace:      m.Namespace,
-		Model:          m.Name,
-		Version:        v.Name,
-		Endpoints:      endpoints(v),
-		DNS:            slices.ContainsFunc(v.Endpoints, isHostName),
+		Name:           b.cluster(),
+		Namespace:      b.model.Namespace,
+		Model:          b.model.Name,
+		Version:        b.version.Name,
+		Endpoints:      endpoints(b.version, b.grpc),
+		DNS:            slices.ContainsFunc(b.version.Endpoints, isHostName),
+		HTTP2:          b.grpc,
 		TLS:            tlsOf(spec),
 		ConnectTimeout: config.Interval(spec.ConnectTimeout, defaultConnectTimeout),
 	}
 	if spec.Credentials != nil {
 		out.AuthorizationFile = spec.Credentials.AuthorizationFile
 	}
-	if h := spec.HealthCheck; h != nil {
+	if h := spec.HealthCheck; h != nil && !b.grpc {
 		out.HealthCheck = &HealthCheck{
 			Path:               h.Path,
 			Interval:           config.Interval(h.Interval, defaultCheckInterval),
@@ -65,10 +64,14 @@ func cluster(name string, m *config.Object[v1alpha1.Model], v *v1alpha1.ModelVer
 	return out
 }
 
-func endpoints(v *v1alpha1.ModelVersion) []policy.Endpoint {
+func endpoints(v *v1alpha1.ModelVersion, grpc bool) []policy.Endpoint {
 	out := make([]policy.Endpoint, len(v.Endpoints))
 	for i, e := range v.Endpoints {
-		out[i] = policy.Endpoint{Address: e.Address, Port: int(e.Port)}
+		port := e.Port
+		if grpc {
+			port = or(e.GRPCPort, port)
+		}
+		out[i] = policy.Endpoint{Address: e.Address, Port: int(port)}
 	}
 	return out
 }

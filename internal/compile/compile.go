@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"slices"
 
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
 	"github.com/safestate/safestate/internal/config"
 	"github.com/safestate/safestate/internal/policy"
 )
@@ -65,13 +63,12 @@ func (c *compiler) compile() *Snapshot {
 		}
 	}
 	s := &Snapshot{}
-	for _, r := range w.Routes {
-		for i := range r.Value.Spec.Rules {
-			s.Routes = append(s.Routes, c.route(r, i))
-		}
+	rules := w.Rules()
+	for i := range rules {
+		s.Routes = append(s.Routes, c.route(&rules[i]))
 	}
 	slices.SortStableFunc(s.Routes, func(a, b Route) int { return cmp.Compare(a.Name, b.Name) })
-	s.Clusters = c.clusters()
+	s.Clusters = c.clusters(rules)
 	s.Hosts = c.hosts(s.Routes)
 	return s
 }
@@ -98,12 +95,12 @@ func (c *compiler) warn(source *config.Source, field, format string, args ...any
 	}
 }
 
-// routeName is the route label: namespace/route/rule.
-func routeName(r *config.Object[gatewayv1.HTTPRoute], rule int) string {
-	return r.Key() + "/" + config.RuleName(r.Value, rule)
-}
-
-// clusterName is that of one version: namespace/model/version.
-func clusterName(namespace, model, version string) string {
-	return fmt.Sprintf("%s/%s/%s", namespace, model, version)
+// clusterName is that of one version: namespace/model/version, and /grpc after
+// it where the version is asked over gRPC: it may be asked both ways.
+func clusterName(namespace, model, version string, grpc bool) string {
+	name := fmt.Sprintf("%s/%s/%s", namespace, model, version)
+	if grpc {
+		name += "/grpc"
+	}
+	return name
 }

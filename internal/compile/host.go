@@ -6,7 +6,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/safestate/safestate/internal/config"
@@ -19,17 +21,32 @@ const anyHost = "*"
 type candidate struct {
 	host  string
 	match Match
+	rank  rank
 	route int // index into Snapshot.Routes
 	// for the order among equals, and for messages
-	object *config.Object[gatewayv1.HTTPRoute]
-	rule   int
-	index  int
+	rule    *config.Rule
+	created time.Time
+	index   int // of the match in its rule
+}
+
+// rank is what a match has over others of its kind, the first difference
+// deciding.
+type rank [5]int
+
+// owner is a route of either kind, as far as its matches go.
+type owner struct {
+	hosts   []string
+	created time.Time
+	rules   []config.Rule
 }
 
 // hosts orders the matches as the Gateway API does: the most specific host
-// first; then an exact path, an expression, the longest prefix; then a method,
-// the most headers, the most query parameters; then the older route, the name,
-// and the order in the file.
+// first; of an HTTPRoute's matches an exact path, an expression, the longest
+// prefix, then a method, the most headers, the most query parameters; of a
+// GRPCRoute's the longest service, the longest method, the most headers; then
+// the older route, the name, and the order in the file. The Gateway API lets
+// only one kind of route have a host. Here both may, and a gRPC call is
+// looked for among the GRPCRoutes first.
 func (c *compiler) hosts(routes []Route) []Host {
 	index := map[string]int{}
 	for i := range routes {
@@ -37,15 +54,14 @@ func (c *compiler) hosts(routes []Route) []Host {
 	}
 	var all []candidate
 	domains := map[string]bool{}
-	for _, r := range c.world.Routes {
-		hosts := hostNames(r.Value)
-		for _, h := range hosts {
+	for _, o := range c.owners() {
+		for _, h := range o.hosts {
 			domains[h] = true
 		}
-		for i := range r.Value.Spec.Rules {
-			for j, m := range matches(&r.Value.Spec.Rules[i]) {
-				for _, h := range hosts {
-					all = append(all, candidate{h, m, index[routeName(r, i)], r, i, j})
+		for i := range o.rules {
+			for j, m := range matches(&o.rules[i]) {
+				for _, h := range o.hosts {
+					all = append(all, candidate{h, m.Match, m.rank, index[o.rules[i].Label()], &o.rules[i], o.created, j})
 				}
 			}
 		}
@@ -65,6 +81,23 @@ func (c *compiler) hosts(routes []Route) []Host {
 	return out
 }
 
+// owners lists the routes of both kinds with their rules.
+func (c *compiler) owners() []owner {
+	var out []owner
+	rules := c.world.Rules()
+	take := func(n int, hostnames []gatewayv1.Hostname, created metav1.Time) {
+		out = append(out, owner{hostNames(hostnames), created.Time, rules[:n]})
+		rules = rules[n:]
+	}
+	for _, r := range c.world.Routes {
+		take(len(r.Value.Spec.Rules), r.Value.Spec.Hostnames, r.Value.CreationTimestamp)
+	}
+	for _, r := range c.world.GRPCRoutes {
+		take(len(r.Value.Spec.Rules), r.Value.Spec.Hostnames, r.Value.CreationTimestamp)
+	}
+	return out
+}
+
 // shadowed warns of a match that another one takes everything from.
 func (c *compiler) shadowed(all []candidate) {
 	first := map[string]*candidate{}
@@ -76,20 +109,20 @@ func (c *compiler) shadowed(all []candidate) {
 			first[key] = k
 			continue
 		}
-		if taken.object == k.object && taken.rule == k.rule && taken.index == k.index {
+		if taken.rule == k.rule && taken.index == k.index {
 			continue // the same host twice, which validation refuses
 		}
-		c.warn(k.object.Source, fmt.Sprintf("spec.rules[%d].matches[%d]", k.rule, k.index),
-			"is never reached: %s has the same match and comes first", routeName(taken.object, taken.rule))
+		c.warn(k.rule.Source, fmt.Sprintf("spec.rules[%d].matches[%d]", k.rule.Index, k.index),
+			"is never reached: %s has the same match and comes first", taken.rule.Label())
 	}
 }
 
-func hostNames(r *gatewayv1.HTTPRoute) []string {
-	if len(r.Spec.Hostnames) == 0 {
+func hostNames(names []gatewayv1.Hostname) []string {
+	if len(names) == 0 {
 		return []string{anyHost}
 	}
-	out := make([]string, len(r.Spec.Hostnames))
-	for i, h := range r.Spec.Hostnames {
+	out := make([]string, len(names))
+	for i, h := range names {
 		out[i] = string(h)
 	}
 	return out
@@ -107,15 +140,20 @@ func covers(pattern, domain string) bool {
 func compareCandidates(a, b candidate) int {
 	return cmp.Or(
 		cmp.Compare(hostRank(b.host), hostRank(a.host)),
-		cmp.Compare(pathRank(b.match.PathType), pathRank(a.match.PathType)),
-		cmp.Compare(len(b.match.Path), len(a.match.Path)),
-		cmp.Compare(min(len(b.match.Method), 1), min(len(a.match.Method), 1)),
-		cmp.Compare(len(b.match.Headers), len(a.match.Headers)),
-		cmp.Compare(len(b.match.Query), len(a.match.Query)),
-		a.object.Value.CreationTimestamp.Compare(b.object.Value.CreationTimestamp.Time),
-		cmp.Compare(a.object.Key(), b.object.Key()),
-		cmp.Compare(a.rule, b.rule),
+		cmp.Compare(kindRank(&b.match), kindRank(&a.match)),
+		slices.Compare(b.rank[:], a.rank[:]),
+		a.created.Compare(b.created),
+		cmp.Compare(a.rule.Namespace+"/"+a.rule.Route, b.rule.Namespace+"/"+b.rule.Route),
+		cmp.Compare(a.rule.Index, b.rule.Index),
 		cmp.Compare(a.index, b.index))
+}
+
+// kindRank: what matches gRPC calls only comes first.
+func kindRank(m *Match) int {
+	if m.GRPC {
+		return 1
+	}
+	return 0
 }
 
 // hostRank: a name over a wildcard, a longer wildcard over a shorter one.
@@ -128,53 +166,4 @@ func hostRank(host string) int {
 		return len(host)
 	}
 	return longest + len(host)
-}
-
-func pathRank(t PathType) int {
-	return map[PathType]int{PathExact: 2, PathRegex: 1, PathPrefix: 0}[t]
-}
-
-// matches reads a rule's matches; one without any matches every request.
-func matches(rule *gatewayv1.HTTPRouteRule) []Match {
-	if len(rule.Matches) == 0 {
-		return []Match{{Path: "/"}}
-	}
-	out := make([]Match, len(rule.Matches))
-	for i := range rule.Matches {
-		out[i] = match(&rule.Matches[i])
-	}
-	return out
-}
-
-func match(m *gatewayv1.HTTPRouteMatch) Match {
-	out := Match{Path: "/"}
-	if m.Path != nil {
-		out.Path = or(m.Path.Value, "/")
-		switch or(m.Path.Type, gatewayv1.PathMatchPathPrefix) {
-		case gatewayv1.PathMatchExact:
-			out.PathType = PathExact
-		case gatewayv1.PathMatchRegularExpression:
-			out.PathType = PathRegex
-		default:
-			if out.Path = strings.TrimRight(out.Path, "/"); out.Path == "" {
-				out.Path = "/"
-			}
-		}
-	}
-	out.Method = string(or(m.Method, ""))
-	for _, h := range m.Headers {
-		out.Headers = append(out.Headers, ValueMatch{
-			Name:  strings.ToLower(string(h.Name)),
-			Value: h.Value,
-			Regex: or(h.Type, gatewayv1.HeaderMatchExact) == gatewayv1.HeaderMatchRegularExpression,
-		})
-	}
-	for _, q := range m.QueryParams {
-		out.Query = append(out.Query, ValueMatch{
-			Name:  string(q.Name),
-			Value: q.Value,
-			Regex: or(q.Type, gatewayv1.QueryParamMatchExact) == gatewayv1.QueryParamMatchRegularExpression,
-		})
-	}
-	return out
 }

@@ -53,7 +53,7 @@ func (c *compiler) fallback(p *config.Object[v1alpha1.FailSafePolicy], f *v1alph
 		MaxConcurrent: int(or(f.MaxConcurrent, defaultFallbackInFlight)),
 		Breaker:       breaker(f.Breaker),
 	}
-	m := c.world.Model(p.Namespace, f.Model)
+	m, v := c.fallbackVersion(p.Namespace, f)
 	if m == nil {
 		return out // reported by validation
 	}
@@ -64,11 +64,8 @@ func (c *compiler) fallback(p *config.Object[v1alpha1.FailSafePolicy], f *v1alph
 	if spec.Credentials != nil {
 		out.Credentials = spec.Credentials.AuthorizationFile
 	}
-	for i := range spec.Versions {
-		if v := &spec.Versions[i]; f.Version == "" || f.Version == v.Name {
-			out.Version, out.Endpoints = v.Name, endpoints(v)
-			break
-		}
+	if v != nil {
+		out.Version, out.Endpoints = v.Name, endpoints(v, false)
 	}
 	switch {
 	case f.Probe != nil:
@@ -77,6 +74,21 @@ func (c *compiler) fallback(p *config.Object[v1alpha1.FailSafePolicy], f *v1alph
 		out.Probe = &policy.Probe{Path: spec.HealthCheck.Path, Interval: policy.Duration(config.Interval(spec.HealthCheck.Interval, defaultCheckInterval))}
 	}
 	return out
+}
+
+// fallbackVersion returns a fallback's model and version; nil: there is none,
+// which validation reports.
+func (c *compiler) fallbackVersion(namespace string, f *v1alpha1.Fallback) (*config.Object[v1alpha1.Model], *v1alpha1.ModelVersion) {
+	m := c.world.Model(namespace, f.Model)
+	if m == nil {
+		return nil, nil
+	}
+	for i := range m.Value.Spec.Versions {
+		if v := &m.Value.Spec.Versions[i]; f.Version == "" || f.Version == v.Name {
+			return m, v
+		}
+	}
+	return m, nil
 }
 
 func (c *compiler) rules(source *config.Source, field string, r *v1alpha1.Rules) *policy.Rules {

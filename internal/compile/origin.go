@@ -22,7 +22,7 @@ func withOrigin(ladder []policy.Rung, stable *backend, p *policy.Policy) []polic
 		own.Origin = &policy.Fallback{
 			Model: stable.model.Key(), Version: stable.version.Name,
 			ServedName: p.ServedName, Protocol: p.Protocol,
-			Endpoints: endpoints(stable.version),
+			Endpoints: endpoints(stable.version, stable.grpc),
 			Deadline:  p.Deadline - p.Reserve,
 			MaxBytes:  p.Limits.BodyBytes,
 			TLS:       tlsOf(spec),

@@ -61,7 +61,7 @@ func (c *compiler) policy(p *config.Object[v1alpha1.FailSafePolicy]) *policy.Pol
 }
 
 // attach makes a policy one route's own.
-func (c *compiler) attach(p *config.Object[v1alpha1.FailSafePolicy], route string, backends []backend) (*policy.Policy, string) {
+func (c *compiler) attach(p *config.Object[v1alpha1.FailSafePolicy], rule *config.Rule, backends []backend) (*policy.Policy, string) {
 	out := *c.policies[p.Key()]
 	heaviest := &backends[0]
 	for i := range backends {
@@ -69,8 +69,11 @@ func (c *compiler) attach(p *config.Object[v1alpha1.FailSafePolicy], route strin
 			heaviest = &backends[i]
 		}
 	}
-	out.Route = route
+	out.Route = rule.Label()
 	out.Protocol = policy.Protocol(heaviest.model.Value.Spec.Protocol)
+	if rule.GRPC != nil {
+		out.Protocol = policy.OpenInferenceGRPC
+	}
 	out.Model = heaviest.model.Key()
 	out.ServedName = servedName(heaviest.model)
 	out.Stable = heaviest.version.Name
@@ -83,15 +86,16 @@ func (c *compiler) attach(p *config.Object[v1alpha1.FailSafePolicy], route strin
 		}
 		out.Versions[b.cluster()] = v
 	}
+	c.duplex(p, rule, &out)
 	out.Ladder = withOrigin(out.Ladder, heaviest, &out)
 	text, err := out.Marshal()
 	if err != nil {
-		c.fail(p.Source, "spec", "cannot be compiled for route %s: %v", route, err)
+		c.fail(p.Source, "spec", "cannot be compiled for route %s: %v", out.Route, err)
 		return nil, ""
 	}
 	if len(text) > policy.MaxBytes {
 		c.fail(p.Source, "spec", "takes %d bytes compiled for route %s; want at most %d: shorten bodies, templates and expressions",
-			len(text), route, policy.MaxBytes)
+			len(text), out.Route, policy.MaxBytes)
 		return nil, ""
 	}
 	return &out, string(text)

@@ -16,20 +16,21 @@ type backend struct {
 	model   *config.Object[v1alpha1.Model]
 	version *v1alpha1.ModelVersion
 	weight  uint32
+	grpc    bool // asked over gRPC
 }
 
 func (b *backend) cluster() string {
-	return clusterName(b.model.Namespace, b.model.Name, b.version.Name)
+	return clusterName(b.model.Namespace, b.model.Name, b.version.Name, b.grpc)
 }
 
-func (c *compiler) backends(r *config.Object[gatewayv1.HTTPRoute], rule *gatewayv1.HTTPRouteRule) []backend {
+func (c *compiler) backends(rule *config.Rule) []backend {
 	var out []backend
-	for i := range rule.BackendRefs {
-		ref := &rule.BackendRefs[i]
+	for i := range rule.Backends {
+		ref := &rule.Backends[i]
 		if ref.Port == nil {
 			continue
 		}
-		model, index := c.world.Backend(r.Namespace, string(ref.Name), *ref.Port)
+		model, index := c.world.Backend(rule.Namespace, string(ref.Name), *ref.Port)
 		if model == nil {
 			continue
 		}
@@ -37,29 +38,36 @@ func (c *compiler) backends(r *config.Object[gatewayv1.HTTPRoute], rule *gateway
 			model:   model,
 			version: &model.Value.Spec.Versions[index],
 			weight:  uint32(max(config.Weight(ref), 0)),
+			grpc:    rule.GRPC != nil,
 		})
 	}
 	return out
 }
 
-func (c *compiler) route(r *config.Object[gatewayv1.HTTPRoute], index int) Route {
-	rule := &r.Value.Spec.Rules[index]
-	backends := c.backends(r, rule)
-	out := Route{Name: routeName(r, index), Namespace: r.Namespace}
+func (c *compiler) route(rule *config.Rule) Route {
+	backends := c.backends(rule)
+	out := Route{Name: rule.Label(), Namespace: rule.Namespace, GRPC: rule.GRPC != nil}
 	for i := range backends {
 		out.Backends = append(out.Backends, Backend{Cluster: backends[i].cluster(), Weight: backends[i].weight})
 	}
-	out.filters(rule.Filters)
-	out.OwnTimeout = ownTimeout(rule.Timeouts)
+	if rule.GRPC != nil {
+		out.grpcFilters(rule.GRPC.Filters)
+	} else {
+		out.filters(rule.HTTP.Filters)
+		out.OwnTimeout = ownTimeout(rule.HTTP.Timeouts)
+	}
 	out.ModelTimeout = out.OwnTimeout
-	attached := c.world.PoliciesFor(r.Namespace, r.Name, config.RuleName(r.Value, index))
+	attached := c.world.PoliciesFor(rule)
 	if len(attached) == 0 || len(backends) == 0 {
 		return out
 	}
-	out.Policy, out.PolicyJSON = c.attach(attached[0], out.Name, backends)
+	out.Policy, out.PolicyJSON = c.attach(attached[0], rule, backends)
 	if p := out.Policy; p != nil && cutsLate(p) {
 		out.ModelTimeout = least(out.ModelTimeout, p.Deadline.D()-p.Reserve.D())
 		out.MaxDuration = p.Deadline.D() + Grace
+		if p.Stream != nil {
+			out.MaxDuration = p.Stream.MaxDuration.D() + Grace
+		}
 	}
 	return out
 }
@@ -96,6 +104,19 @@ func (r *Route) filters(filters []gatewayv1.HTTPRouteFilter) {
 			r.ResponseHeaders = headerEdit(f.ResponseHeaderModifier)
 		case f.Type == gatewayv1.HTTPRouteFilterURLRewrite && f.URLRewrite != nil:
 			r.Rewrite = rewrite(f.URLRewrite)
+		default: // refused by validation
+		}
+	}
+}
+
+func (r *Route) grpcFilters(filters []gatewayv1.GRPCRouteFilter) {
+	for i := range filters {
+		f := &filters[i]
+		switch {
+		case f.Type == gatewayv1.GRPCRouteFilterRequestHeaderModifier && f.RequestHeaderModifier != nil:
+			r.RequestHeaders = headerEdit(f.RequestHeaderModifier)
+		case f.Type == gatewayv1.GRPCRouteFilterResponseHeaderModifier && f.ResponseHeaderModifier != nil:
+			r.ResponseHeaders = headerEdit(f.ResponseHeaderModifier)
 		default: // refused by validation
 		}
 	}

@@ -16,15 +16,14 @@ import (
 // configuration is valid here and refused there. It is for worlds without any
 // other mistake: what is wrong in the objects is said better by what found it.
 func (c *compiler) run(routes []Route) {
-	for _, r := range c.world.Routes {
-		for i := range r.Value.Spec.Rules {
-			attached := c.world.PoliciesFor(r.Namespace, r.Name, config.RuleName(r.Value, i))
-			if len(attached) == 0 {
-				continue
-			}
-			if p := policyOf(routes, routeName(r, i)); p != nil {
-				c.runPolicy(attached[0], p)
-			}
+	rules := c.world.Rules()
+	for i := range rules {
+		attached := c.world.PoliciesFor(&rules[i])
+		if len(attached) == 0 {
+			continue
+		}
+		if p := policyOf(routes, rules[i].Label()); p != nil {
+			c.runPolicy(attached[0], p)
 		}
 	}
 }
@@ -50,11 +49,28 @@ func (c *compiler) runPolicy(object *config.Object[v1alpha1.FailSafePolicy], p *
 				c.fail(object.Source, field+".rules", "cannot be run: %s", strings.TrimPrefix(err.Error(), "rules: "))
 			}
 		}
+		if d := p.Ladder[i].SafeDefault; d != nil && p.Needs.Duplex {
+			c.runDefault(object.Source, field+".safeDefault.body", p, d)
+		}
 		if d := p.Ladder[i].SafeDefault; d != nil && d.Template != "" {
 			if _, err := rules.CompileTemplate(d.Template); err != nil {
 				c.fail(object.Source, field+".safeDefault.template", "cannot be run: %s", strings.TrimPrefix(err.Error(), "template: "))
 			}
 		}
+	}
+}
+
+// runDefault holds a default to its policy's own detection, and for gRPC makes
+// a message of it. A default is of no model, so it has no served name.
+func (c *compiler) runDefault(source *config.Source, field string, p *policy.Policy, d *policy.SafeDefault) {
+	own := *p
+	if k := p.Detect.Contract; k != nil {
+		unnamed := *k
+		unnamed.ModelName = false
+		own.Detect.Contract = &unnamed
+	}
+	if err := detect.ValidateDefault(&own, []byte(d.Body)); err != nil {
+		c.fail(source, field, "cannot be answered with: %v; want a body that passes the policy's own detection", err)
 	}
 }
 

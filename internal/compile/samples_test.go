@@ -11,7 +11,7 @@ import (
 )
 
 // samples are the ready policies of docs/samples.
-var samples = []string{"ads", "fraud", "pricing", "recommendation", "search"}
+var samples = []string{"ads", "chat", "fraud", "grpc", "pricing", "recommendation", "search"}
 
 func TestSamplesAreValidAndEnforce(t *testing.T) {
 	t.Chdir(filepath.Join("..", "..")) // refreshed files are named from there

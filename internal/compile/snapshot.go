@@ -47,6 +47,9 @@ type Match struct {
 	Method   string // upper case
 	Headers  []ValueMatch
 	Query    []ValueMatch
+	// GRPC: only gRPC calls, told by content-type application/grpc and those that
+	// begin with application/grpc+. Path is /service/method then.
+	GRPC bool
 }
 
 // ValueMatch compares one header or query parameter.
@@ -56,10 +59,11 @@ type ValueMatch struct {
 	Regex bool // Value is an RE2 expression over the whole value; else compared exactly
 }
 
-// Route is one rule of an HTTPRoute.
+// Route is one rule of an HTTPRoute or of a GRPCRoute.
 type Route struct {
 	Name      string // namespace/route/rule, the route label everywhere; an unnamed rule N is called rule-N
 	Namespace string
+	GRPC      bool // a rule of a GRPCRoute: its clusters speak HTTP/2, its entries match gRPC calls only
 
 	Backends []Backend // in the rule's order; at least one
 
@@ -70,14 +74,16 @@ type Route struct {
 	// ModelTimeout is what one answer of the model may take; 0 is no limit.
 	// Where lateness is enforced on every request it is the policy's deadline
 	// less its reserve; in all other cases the HTTPRoute's own timeouts, since
-	// a proxy can neither observe nor draw lots.
+	// a proxy can neither observe nor draw lots. Of an answer that may be a
+	// stream (Policy.Stream is set) it bounds the time until the headers.
 	ModelTimeout time.Duration
 	// OwnTimeout is the shorter of the HTTPRoute's own timeouts; 0: none. It is
 	// all that bounds a call that is no inference.
 	OwnTimeout time.Duration
 	// MaxDuration bounds the whole exchange, a hung processor included, where
-	// lateness is enforced on every request: the deadline and Grace. It is 0,
-	// no limit, in all other cases.
+	// lateness is enforced on every request: the deadline and Grace, or where an
+	// answer may be a stream the longest stream and Grace. It is 0, no limit, in
+	// all other cases.
 	MaxDuration time.Duration
 
 	Policy     *policy.Policy // nil: no policy, the processor is off for this route
@@ -115,13 +121,14 @@ type Rewrite struct {
 
 // Cluster is one version of one model: where it is and how it is reached.
 type Cluster struct {
-	Name      string // namespace/model/version, the key of policy.Policy.Versions
+	Name      string // namespace/model/version, and /grpc after it with HTTP2; the key of policy.Policy.Versions
 	Namespace string
 	Model     string
 	Version   string
 
 	Endpoints []policy.Endpoint // at least one
 	DNS       bool              // some address is a host name: resolve by DNS, all of them
+	HTTP2     bool              // behind a GRPCRoute: HTTP/2 without upgrade, at the ports for gRPC
 
 	TLS *policy.TLS // nil: plain text
 	// AuthorizationFile is a file whose content is the value of the
@@ -129,7 +136,7 @@ type Cluster struct {
 	AuthorizationFile string
 
 	ConnectTimeout time.Duration // more than 0
-	HealthCheck    *HealthCheck  // nil: no active checks
+	HealthCheck    *HealthCheck  // nil: no active checks; always with HTTP2, as a check is a GET
 }
 
 // HealthCheck is an active check: GET Path, 200 is healthy.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -34,6 +35,9 @@ func (c *checker) answer(s *subject, field, body string, template bool) (allowin
 		return ""
 	}
 	a := &shape{protocol: s.protocol, detect: &s.Value.Spec.Detect, text: text}
+	if s.grpc {
+		a.scalars(body)
+	}
 	for _, problem := range a.check(v) {
 		c.fail(field, "does not fit %s: %s", orProtocol(s.protocol), problem)
 	}
@@ -46,6 +50,9 @@ func orProtocol(p v1alpha1.Protocol) string {
 	}
 	return string(p)
 }
+
+// reasonsPlaceholder writes a list, whatever the request is.
+var reasonsPlaceholder = regexp.MustCompile(`\{\{\s*reasons\s*\}\}`)
 
 // fillWild replaces every {{…}} by wild. A template that cannot be filled, with
 // braces left open or inside a JSON text, becomes no JSON: package compile says

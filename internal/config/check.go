@@ -47,6 +47,8 @@ func (c *checker) dangling(field, format string, args ...any) {
 func validate(w *World) Problems {
 	var problems Problems
 	checkNames(w.Routes, w, &problems)
+	checkNames(w.GRPCRoutes, w, &problems)
+	labels(w, &problems)
 	checkNames(w.Models, w, &problems)
 	checkNames(w.Policies, w, &problems)
 	for _, m := range w.Models {
@@ -54,6 +56,9 @@ func validate(w *World) Problems {
 	}
 	for _, r := range w.Routes {
 		(&checker{w, r.Source, &problems}).route(r)
+	}
+	for _, r := range w.GRPCRoutes {
+		(&checker{w, r.Source, &problems}).grpcRoute(r)
 	}
 	for _, p := range w.Policies {
 		(&checker{w, p.Source, &problems}).policy(p)

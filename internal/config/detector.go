@@ -14,11 +14,14 @@ import (
 func (c *checker) detect(s *subject) {
 	d := &s.Value.Spec.Detect
 	c.nonFinite(s, d.NonFinite)
+	c.chat(s, d)
 	if d.Broken != nil {
 		c.statuses("spec.detect.broken.statuses", d.Broken.Statuses)
 	}
 	if conf := d.Confidence; conf != nil {
-		c.documentPath("spec.detect.confidence.value", "response", conf.Value)
+		if s.protocol != v1alpha1.OpenAI {
+			c.documentPath("spec.detect.confidence.value", "response", conf.Value)
+		}
 		if conf.Min == nil {
 			c.fail("spec.detect.confidence.min", "is missing; want the least confidence, 0 to 1")
 		} else if !(*conf.Min >= 0 && *conf.Min <= 1) {
@@ -179,24 +182,30 @@ func (c *checker) contract(s *subject, d *v1alpha1.Detect) {
 	if k == nil || k.Mode == v1alpha1.Disabled {
 		return
 	}
-	if k.RefuseUnknownOutputs && len(d.Outputs) == 0 {
+	if k.RefuseUnknownOutputs && len(d.Outputs) == 0 && s.protocol != v1alpha1.OpenAI {
 		c.fail(field+".refuseUnknownOutputs", "is set, and detect.outputs names none; want the outputs that are known")
 	}
-	if len(d.Outputs) == 0 && !k.RefuseUnknownOutputs && !k.IDEcho && !k.ModelName && !k.ModelVersion {
+	if len(d.Outputs) == 0 && !k.RefuseUnknownOutputs && !k.IDEcho && !k.ModelName && !k.ModelVersion && s.protocol != v1alpha1.OpenAI {
 		c.warn(field, "holds answers to nothing; want detect.outputs, idEcho, modelName or modelVersion")
 	}
 	if s.protocol == "" {
 		return
 	}
+	onlyV2 := []string{string(v1alpha1.OpenInferenceV2)}
 	for _, check := range []struct {
 		name string
 		set  bool
-	}{{"idEcho", k.IDEcho}, {"modelName", k.ModelName}, {"modelVersion", k.ModelVersion}} {
-		if check.set && s.protocol != v1alpha1.OpenInferenceV2 {
-			c.fail(field+"."+check.name, "is set, and answers of %s have no such field; want it with OpenInferenceV2 only", s.protocol)
+		with []string
+	}{
+		{"idEcho", k.IDEcho, onlyV2},
+		{"modelName", k.ModelName, append(onlyV2, string(v1alpha1.OpenAI))},
+		{"modelVersion", k.ModelVersion, onlyV2},
+	} {
+		if check.set && !slices.Contains(check.with, string(s.protocol)) {
+			c.fail(field+"."+check.name, "is set, and answers of %s have no such field; want it with %s only", s.protocol, allOf(check.with))
 		}
 	}
-	if k.ModelVersion && !reportsVersions(s.models) {
+	if k.ModelVersion && s.protocol == v1alpha1.OpenInferenceV2 && !reportsVersions(s.models) {
 		c.fail(field+".modelVersion", "is set, and no version of the model has a reportedVersion; want it in the Model")
 	}
 }

@@ -21,6 +21,10 @@ var gatewayEnums = map[reflect.Type][]string{
 	reflect.TypeFor[gatewayv1.HTTPRouteFilterType](): {
 		"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "RequestMirror",
 		"CORS", "ExternalAuth", "ExtensionRef"},
+	reflect.TypeFor[gatewayv1.GRPCMethodMatchType](): {"Exact", "RegularExpression"},
+	reflect.TypeFor[gatewayv1.GRPCHeaderMatchType](): {"Exact", "RegularExpression"},
+	reflect.TypeFor[gatewayv1.GRPCRouteFilterType](): {
+		"RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "ExtensionRef"},
 }
 
 // enumValues returns the values of an enumeration's type; nil: it is none.

@@ -19,7 +19,7 @@ func (c *checker) filters(field string, rule *gatewayv1.HTTPRouteRule) {
 			continue
 		}
 		if seen[f.Type] {
-			c.fail(at+".type", "is %s, which stands there already; want each once", f.Type)
+			c.filterTwice(at, string(f.Type))
 		}
 		seen[f.Type] = true
 		switch f.Type {
@@ -32,28 +32,35 @@ func (c *checker) filters(field string, rule *gatewayv1.HTTPRouteRule) {
 		default:
 			c.fail(at+".type", "is %s, which is not supported; want RequestHeaderModifier, ResponseHeaderModifier or URLRewrite", f.Type)
 		}
-		c.filterUnion(at, f)
+		c.filterUnion(at, string(f.Type), []filterMember{
+			{string(gatewayv1.HTTPRouteFilterRequestHeaderModifier), "requestHeaderModifier", f.RequestHeaderModifier != nil},
+			{string(gatewayv1.HTTPRouteFilterResponseHeaderModifier), "responseHeaderModifier", f.ResponseHeaderModifier != nil},
+			{string(gatewayv1.HTTPRouteFilterURLRewrite), "urlRewrite", f.URLRewrite != nil},
+			{string(gatewayv1.HTTPRouteFilterRequestMirror), "requestMirror", f.RequestMirror != nil},
+			{string(gatewayv1.HTTPRouteFilterRequestRedirect), "requestRedirect", f.RequestRedirect != nil},
+			{string(gatewayv1.HTTPRouteFilterCORS), "cors", f.CORS != nil},
+			{string(gatewayv1.HTTPRouteFilterExternalAuth), "externalAuth", f.ExternalAuth != nil},
+			{string(gatewayv1.HTTPRouteFilterExtensionRef), "extensionRef", f.ExtensionRef != nil},
+		})
 	}
 }
 
+func (c *checker) filterTwice(field, kind string) {
+	c.fail(field+".type", "is %s, which stands there already; want each once", kind)
+}
+
+// filterMember is one member of a filter's union.
+type filterMember struct {
+	kind string // the filter's type that uses it
+	name string
+	set  bool
+}
+
 // filterUnion refuses members that the filter's type does not use.
-func (c *checker) filterUnion(field string, f *gatewayv1.HTTPRouteFilter) {
-	for _, member := range []struct {
-		kind gatewayv1.HTTPRouteFilterType
-		name string
-		set  bool
-	}{
-		{gatewayv1.HTTPRouteFilterRequestHeaderModifier, "requestHeaderModifier", f.RequestHeaderModifier != nil},
-		{gatewayv1.HTTPRouteFilterResponseHeaderModifier, "responseHeaderModifier", f.ResponseHeaderModifier != nil},
-		{gatewayv1.HTTPRouteFilterURLRewrite, "urlRewrite", f.URLRewrite != nil},
-		{gatewayv1.HTTPRouteFilterRequestMirror, "requestMirror", f.RequestMirror != nil},
-		{gatewayv1.HTTPRouteFilterRequestRedirect, "requestRedirect", f.RequestRedirect != nil},
-		{gatewayv1.HTTPRouteFilterCORS, "cors", f.CORS != nil},
-		{gatewayv1.HTTPRouteFilterExternalAuth, "externalAuth", f.ExternalAuth != nil},
-		{gatewayv1.HTTPRouteFilterExtensionRef, "extensionRef", f.ExtensionRef != nil},
-	} {
-		if member.set && member.kind != f.Type {
-			c.fail(field+"."+member.name, "is set in a filter of type %s; want it in a filter of type %s", f.Type, member.kind)
+func (c *checker) filterUnion(field, kind string, members []filterMember) {
+	for _, m := range members {
+		if m.set && m.kind != kind {
+			c.fail(field+"."+m.name, "is set in a filter of type %s; want it in a filter of type %s", kind, m.kind)
 		}
 	}
 }

@@ -116,6 +116,9 @@ func (c *checker) fallback(s *subject, field string, f *v1alpha1.Fallback) {
 	}
 	if f.Path != "" {
 		c.path(field+".path", f.Path)
+		if s.grpc && !s.http {
+			c.fail(field+".path", "is set, and over gRPC the call's own method is asked for; remove it")
+		}
 	}
 	if f.MaxBytes != nil && (*f.MaxBytes < 1024 || *f.MaxBytes > 64<<20) {
 		c.fail(field+".maxBytes", "is %d; want 1024 to %d", *f.MaxBytes, 64<<20)
@@ -123,6 +126,9 @@ func (c *checker) fallback(s *subject, field string, f *v1alpha1.Fallback) {
 	c.count(field+".maxConcurrent", f.MaxConcurrent, 1, 1_000_000)
 	c.breaker(field+".breaker", f.Breaker)
 	if f.Probe != nil {
+		if s.grpc && !s.http {
+			c.fail(field+".probe", "is a GET, and the fallback is asked over gRPC; remove it")
+		}
 		if f.Probe.Path == "" {
 			c.fail(field+".probe.path", "is missing; want a path such as /v2/health/ready")
 		} else {
@@ -232,7 +238,7 @@ func (c *checker) rules(s *subject, field string, r *v1alpha1.Rules) {
 	if r.MaxScore != nil && !(*r.MaxScore > 0 && *r.MaxScore <= mostScore) {
 		c.fail(field+".maxScore", "is %v; want over 0 and at most %g", *r.MaxScore, float64(mostScore))
 	}
-	c.count(field+".status", r.Status, 200, 599)
+	c.status(s, field+".status", r.Status)
 	if r.Template == "" {
 		c.fail(field+".template", "is missing; want the answer, in the protocol's shape")
 		return
@@ -240,8 +246,21 @@ func (c *checker) rules(s *subject, field string, r *v1alpha1.Rules) {
 	c.answer(s, field+".template", r.Template, true)
 }
 
+// status checks that of an answer of our own. A chat and a gRPC answer are
+// answers only as an OK.
+func (c *checker) status(s *subject, field string, status *int32) {
+	c.count(field, status, 200, 599)
+	switch {
+	case status == nil || *status == 200 || *status > 599 || *status < 200:
+	case s.protocol == v1alpha1.OpenAI:
+		c.fail(field, "is %d, and a completion is one with status 200 only; remove it", *status)
+	case s.grpc:
+		c.fail(field, "is %d, and a message is an answer with status OK only; remove it", *status)
+	}
+}
+
 func (c *checker) safeDefault(s *subject, field string, d *v1alpha1.SafeDefault) {
-	c.count(field+".status", d.Status, 200, 599)
+	c.status(s, field+".status", d.Status)
 	if d.ContentType != "" {
 		media, _, err := mime.ParseMediaType(d.ContentType)
 		if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") || !headerValue(d.ContentType) {

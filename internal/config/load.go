@@ -1,8 +1,8 @@
-// Package config reads a configuration: HTTPRoute, Model and FailSafePolicy
-// objects from the YAML and JSON files of a folder. It is strict, and reports
-// every mistake in one go, at its file, line and field. What needs an
-// expression compiled is checked by package compile, which reports in the same
-// way.
+// Package config reads a configuration: HTTPRoute, GRPCRoute, Model and
+// FailSafePolicy objects from the YAML and JSON files of a folder. It is
+// strict, and reports every mistake in one go, at its file, line and field.
+// What needs an expression compiled is checked by package compile, which
+// reports in the same way.
 package config
 
 import (
@@ -74,6 +74,7 @@ func (l *loader) refuse(file string, line int, err error) {
 func (l *loader) finish() (*World, Problems) {
 	w := &l.world
 	sortObjects(w.Routes)
+	sortObjects(w.GRPCRoutes)
 	sortObjects(w.Models)
 	sortObjects(w.Policies)
 	return w, append(l.problems, validate(w)...).Sorted()
@@ -172,27 +173,28 @@ func (l *loader) document(file string, root *yaml.Node) {
 	apiVersion, versionLine := text(root, "apiVersion")
 	kind, kindLine := text(root, "kind")
 	if kind == "" {
-		refuse(root.Line, "kind", "is missing; want HTTPRoute, Model or FailSafePolicy")
+		refuse(root.Line, "kind", "is missing; want HTTPRoute, GRPCRoute, Model or FailSafePolicy")
 		return
 	}
 	if apiVersion == "" {
-		refuse(root.Line, "apiVersion", "is missing; want %s for an HTTPRoute, %s for a Model or a FailSafePolicy", gatewayAPIVersion, v1alpha1.APIVersion)
+		refuse(root.Line, "apiVersion", "is missing; want %s for an HTTPRoute or a GRPCRoute, %s for a Model or a FailSafePolicy", gatewayAPIVersion, v1alpha1.APIVersion)
 		return
 	}
 	want := map[string]string{
-		"HTTPRoute":                 gatewayAPIVersion,
+		KindHTTPRoute:               gatewayAPIVersion,
+		KindGRPCRoute:               gatewayAPIVersion,
 		v1alpha1.KindModel:          v1alpha1.APIVersion,
 		v1alpha1.KindFailSafePolicy: v1alpha1.APIVersion,
 	}[kind]
 	switch {
-	case kind == "GRPCRoute":
-		refuse(kindLine, "kind", "GRPCRoute is not supported yet; HTTPRoute, Model and FailSafePolicy are")
 	case want == "":
-		refuse(kindLine, "kind", "%s is not read here; want HTTPRoute, Model or FailSafePolicy", quote(kind))
+		refuse(kindLine, "kind", "%s is not read here; want HTTPRoute, GRPCRoute, Model or FailSafePolicy", quote(kind))
 	case apiVersion != want:
 		refuse(versionLine, "apiVersion", "is %s; want %s for kind %s", quote(apiVersion), want, kind)
-	case kind == "HTTPRoute":
+	case kind == KindHTTPRoute:
 		l.world.Routes = add(l, l.world.Routes, file, kind, root, func(o *gatewayv1.HTTPRoute) (string, string) { return o.Namespace, o.Name })
+	case kind == KindGRPCRoute:
+		l.world.GRPCRoutes = add(l, l.world.GRPCRoutes, file, kind, root, func(o *gatewayv1.GRPCRoute) (string, string) { return o.Namespace, o.Name })
 	case kind == v1alpha1.KindModel:
 		l.world.Models = add(l, l.world.Models, file, kind, root, func(o *v1alpha1.Model) (string, string) { return o.Namespace, o.Name })
 	default:

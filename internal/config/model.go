@@ -15,11 +15,8 @@ var digestPattern = regexp.MustCompile(`^[a-z0-9]+([+._-][a-z0-9]+)*:[0-9a-fA-F]
 
 func (c *checker) model(m *Object[v1alpha1.Model]) {
 	spec := &m.Value.Spec
-	switch spec.Protocol {
-	case "":
+	if spec.Protocol == "" {
 		c.fail("spec.protocol", "is missing; want %s", oneOf(spec.Protocol.Values()))
-	case v1alpha1.OpenAI:
-		c.fail("spec.protocol", "OpenAI is not supported yet; want OpenInferenceV1, OpenInferenceV2, TensorFlowServing, MLflow or JSON")
 	}
 	if strings.ContainsFunc(spec.ServedName, func(r rune) bool { return r <= ' ' || r == 0x7f }) || len(spec.ServedName) > 253 {
 		c.fail("spec.servedName", "is %s; want a name without blanks, 253 characters at most", quote(spec.ServedName))
@@ -62,19 +59,22 @@ func (c *checker) version(field string, m *Object[v1alpha1.Model], index int, se
 	if len(v.Endpoints) == 0 {
 		c.fail(field+".endpoints", "is missing; want at least one {address, port}")
 	}
-	places := map[v1alpha1.Endpoint]bool{}
+	places := map[string]bool{}
 	for i, e := range v.Endpoints {
-		at := fmt.Sprintf("%s.endpoints[%d]", field, i)
+		at, place := fmt.Sprintf("%s.endpoints[%d]", field, i), fmt.Sprintf("%s:%d", e.Address, e.Port)
 		switch {
 		case e.Address == "":
 			c.fail(at+".address", "is missing; want an IP address or a host name")
 		case !address(e.Address):
 			c.fail(at+".address", "is %s; want an IP address or a host name in lower case, without scheme and port", quote(e.Address))
-		case places[e]:
-			c.fail(at, "is %s:%d, which an earlier endpoint is too; want each once", e.Address, e.Port)
+		case places[place]:
+			c.fail(at, "is %s, which an earlier endpoint is too; want each once", place)
 		}
 		c.port(at+".port", e.Port)
-		places[e] = true
+		if e.GRPCPort != nil {
+			c.port(at+".grpcPort", *e.GRPCPort)
+		}
+		places[place] = true
 	}
 	if v.Artifact == nil {
 		return

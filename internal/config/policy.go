@@ -24,6 +24,8 @@ type subject struct {
 	*Object[v1alpha1.FailSafePolicy]
 	models   []*Object[v1alpha1.Model] // behind its targets, each once
 	protocol v1alpha1.Protocol         // theirs; empty: unknown, or not one
+	http     bool                      // some target is an HTTPRoute
+	grpc     bool                      // some target is a GRPCRoute
 	deadline time.Duration             // 0: unknown
 }
 
@@ -33,6 +35,8 @@ func (c *checker) policy(p *Object[v1alpha1.FailSafePolicy]) {
 	c.deadline(s)
 	c.targets(s)
 	c.mode(spec)
+	c.stream(s)
+	c.lastRung(spec, s.grpc)
 	c.bodyLimit("spec.bodyLimit", spec.BodyLimit)
 	c.breaker("spec.breaker", spec.Breaker)
 	c.count("spec.maxConcurrent", spec.MaxConcurrent, 1, 1_000_000)
@@ -69,7 +73,7 @@ func (c *checker) deadline(s *subject) {
 func (c *checker) targets(s *subject) {
 	refs := s.Value.Spec.TargetRefs
 	if len(refs) == 0 {
-		c.fail("spec.targetRefs", "is missing; want at least one HTTPRoute")
+		c.fail("spec.targetRefs", "is missing; want at least one HTTPRoute or GRPCRoute")
 	}
 	taken := map[string]bool{}
 	for i := range refs {
@@ -98,72 +102,93 @@ func (c *checker) target(s *subject, field string, ref *gatewayv1.LocalPolicyTar
 		return
 	}
 	switch ref.Kind {
-	case "HTTPRoute":
-	case "GRPCRoute":
-		c.fail(field+".kind", "is GRPCRoute, which is not supported yet; want HTTPRoute")
-		return
+	case KindHTTPRoute:
+		s.http = true
+	case KindGRPCRoute:
+		s.grpc = true
 	default:
-		c.fail(field+".kind", "is %s; want HTTPRoute", quote(string(ref.Kind)))
+		c.fail(field+".kind", "is %s; want HTTPRoute or GRPCRoute", quote(string(ref.Kind)))
 		return
 	}
-	route := c.routeNamed(s.Namespace, string(ref.Name))
-	if route == nil {
-		c.dangling(field+".name", "is %s, and no HTTPRoute in namespace %s has that name; %s", quote(string(ref.Name)), s.Namespace, c.routes(s.Namespace))
+	rules, ok := c.world.rulesOf(string(ref.Kind), s.Namespace, string(ref.Name))
+	if !ok {
+		c.dangling(field+".name", "is %s, and no %s in namespace %s has that name; %s", quote(string(ref.Name)), ref.Kind, s.Namespace, c.routes(string(ref.Kind), s.Namespace))
 		return
 	}
 	found := false
-	rules := map[string]bool{}
-	for i := range route.Value.Spec.Rules {
-		name := RuleName(route.Value, i)
-		rules[name] = true
-		if ref.SectionName != nil && string(*ref.SectionName) != name {
+	known := map[string]bool{}
+	for i := range rules {
+		known[rules[i].Name] = true
+		if ref.SectionName != nil && string(*ref.SectionName) != rules[i].Name {
 			continue
 		}
 		found = true
-		c.attach(s, field, route, i, taken)
+		c.attach(s, field, &rules[i], taken)
 	}
 	if !found && ref.SectionName != nil {
-		c.fail(field+".sectionName", "is %s, and HTTPRoute %s has no rule of that name; %s", quote(string(*ref.SectionName)), route.Key(), names(rules))
+		c.fail(field+".sectionName", "is %s, and %s %s/%s has no rule of that name; %s", quote(string(*ref.SectionName)), ref.Kind, s.Namespace, ref.Name, names(known))
 	}
 }
 
 // attach checks one targeted rule against the policy.
-func (c *checker) attach(s *subject, field string, route *Object[gatewayv1.HTTPRoute], index int, taken map[string]bool) {
-	rule := &route.Value.Spec.Rules[index]
-	name := RuleName(route.Value, index)
-	place := fmt.Sprintf("rule %s of HTTPRoute %s", name, route.Key())
+func (c *checker) attach(s *subject, field string, rule *Rule, taken map[string]bool) {
+	place := rule.String()
 	if taken[place] {
 		c.fail(field, "is %s, which the policy targets already; want each once", place)
 		return
 	}
 	taken[place] = true
 	// The first in order is right, the others are too many.
-	if all := c.world.PoliciesFor(route.Namespace, route.Name, name); len(all) > 0 && all[0] != s.Object {
+	if all := c.world.PoliciesFor(rule); len(all) > 0 && all[0] != s.Object {
 		c.fail(field, "is %s, which has FailSafePolicy %s already (%s); want one policy for each rule", place, all[0].Key(), all[0].Source.place())
 	}
-	if rule.Timeouts != nil {
-		if request := Duration(rule.Timeouts.Request); request > 0 && request < s.deadline {
-			c.fail("spec.deadline", "is %s, over the request timeout of %s, %s; want at most that", s.deadline, place, request)
-		}
-	}
-	for i := range rule.BackendRefs {
-		ref := &rule.BackendRefs[i]
+	c.requestTimeout(s, rule)
+	for i := range rule.Backends {
+		ref := &rule.Backends[i]
 		if ref.Port == nil {
 			continue
 		}
-		m, _ := c.world.Backend(route.Namespace, string(ref.Name), *ref.Port)
+		m, _ := c.world.Backend(rule.Namespace, string(ref.Name), *ref.Port)
 		if m == nil {
 			continue
 		}
-		if rewritesPath(rule, m.Value.Spec.Protocol) {
-			c.fail(field, "is %s, which rewrites the path, and inference is told by the path that callers send; "+
-				"want the protocol's own paths from callers, or protocol JSON", place)
+		if !c.inspected(field, rule, m) {
 			return
 		}
 		if !containsModel(s.models, m) {
 			s.models = append(s.models, m)
 		}
 	}
+}
+
+// requestTimeout holds what the policy bounds to the route's own timeout.
+func (c *checker) requestTimeout(s *subject, rule *Rule) {
+	request := RequestTimeout(rule)
+	if request == 0 {
+		return
+	}
+	if request < s.deadline {
+		c.fail("spec.deadline", "is %s, over the request timeout of %s, %s; want at most that", s.deadline, rule, request)
+	}
+	if w := s.Value.Spec.Stream; w != nil && duration(w.MaxDuration) > request {
+		c.fail("spec.stream.maxDuration", "is %s, over the request timeout of %s, %s; want at most that", w.MaxDuration.Duration, rule, request)
+	}
+}
+
+// inspected reports whether what a rule sends to a model can be inspected, and
+// says why not.
+func (c *checker) inspected(field string, rule *Rule, m *Object[v1alpha1.Model]) bool {
+	p := m.Value.Spec.Protocol
+	switch {
+	case rule.GRPC != nil && p != "" && p != v1alpha1.OpenInferenceV2:
+		c.fail(field, "is %s, and Model %s speaks %s; want a model of OpenInferenceV2, the only protocol that is inspected over gRPC", rule, m.Key(), p)
+		return false
+	case rule.HTTP != nil && rewritesPath(rule.HTTP, p):
+		c.fail(field, "is %s, which rewrites the path, and inference is told by the path that callers send; "+
+			"want the protocol's own paths from callers, or protocol JSON", rule)
+		return false
+	}
+	return true
 }
 
 // modelPaths are what a protocol's inference paths begin with.
@@ -183,11 +208,32 @@ func rewritesPath(rule *gatewayv1.HTTPRouteRule, p v1alpha1.Protocol) bool {
 	}
 	for i := range rule.Filters {
 		r := rule.Filters[i].URLRewrite
-		if r != nil && r.Path != nil && !renamesModel(rule, r.Path, modelPaths[p]) {
+		if r == nil || r.Path == nil {
+			continue
+		}
+		if p == v1alpha1.OpenAI && !movesCompletions(rule, r.Path) || p != v1alpha1.OpenAI && !renamesModel(rule, r.Path, modelPaths[p]) {
 			return true
 		}
 	}
 	return false
+}
+
+// movesCompletions reports whether a rewrite only changes what stands before
+// /chat/completions or /completions, by which inference is told.
+func movesCompletions(rule *gatewayv1.HTTPRouteRule, to *gatewayv1.HTTPPathModifier) bool {
+	touches := func(prefix string) bool {
+		prefix = strings.TrimRight(prefix, "/")
+		return strings.HasSuffix(prefix, "/chat") || strings.HasSuffix(prefix, "/completions")
+	}
+	if to.ReplacePrefixMatch == nil || touches(*to.ReplacePrefixMatch) {
+		return false
+	}
+	for i := range rule.Matches {
+		if m := rule.Matches[i].Path; m != nil && m.Value != nil && touches(*m.Value) {
+			return false
+		}
+	}
+	return true
 }
 
 func renamesModel(rule *gatewayv1.HTTPRouteRule, to *gatewayv1.HTTPPathModifier, begin string) bool {
@@ -211,20 +257,11 @@ func containsModel(models []*Object[v1alpha1.Model], m *Object[v1alpha1.Model]) 
 	return false
 }
 
-func (c *checker) routeNamed(namespace, name string) *Object[gatewayv1.HTTPRoute] {
-	for _, r := range c.world.Routes {
-		if r.Namespace == namespace && r.Name == name {
-			return r
-		}
-	}
-	return nil
-}
-
-func (c *checker) routes(namespace string) string {
+func (c *checker) routes(kind, namespace string) string {
 	set := map[string]bool{}
-	for _, r := range c.world.Routes {
-		if r.Namespace == namespace {
-			set[r.Name] = true
+	for _, r := range c.world.Rules() {
+		if r.Kind == kind && r.Namespace == namespace {
+			set[r.Route] = true
 		}
 	}
 	return names(set)

@@ -7,58 +7,50 @@ import (
 	"time"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	"github.com/safestate/safestate/internal/api/v1alpha1"
 )
 
-// maxWeight is the Gateway API's own bound.
-const maxWeight = 1_000_000
-
 func (c *checker) route(r *Object[gatewayv1.HTTPRoute]) {
-	spec := &r.Value.Spec
-	hosts := map[string]bool{}
-	for i, h := range spec.Hostnames {
-		field := fmt.Sprintf("spec.hostnames[%d]", i)
-		switch name := string(h); {
-		case !hostname(strings.TrimPrefix(name, "*.")):
-			c.fail(field, "is %s; want a host name in lower case, or one with *. in front", quote(name))
-		case hosts[name]:
-			c.fail(field, "is %s, which stands there already; want each once", quote(name))
+	rules := httpRules(r)
+	c.routeNames(r.Value.Spec.Hostnames, rules)
+	for i := range rules {
+		field, rule := fmt.Sprintf("spec.rules[%d]", i), rules[i].HTTP
+		for j := range rule.Matches {
+			c.match(fmt.Sprintf("%s.matches[%d]", field, j), &rule.Matches[j])
 		}
-		hosts[string(h)] = true
-	}
-	if len(spec.Rules) == 0 {
-		c.fail("spec.rules", "is missing; want at least one rule with its backendRefs")
-	}
-	seen := map[string]bool{}
-	for i := range spec.Rules {
-		field := fmt.Sprintf("spec.rules[%d]", i)
-		name := RuleName(r.Value, i)
-		if !subdomain(name) {
-			c.fail(field+".name", "is %s; want lower-case letters, digits, - and ., 253 at most", quote(name))
+		c.filters(field+".filters", rule)
+		c.backends(field+".backendRefs", r.Namespace, rules[i].Backends)
+		for j := range rule.BackendRefs {
+			if len(rule.BackendRefs[j].Filters) > 0 {
+				c.backendFilters(fmt.Sprintf("%s.backendRefs[%d]", field, j))
+			}
 		}
-		if seen[name] {
-			c.fail(field+".name", "is %s, which an earlier rule has too; want one name each", quote(name))
+		if rule.Timeouts != nil {
+			c.timeouts(field+".timeouts", rule.Timeouts)
 		}
-		seen[name] = true
-		c.rule(field, r, &spec.Rules[i])
+		if rule.Retry != nil {
+			c.fail(field+".retry", "is not supported; remove it: what failed is answered from the ladder")
+		}
+		if rule.SessionPersistence != nil {
+			c.session(field)
+		}
 	}
 }
 
-func (c *checker) rule(field string, r *Object[gatewayv1.HTTPRoute], rule *gatewayv1.HTTPRouteRule) {
-	for i := range rule.Matches {
-		c.match(fmt.Sprintf("%s.matches[%d]", field, i), &rule.Matches[i])
-	}
-	c.filters(field+".filters", rule)
-	c.backends(field+".backendRefs", r, rule)
-	if rule.Timeouts != nil {
-		c.timeouts(field+".timeouts", rule.Timeouts)
-	}
-	if rule.Retry != nil {
-		c.fail(field+".retry", "is not supported; remove it: what failed is answered from the ladder")
-	}
-	if rule.SessionPersistence != nil {
-		c.fail(field+".sessionPersistence", "is not supported; remove it")
+func (c *checker) session(field string) {
+	c.fail(field+".sessionPersistence", "is not supported; remove it")
+}
+
+func (c *checker) hostnames(hostnames []gatewayv1.Hostname) {
+	seen := map[gatewayv1.Hostname]bool{}
+	for i, h := range hostnames {
+		field := fmt.Sprintf("spec.hostnames[%d]", i)
+		switch {
+		case !hostname(strings.TrimPrefix(string(h), "*.")):
+			c.fail(field, "is %s; want a host name in lower case, or one with *. in front", quote(string(h)))
+		case seen[h]:
+			c.fail(field, "is %s, which stands there already; want each once", quote(string(h)))
+		}
+		seen[h] = true
 	}
 }
 
@@ -160,90 +152,11 @@ func Duration(d *gatewayv1.Duration) time.Duration {
 	return parsed
 }
 
-func (c *checker) backends(field string, r *Object[gatewayv1.HTTPRoute], rule *gatewayv1.HTTPRouteRule) {
-	if len(rule.BackendRefs) == 0 {
-		c.fail(field, "is missing; want at least one Service of a Model's version")
-		return
+// RequestTimeout is what a rule gives a whole exchange by itself; 0: no bound.
+// A GRPCRoute has none.
+func RequestTimeout(r *Rule) time.Duration {
+	if r.HTTP == nil || r.HTTP.Timeouts == nil {
+		return 0
 	}
-	sum := int64(0)
-	seen := map[string]bool{}
-	for i := range rule.BackendRefs {
-		at := fmt.Sprintf("%s[%d]", field, i)
-		ref := &rule.BackendRefs[i]
-		if weight := ref.Weight; weight != nil && (*weight < 0 || *weight > maxWeight) {
-			c.fail(at+".weight", "is %d; want 0 to %d", *weight, maxWeight)
-		}
-		sum += int64(Weight(ref))
-		c.backend(at, r, ref)
-		if ref.Port == nil {
-			continue
-		}
-		key := fmt.Sprintf("%s:%d", ref.Name, *ref.Port)
-		if seen[key] {
-			c.fail(at, "is Service %s port %d, which stands there already; want each once, with the weights added up", ref.Name, *ref.Port)
-		}
-		seen[key] = true
-	}
-	if sum == 0 {
-		c.warn(field, "has no weight over 0; every request is answered without a model")
-	}
-}
-
-// Weight returns a backend's weight: 1 where it has none, as the Gateway API
-// says.
-func Weight(ref *gatewayv1.HTTPBackendRef) int32 {
-	if ref.Weight == nil {
-		return 1
-	}
-	return *ref.Weight
-}
-
-func (c *checker) backend(field string, r *Object[gatewayv1.HTTPRoute], ref *gatewayv1.HTTPBackendRef) {
-	if len(ref.Filters) > 0 {
-		c.fail(field+".filters", "are not supported on a backendRef; move them to the rule")
-	}
-	kind := "Service"
-	if ref.Kind != nil {
-		kind = string(*ref.Kind)
-	}
-	if kind != "Service" || ref.Group != nil && *ref.Group != "" {
-		at := field + ".kind"
-		if kind == "Service" {
-			at = field + ".group"
-		}
-		group := ""
-		if ref.Group != nil {
-			group = string(*ref.Group)
-		}
-		c.fail(at, "is %s of group %q; want a Service of the core group", quote(kind), group)
-		return
-	}
-	if ref.Namespace != nil && string(*ref.Namespace) != r.Namespace {
-		c.fail(field+".namespace", "is %s; want the route's own, %s: there is no ReferenceGrant here", quote(string(*ref.Namespace)), r.Namespace)
-		return
-	}
-	if ref.Name == "" {
-		c.fail(field+".name", "is missing; want the Service of a Model's version")
-		return
-	}
-	if ref.Port == nil {
-		c.fail(field+".port", "is missing; want the Service's port")
-		return
-	}
-	if model, _ := c.world.Backend(r.Namespace, string(ref.Name), *ref.Port); model == nil {
-		c.dangling(field, "is Service %s port %d, which no Model's version in namespace %s has as its backendRef; %s",
-			ref.Name, *ref.Port, r.Namespace, c.services(r.Namespace))
-	}
-}
-
-func (c *checker) services(namespace string) string {
-	set := map[string]*v1alpha1.BackendRef{}
-	for _, m := range c.world.Models {
-		for i := range m.Value.Spec.Versions {
-			if ref := m.Value.Spec.Versions[i].BackendRef; ref != nil && m.Namespace == namespace {
-				set[fmt.Sprintf("%s:%d", ref.Name, ref.Port)] = ref
-			}
-		}
-	}
-	return names(set)
+	return Duration(r.HTTP.Timeouts.Request)
 }

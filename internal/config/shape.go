@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -29,6 +30,8 @@ func (a *shape) check(v any) []string {
 		a.openInferenceV2(v)
 	case v1alpha1.OpenInferenceV1, v1alpha1.TensorFlowServing, v1alpha1.MLflow:
 		a.predictions(v)
+	case v1alpha1.OpenAI:
+		a.completion(v)
 	case v1alpha1.JSON:
 		a.byPath()
 	default: // unknown: that is reported elsewhere
@@ -75,6 +78,31 @@ func (a *shape) parameters(place string, of map[string]any) {
 	if member, has := of["parameters"]; has && member != wild {
 		if _, ok := member.(map[string]any); !ok {
 			a.bad("%s is %s; want an object", place, jsonKind(member))
+		}
+	}
+}
+
+// scalars wants every parameter to be one, as a message of gRPC has no other.
+func (a *shape) scalars(body string) {
+	v, err := decodeJSON(fillWild(reasonsPlaceholder.ReplaceAllString(body, "[0]")))
+	if err != nil {
+		return // reported where it is compiled
+	}
+	root, _ := v.(map[string]any)
+	a.scalarMembers("parameters", root["parameters"])
+	outputs, _ := root["outputs"].([]any)
+	for i, o := range outputs {
+		output, _ := o.(map[string]any)
+		a.scalarMembers(fmt.Sprintf("outputs[%d].parameters", i), output["parameters"])
+	}
+}
+
+func (a *shape) scalarMembers(place string, v any) {
+	members, _ := v.(map[string]any)
+	for _, key := range slices.Sorted(maps.Keys(members)) {
+		switch members[key].(type) {
+		case []any, map[string]any:
+			a.bad("%s is %s; want a text, a number or a boolean, as gRPC has no other parameters", join(place, key), jsonKind(members[key]))
 		}
 	}
 }

@@ -13,9 +13,10 @@ import (
 // names. It is not to be changed once loaded, and then safe for concurrent
 // use.
 type World struct {
-	Routes   []*Object[gatewayv1.HTTPRoute]
-	Models   []*Object[v1alpha1.Model]
-	Policies []*Object[v1alpha1.FailSafePolicy]
+	Routes     []*Object[gatewayv1.HTTPRoute]
+	GRPCRoutes []*Object[gatewayv1.GRPCRoute]
+	Models     []*Object[v1alpha1.Model]
+	Policies   []*Object[v1alpha1.FailSafePolicy]
 
 	// partial: some document could not be read, so that a missing object may
 	// well be there.
@@ -96,12 +97,7 @@ func parent(field string) string {
 
 // Model returns a model by namespace and name; nil: there is none.
 func (w *World) Model(namespace, name string) *Object[v1alpha1.Model] {
-	for _, m := range w.Models {
-		if m.Namespace == namespace && m.Name == name {
-			return m
-		}
-	}
-	return nil
+	return named(w.Models, namespace, name)
 }
 
 // Backend returns the model and the index of its version that stand behind a
@@ -121,34 +117,25 @@ func (w *World) Backend(namespace, service string, port int32) (*Object[v1alpha1
 	return nil, 0
 }
 
-// PoliciesFor returns the policies that target one rule of a route. A valid
-// world has at most one.
-func (w *World) PoliciesFor(namespace, route, rule string) []*Object[v1alpha1.FailSafePolicy] {
+// PoliciesFor returns the policies that target a rule. A valid world has at
+// most one.
+func (w *World) PoliciesFor(r *Rule) []*Object[v1alpha1.FailSafePolicy] {
 	var found []*Object[v1alpha1.FailSafePolicy]
 	for _, p := range w.Policies {
-		if p.Namespace == namespace && targets(p.Value, route, rule) {
+		if p.Namespace == r.Namespace && targets(p.Value, r) {
 			found = append(found, p)
 		}
 	}
 	return found
 }
 
-func targets(p *v1alpha1.FailSafePolicy, route, rule string) bool {
+func targets(p *v1alpha1.FailSafePolicy, r *Rule) bool {
 	for i := range p.Spec.TargetRefs {
 		ref := &p.Spec.TargetRefs[i]
-		if ref.Group == gatewayv1.GroupName && ref.Kind == "HTTPRoute" && string(ref.Name) == route &&
-			(ref.SectionName == nil || string(*ref.SectionName) == rule) {
+		if ref.Group == gatewayv1.GroupName && string(ref.Kind) == r.Kind && string(ref.Name) == r.Route &&
+			(ref.SectionName == nil || string(*ref.SectionName) == r.Name) {
 			return true
 		}
 	}
 	return false
-}
-
-// RuleName returns what a route's rule is called: its name, or rule-N, from 0,
-// where it has none.
-func RuleName(r *gatewayv1.HTTPRoute, index int) string {
-	if name := r.Spec.Rules[index].Name; name != nil && *name != "" {
-		return string(*name)
-	}
-	return fmt.Sprintf("rule-%d", index)
 }

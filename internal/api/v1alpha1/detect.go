@@ -13,6 +13,9 @@ type Detect struct {
 	Broken *Broken `json:"broken,omitempty"`
 	// Late fails answers past the model's share of the deadline. Default: on.
 	Late *Late `json:"late,omitempty"`
+	// Chat holds completions to more than their form; only with protocol OpenAI.
+	// Default: choices.
+	Chat *Chat `json:"chat,omitempty"`
 	// Confidence fails answers that are not sure enough. Default: off.
 	Confidence *Confidence `json:"confidence,omitempty"`
 	// Outputs are what the model promises. Default: none.
@@ -61,10 +64,12 @@ type Late struct {
 type Confidence struct {
 	// Mode. Default: Enforce.
 	Mode Mode `json:"mode,omitempty"`
-	// Value is a path from the response, such as response.outputs[0].data.
-	// Required.
+	// Value is a path from the response, such as response.outputs[0].data; with
+	// protocol OpenAI it is logprobs, the probabilities of the tokens, judged
+	// where the request asks for them. Required.
 	Value string `json:"value"`
-	// Aggregate of a vector. Default: Min.
+	// Aggregate of a vector; with protocol OpenAI Min or Mean of the tokens, the
+	// mean being the geometric one. Default: Min.
 	Aggregate Aggregate `json:"aggregate,omitempty"`
 	// Min is the least confidence, 0 to 1. Required.
 	Min *float64 `json:"min"`
@@ -98,7 +103,8 @@ type Contract struct {
 	RefuseUnknownOutputs bool `json:"refuseUnknownOutputs,omitempty"`
 	// IDEcho: the request's id has to come back. Default: false.
 	IDEcho bool `json:"idEcho,omitempty"`
-	// ModelName: model_name has to be the served name. Default: false.
+	// ModelName: model_name has to be the served name; the model of a completion
+	// that name or the request's. Default: false.
 	ModelName bool `json:"modelName,omitempty"`
 	// ModelVersion: model_version has to be the version's reportedVersion.
 	// Default: false.

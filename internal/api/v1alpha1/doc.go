@@ -1,6 +1,6 @@
 // Package v1alpha1 holds the kinds of safestate.dev/v1alpha1: Model says what
 // is served and where, FailSafePolicy what happens to an answer that is no
-// answer. Routes are the Gateway API's own HTTPRoute, unchanged.
+// answer. Routes are the Gateway API's own HTTPRoute and GRPCRoute, unchanged.
 //
 // The types carry what a person wrote and nothing else: an omitted field is a
 // nil pointer or a zero value, and package compile fills in the default that

@@ -32,7 +32,8 @@ func (Mode) Values() []string { return []string{"Observe", "Enforce", "Disabled"
 // Protocol names how a model's requests and answers are shaped.
 type Protocol string
 
-// The protocols. OpenAI is a reserved word: no route can use it yet.
+// The protocols. Behind a GRPCRoute a model of OpenInferenceV2 speaks the Open
+// Inference Protocol over gRPC.
 const (
 	OpenInferenceV1   Protocol = "OpenInferenceV1"
 	OpenInferenceV2   Protocol = "OpenInferenceV2"
@@ -135,6 +136,18 @@ const (
 
 // Values lists what the proxy can do while no processor answers.
 func (Away) Values() []string { return []string{"SafeDefault", "Pass"} }
+
+// GRPCLastRung says what the proxy alone answers a gRPC call.
+type GRPCLastRung string
+
+// What the proxy alone answers a gRPC call.
+const (
+	GRPCUnavailable GRPCLastRung = "Unavailable" // status UNAVAILABLE
+	GRPCAnswer      GRPCLastRung = "Answer"      // the static default, as a message with status OK
+)
+
+// Values lists what the proxy alone can answer a gRPC call.
+func (GRPCLastRung) Values() []string { return []string{"Unavailable", "Answer"} }
 
 // FieldType is the JSON type of a request's field.
 type FieldType string

@@ -14,9 +14,9 @@ type FailSafePolicy struct {
 
 // FailSafePolicySpec is one policy, for every rule that it targets.
 type FailSafePolicySpec struct {
-	// TargetRefs name HTTPRoutes of the policy's namespace; sectionName is a
-	// rule's name, and without one every rule is meant. At least one. A rule
-	// has at most one policy.
+	// TargetRefs name HTTPRoutes and GRPCRoutes of the policy's namespace;
+	// sectionName is a rule's name, and without one every rule is meant. At
+	// least one. A rule has at most one policy.
 	TargetRefs []gatewayv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRefs"`
 
 	// Mode is Observe or Enforce. Default: Observe.
@@ -28,13 +28,18 @@ type FailSafePolicySpec struct {
 	EnforcePercent *float64 `json:"enforcePercent,omitempty"`
 
 	// Deadline bounds the whole answer, fallbacks included, from the request's
-	// headers on. Required; 1ms to 15m.
+	// headers on; of a stream, the time until its first content goes out.
+	// Required; 1ms to 15m.
 	Deadline *metav1.Duration `json:"deadline"`
 
 	// Reserve is the part of the deadline that the ladder keeps for itself:
 	// the model gets the rest. Default: with a fallback rung its deadline and
 	// 5ms; else 5ms, or a tenth of the deadline where that is less.
 	Reserve *metav1.Duration `json:"reserve,omitempty"`
+
+	// Stream bounds streamed answers; only with protocol OpenAI. Default: as its
+	// fields say.
+	Stream *Stream `json:"stream,omitempty"`
 
 	// BodyLimit bounds what is read. Default: 1 MiB, over it Answer.
 	BodyLimit *BodyLimit `json:"bodyLimit,omitempty"`
@@ -61,6 +66,10 @@ type FailSafePolicySpec struct {
 	// WhenProcessorAway is what the proxy does while no processor answers.
 	// Default: SafeDefault.
 	WhenProcessorAway Away `json:"whenProcessorAway,omitempty"`
+
+	// GRPCLastRung is what the proxy alone says to a gRPC call that nothing else
+	// answered; only with a GRPCRoute among the targets. Default: Unavailable.
+	GRPCLastRung GRPCLastRung `json:"grpcLastRung,omitempty"`
 
 	// LogPayloads writes the bodies of failed answers to the log. Default:
 	// false.

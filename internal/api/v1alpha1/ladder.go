@@ -37,7 +37,8 @@ type Fallback struct {
 	// Path replaces the request's. Default: the request's own with the
 	// primary's served name replaced by the fallback's.
 	Path string `json:"path,omitempty"`
-	// Deadline of one answer, under the policy's. Required.
+	// Deadline of one answer, under the policy's; of a stream, until its first
+	// content. Required.
 	Deadline *metav1.Duration `json:"deadline"`
 	// MaxBytes of its answer. Default: the policy's body limit.
 	MaxBytes *int64 `json:"maxBytes,omitempty"`

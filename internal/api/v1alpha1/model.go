@@ -35,7 +35,8 @@ type ModelSpec struct {
 	// Credentials are sent to the model. Default: none.
 	Credentials *Credentials `json:"credentials,omitempty"`
 
-	// HealthCheck probes every endpoint. Default: none.
+	// HealthCheck probes every endpoint's port; a grpcPort is not probed.
+	// Default: none.
 	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 }
 
@@ -45,7 +46,7 @@ type ModelVersion struct {
 	// Name, such as v1. Required; a DNS label.
 	Name string `json:"name"`
 
-	// BackendRef is the Service by which an HTTPRoute names this version. A
+	// BackendRef is the Service by which a route names this version. A
 	// version that only serves as another model's fallback needs none.
 	// Default: none.
 	BackendRef *BackendRef `json:"backendRef,omitempty"`
@@ -76,6 +77,9 @@ type Endpoint struct {
 	Address string `json:"address"`
 	// Port, 1 to 65535. Required.
 	Port int32 `json:"port"`
+	// GRPCPort is the port that calls of a GRPCRoute go to, 1 to 65535. Default:
+	// port.
+	GRPCPort *int32 `json:"grpcPort,omitempty"`
 }
 
 // Artifact identifies what a version serves.
