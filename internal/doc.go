@@ -17,12 +17,12 @@
 //	     │       rules│
 //	     │        │ detect                         exchange → verdict
 //	     └─ expr ─┴───┤ └ inflate
-//	          │    protocol                        answer → tensors
-//	          │       │  └ tensor
+//	          │    protocol                        answer → tensors, completions
+//	          │       │  └ tensor · chat
 //	          └──── scan ───┘                      bytes → values
 //	               policy · verdict                the words that all share
 //
-// The core (policy, verdict, scan, tensor, expr, inflate, rules, protocol,
+// The core (policy, verdict, scan, tensor, expr, inflate, rules, chat, protocol,
 // detect) imports the standard library and itself, without net/http, regexp,
 // cel-go and gRPC: it is small enough for a WASM module, and it does no I/O, so
 // that a decision depends on its arguments alone. Everything that waits,

@@ -16,6 +16,7 @@ const (
 	CausePolicyUnreadable
 	CauseProcessorError
 	CauseAbandoned
+	CauseUnanswered
 	causeCount
 )
 
@@ -43,6 +44,7 @@ var Causes = []CauseMeaning{
 	{CausePolicyUnreadable, "policy_unreadable", "The route's policy could not be read: Envoy does what the route says for a processor that is away.", false, true},
 	{CauseProcessorError, "processor_error", "The processor gave up on the request: Envoy does what the route says for a processor that is away.", false, true},
 	{CauseAbandoned, "abandoned", "The stream ended before the answer was there: the caller left, or Envoy answered by itself.", true, false},
+	{CauseUnanswered, "unanswered", "The answer failed in a way that nothing could put another in its place, and the caller got the error: a gRPC call that the ladder's own upstream did not answer either.", false, false},
 }
 
 // CauseOf returns the cause that detection gave; false where the answer was

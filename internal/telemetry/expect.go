@@ -75,6 +75,13 @@ func detectorModes(p *policy.Policy) map[verdict.Detector]policy.Mode {
 	if d.Constant != nil {
 		add(verdict.Constant, d.Constant.Mode)
 	}
+	if c := d.Chat; c != nil {
+		for _, mode := range []policy.Mode{c.Refusal, c.ContentFilter, c.Choices, c.Format} {
+			if mode != "" {
+				add(verdict.Chat, mode)
+			}
+		}
+	}
 	for i := range d.CEL {
 		add(verdict.CEL, d.CEL[i].Mode)
 	}

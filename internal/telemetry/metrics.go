@@ -41,6 +41,7 @@ type Metrics struct {
 	uninspected  *prometheus.CounterVec
 	rejected     *prometheus.CounterVec
 	cacheFirst   *prometheus.CounterVec
+	tokens       *prometheus.CounterVec
 	answers      *prometheus.HistogramVec
 	processor    prometheus.Observer
 	messages     [phaseCount]prometheus.Counter
@@ -80,6 +81,7 @@ func NewMetrics(version string, caps Caps) *Metrics {
 		uninspected:  counterVec(r, uninspected),
 		rejected:     counterVec(r, rejected),
 		cacheFirst:   counterVec(r, cacheFirst),
+		tokens:       counterVec(r, tokens),
 		answers:      histogramVec(r, answerSeconds),
 		processor:    histogramVec(r, processorSeconds).WithLabelValues(),
 		streams:      gaugeVec(r, extprocStreams).WithLabelValues(),

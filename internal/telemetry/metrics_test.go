@@ -368,6 +368,7 @@ func TestTableIsWhatIsExported(t *testing.T) {
 	m := NewMetrics("test", Caps{})
 	r := m.Route(fraud())
 	r.Served("default/fraud", "v1", SourcePrimary, time.Millisecond)
+	r.Tokens("default/chat", "v1", 3, 5, true)
 	m.Rung(SourceRules, Answered, time.Millisecond)
 	set := breaker.NewSet(nil, m.BreakerChanged)
 	set.Get("rung/x", policy.Breaker{Failures: 1, Recovery: 1, HalfOpenRequests: 1})

@@ -11,8 +11,9 @@ import (
 	"github.com/safestate/safestate/internal/verdict"
 )
 
-// Values of the label source: what stands in x-safestate-source, and refused
-// for the 503 past a fallback budget.
+// Values of the label source: what stands in x-safestate-source, refused for
+// the 503 past a fallback budget, and cut for a stream that failed after its
+// first content and was ended with an error event.
 const (
 	SourcePrimary     = "primary"
 	SourceCache       = "cache"
@@ -20,9 +21,10 @@ const (
 	SourceRules       = "rules"
 	SourceSafeDefault = "safe_default"
 	SourceRefused     = "refused"
+	SourceCut         = "cut"
 )
 
-var sources = [...]string{SourcePrimary, SourceCache, SourceFallback, SourceRules, SourceSafeDefault, SourceRefused}
+var sources = [...]string{SourcePrimary, SourceCache, SourceFallback, SourceRules, SourceSafeDefault, SourceRefused, SourceCut}
 
 const (
 	sourceCount   = len(sources)
@@ -119,6 +121,21 @@ func (r *RouteMetrics) Detection(model, version string, d verdict.Detector, enfo
 		c = r.openFound(v, i, mode)
 	}
 	(*c).Inc()
+}
+
+// Tokens counts the tokens that a model says an answer took. wasted: the answer
+// failed and nobody got it whole.
+func (r *RouteMetrics) Tokens(model, version string, prompt, completion int64, wasted bool) {
+	v := r.of(model, version)
+	outcome := "served"
+	if wasted {
+		outcome = "wasted"
+	}
+	for kind, n := range map[string]int64{"prompt": prompt, "completion": completion} {
+		if n > 0 {
+			r.metrics.tokens.WithLabelValues(r.route, v.modelLabel, v.vLabel, kind, outcome).Add(float64(n))
+		}
+	}
 }
 
 // Uninspected counts a request without a verdict.
@@ -232,6 +249,8 @@ func sourceIndex(source string) int {
 		return 4
 	case SourceRefused:
 		return 5
+	case SourceCut:
+		return 6
 	}
 	return -1
 }

@@ -35,7 +35,7 @@ var (
 	predictionServed = Metric{
 		Name: "safestate_prediction_served_total", Kind: Counter,
 		Labels: []string{"route", "model", "model_version", "source"},
-		Help:   "Inspected answers that went to callers. model and model_version are what answered, empty for rules, safe_default and refused.",
+		Help:   "Inspected answers that went to callers. model and model_version are what answered, empty for rules, safe_default and refused; source cut is a stream that failed after its first content and was ended with an error event.",
 	}
 	detections = Metric{
 		Name: "safestate_detections_total", Kind: Counter,
@@ -57,10 +57,15 @@ var (
 		Labels: []string{"route"},
 		Help:   "Answers of a cache that is asked before the model: they are in safestate_prediction_served_total with source cache, and are no failure.",
 	}
+	tokens = Metric{
+		Name: "safestate_tokens_total", Kind: Counter,
+		Labels: []string{"route", "model", "model_version", "kind", "outcome"},
+		Help:   "Tokens that models say their answers took, on OpenAI routes. kind is prompt or completion; outcome is served, or wasted where the answer failed: what the failed attempt cost is kept apart from what answered.",
+	}
 	answerSeconds = Metric{
 		Name: "safestate_answer_seconds", Kind: Histogram,
 		Labels:  []string{"route", "source"},
-		Help:    "Time from the request's headers to the answer, the model's time included.",
+		Help:    "Time from the request's headers to the answer, or to the first content of a streamed one, the model's time included.",
 		Buckets: answerBuckets,
 	}
 	processorSeconds = Metric{
@@ -175,7 +180,7 @@ var (
 // Table lists every metric of safestate's own, in documentation order. The
 // registry also holds Go's and the process's standard ones (go_*, process_*).
 var Table = []Metric{
-	predictionServed, detections, uninspected, rejected, cacheFirst, budgetExhausted,
+	predictionServed, detections, uninspected, rejected, cacheFirst, tokens, budgetExhausted,
 	answerSeconds, processorSeconds, rungSeconds,
 	extprocMessages, extprocStreams, bodiesBytes,
 	breakerState, breakerTransitions, bulkheadInFlight, bulkheadRejected,
