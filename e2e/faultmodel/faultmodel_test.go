@@ -53,20 +53,24 @@ func eventually(holds func() bool) bool {
 
 func TestCatalogueIsComplete(t *testing.T) {
 	seen := map[string]bool{}
-	for _, f := range Faults() {
+	if len(allFaults()) != int(numFaults)-1 {
+		t.Errorf("%d faults of %d exist on some protocol", len(allFaults()), numFaults-1)
+	}
+	for f := None + 1; f < numFaults; f++ {
 		c := catalogue[f]
-		if len(c.name) < 5 || seen[c.name] || c.on == 0 {
-			t.Errorf("fault %d: name %q, protocols %b", f, c.name, c.on)
+		if len(c.name) < 5 || seen[c.name] {
+			t.Errorf("fault %d: name %q", f, c.name)
 		}
 		seen[c.name] = true
-		ways := 0
-		for _, set := range []bool{c.answer != nil, c.reply != nil, c.serve != nil} {
-			if set {
-				ways++
-			}
+		ways := count(c.answer != nil, c.reply != nil, c.serve != nil)
+		if want := min(int(c.on), 1); ways != want && f != S15Down {
+			t.Errorf("%s has %d ways to fail, want %d", f, ways, want)
 		}
-		if ways != 1 && f != S15Down {
-			t.Errorf("%s has %d ways to fail, want 1", f, ways)
+		if h := chatCatalogue[f]; (h.on == 0) != (count(h.completion != nil, h.edit != nil, h.reply != nil, h.script != nil, h.serve != nil, h.prepare != nil) == 0) {
+			t.Errorf("%s: its row of chat has protocols %b and another number of ways to fail", f, h.on)
+		}
+		if g := grpcCatalogue[f]; count(g.message != nil, g.serve != nil) > 1 || g.set() && c.on.has(G) {
+			t.Errorf("%s fails in two ways over gRPC", f)
 		}
 		if back, err := Parse(f.String()); err != nil || back != f {
 			t.Errorf("Parse(%q) = %v, %v", f, back, err)
@@ -75,6 +79,22 @@ func TestCatalogueIsComplete(t *testing.T) {
 	if _, err := Parse("no-such"); err == nil {
 		t.Error("Parse took a name that is no fault")
 	}
+	if f, at, err := ParseAt("S08-cut-by-fin@40"); f != S08StreamFIN || at != 40 || err != nil {
+		t.Errorf("ParseAt: %v at %d, %v", f, at, err)
+	}
+	if _, _, err := ParseAt("S08-cut-by-fin@-1"); err == nil {
+		t.Error("ParseAt took a place before the first token")
+	}
+}
+
+// count is how many hold.
+func count(all ...bool) (n int) {
+	for _, holds := range all {
+		if holds {
+			n++
+		}
+	}
+	return n
 }
 
 // TestEveryFaultIsServed asks with each fault on each of its protocols: what

@@ -16,14 +16,21 @@ const (
 	TF                  // TensorFlow Serving: POST /tf/v1/models/NAME:predict
 	ML                  // MLflow: POST /mlflow/NAME/invocations
 	J                   // plain JSON: POST /json/NAME/score
+	OA                  // OpenAI, plain: POST …/v1/chat/completions and …/v1/completions
+	SSE                 // the same with "stream": true
+	G                   // Open Inference gRPC: ModelInfer, and ModelStreamInfer message by message
 )
 
-const numProtocols = 6
+const numProtocols = 9
 
-// Protocols lists them all.
-var Protocols = []Protocol{V1, V2, V2B, TF, ML, J}
+// Protocols lists those whose answer is one HTTP body with tensors or rows in
+// it; Duplex those of chat and gRPC.
+var (
+	Protocols = []Protocol{V1, V2, V2B, TF, ML, J}
+	Duplex    = []Protocol{OA, SSE, G}
+)
 
-var protocolNames = [numProtocols]string{"V1", "V2", "V2B", "TF", "ML", "J"}
+var protocolNames = [numProtocols]string{"V1", "V2", "V2B", "TF", "ML", "J", "OA", "SSE", "G"}
 
 // String returns the short name, as the catalogue of faults writes it.
 func (p Protocol) String() string {
@@ -34,7 +41,7 @@ func (p Protocol) String() string {
 }
 
 // set is a set of protocols.
-type set uint8
+type set uint16
 
 func on(ps ...Protocol) set {
 	var s set
@@ -49,16 +56,19 @@ func (s set) has(p Protocol) bool { return s&(1<<p) != 0 }
 // The sets that the catalogue's column uses.
 var (
 	every      = on(V1, V2, V2B, TF, ML, J)
-	tensors    = on(V1, V2, V2B, TF, ML)
+	scored     = on(V1, V2, V2B, TF, ML, J, G) // every one whose answer is the scorer's
+	tensors    = on(V1, V2, V2B, TF, ML, G)
 	textual    = on(V1, V2, TF, ML, J) // all whose numbers are JSON
 	stringNaN  = on(V1, V2, J)
-	rawBytes   = on(V2B)
+	rawBytes   = on(V2B, G)
+	typedFloat = on(G)
 	nested     = on(V1, ML, J)
-	contracted = on(V1, V2, V2B, TF)
-	named      = on(V2, V2B) // answers that carry an id and a model's name
+	contracted = on(V1, V2, V2B, TF, G)
+	named      = on(V2, V2B, G) // answers that carry an id and a model's name
 )
 
-// Path returns the inference path of a model by this protocol.
+// Path returns the inference path of a model by this protocol. The path of a
+// gRPC call does not name the model.
 func (p Protocol) Path(model string) string {
 	switch p {
 	case V1:
@@ -69,6 +79,10 @@ func (p Protocol) Path(model string) string {
 		return "/mlflow/" + model + "/invocations"
 	case J:
 		return "/json/" + model + "/score"
+	case OA, SSE:
+		return "/openai/" + model + chatPath
+	case G:
+		return grpcService + "ModelInfer"
 	default:
 		return "/v2/models/" + model + "/infer"
 	}
@@ -82,7 +96,8 @@ type target struct {
 	infer    bool   // an inference call, else metadata
 }
 
-// parsePath reads an inference or metadata path. ok is false for any other.
+// parsePath reads an inference or metadata path of Protocols. ok is false for
+// any other.
 func parsePath(path string) (t target, ok bool) {
 	switch {
 	case strings.HasPrefix(path, "/v1/models/"):

@@ -107,17 +107,23 @@ func readV2(header http.Header, body []byte) request {
 			out.failure = errInput
 			return out
 		}
-		for ; len(data) > 0; data = data[inputWidth:] {
-			f := q.Parameters.Features
-			f.Amount, f.AccountAgeDays = data[0], data[1]
-			f.IsInternational, f.HasInternationalHistory = data[2] != 0, data[3] != 0
-			out.rows = append(out.rows, f)
-		}
+		out.rows = appendRows(out.rows, q.Parameters.Features, data)
 	}
 	if len(out.rows) == 0 {
 		out.rows = []Features{q.Parameters.Features}
 	}
 	return out
+}
+
+// appendRows reads rows of four features; what they do not hold is base's.
+func appendRows(rows []Features, base Features, data []float64) []Features {
+	for ; len(data) > 0; data = data[inputWidth:] {
+		f := base
+		f.Amount, f.AccountAgeDays = data[0], data[1]
+		f.IsInternational, f.HasInternationalHistory = data[2] != 0, data[3] != 0
+		rows = append(rows, f)
+	}
+	return rows
 }
 
 func floats(raw []byte) []float64 {

@@ -1,8 +1,8 @@
 package faultmodel
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,6 +22,12 @@ type Options struct {
 	// FaultHeader lets a request choose its own fault by x-sample-fault, which
 	// is convenient on a laptop and wrong anywhere else.
 	FaultHeader bool
+	// Tokens of a completion; 0: StreamTokens.
+	Tokens int
+	// Pace is the time between two tokens of a stream; 0: 2 ms, negative: none.
+	Pace time.Duration
+	// FirstToken is how late S07FirstTokenLate is; 0: 20 s.
+	FirstToken time.Duration
 }
 
 // Server is a running model server. Its methods are safe for concurrent use.
@@ -34,11 +40,14 @@ type Server struct {
 	listener net.Listener
 	up       bool
 	fault    Fault
+	at       int       // the position of the fault; negative: its own
 	until    time.Time // zero: for ever
 	counts   [numFaults]int
 	nth      int // inference requests since the last Set
 	requests int // inference requests that reached the server
 	clean    int // clean answers that went out
+	open     int // streams that are being sent
+	gone     int // answers whose caller left before their end
 	hijacked map[net.Conn]bool
 	canned   *reply
 	closed   bool
@@ -52,6 +61,15 @@ func Start(opts Options) (*Server, error) {
 	}
 	if opts.Addr == "" {
 		opts.Addr = "127.0.0.1:0"
+	}
+	if opts.Tokens <= 0 {
+		opts.Tokens = StreamTokens
+	}
+	if opts.Pace == 0 {
+		opts.Pace = 2 * time.Millisecond
+	}
+	if opts.FirstToken == 0 {
+		opts.FirstToken = firstTokenDelay
 	}
 	s := &Server{opts: opts, addr: opts.Addr, hijacked: map[net.Conn]bool{}}
 	if err := s.listen(); err != nil {
@@ -87,7 +105,15 @@ func (s *Server) listen() error {
 		return err
 	}
 	s.addr, s.listener = l.Addr().String(), l
-	s.http = &http.Server{Handler: http.HandlerFunc(s.handle), ReadHeaderTimeout: 10 * time.Second}
+	// gRPC comes as HTTP/2 with prior knowledge, on the same port.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	s.http = &http.Server{
+		Handler: http.HandlerFunc(s.handle), ReadHeaderTimeout: 10 * time.Second,
+		Protocols: &protocols, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 10_000},
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+	}
 	s.up = true
 	srv := s.http
 	go func() { _ = srv.Serve(l) }() // ends with ErrServerClosed: see stop
@@ -123,13 +149,17 @@ func (s *Server) Close() {
 }
 
 // Set makes every inference answer fail from now on, until Set(None) or the
-// end of a duration above 0.
-func (s *Server) Set(f Fault, d time.Duration) {
+// end of a duration above 0. A fault that has a place in a stream is at its own.
+func (s *Server) Set(f Fault, d time.Duration) { s.SetAt(f, -1, d) }
+
+// SetAt is Set with the place of the fault: the number of tokens of a stream
+// that go out before it, or of messages of a ModelStreamInfer.
+func (s *Server) SetAt(f Fault, at int, d time.Duration) {
 	if f == C15Bomb {
 		bombBytes() // made now, so that the answer is not late as well
 	}
 	s.mu.Lock()
-	s.fault, s.until, s.nth = f, time.Time{}, 0
+	s.fault, s.at, s.until, s.nth = f, at, time.Time{}, 0
 	if d > 0 {
 		s.until = time.Now().Add(d)
 	}
@@ -179,27 +209,6 @@ func (s *Server) Can(header http.Header, body []byte) {
 	}
 }
 
-// Count is how often a fault was really served since Start. It moves once the
-// last byte is written, which may be just after the caller has read it.
-func (s *Server) Count(f Fault) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.counts[f]
-}
-
-// Requests is how many inference requests reached the server since Start.
-func (s *Server) Requests() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.requests
-}
-
-func (s *Server) served(f Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.counts[f]++
-}
-
 func (s *Server) track(c net.Conn, add bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,26 +219,44 @@ func (s *Server) track(c net.Conn, add bool) {
 	}
 }
 
+// turn is what the next answer is to be.
+type turn struct {
+	fault  Fault
+	at     int // its position; negative: its own
+	nth    int // requests before, since the fault was set
+	canned *reply
+}
+
 // next decides what the next answer is.
-func (s *Server) next(r *http.Request) (f Fault, nth int, canned *reply) {
+func (s *Server) next(r *http.Request) turn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
 	if !s.until.IsZero() && time.Now().After(s.until) {
 		s.fault, s.until = None, time.Time{}
 	}
-	f = s.fault
+	t := turn{fault: s.fault, at: s.at, nth: s.nth, canned: s.canned}
 	if h := r.Header.Get("X-Sample-Fault"); h != "" && s.opts.FaultHeader {
-		if asked, err := Parse(h); err == nil {
-			f = asked
+		if asked, at, err := ParseAt(h); err == nil {
+			t.fault, t.at = asked, at
 		}
 	}
-	if f == S15Down { // it is up again, or this request would not be here
-		f = None
+	if t.fault == S15Down { // it is up again, or this request would not be here
+		t.fault = None
 	}
-	nth = s.nth
 	s.nth++
-	return f, nth, s.canned
+	return t
+}
+
+// begin reads a request's body, takes its turn and waits the latency out; false
+// says that the caller left.
+func (s *Server) begin(r *http.Request) (body []byte, t turn, ok bool) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest))
+	if err != nil {
+		return nil, turn{}, false
+	}
+	t = s.next(r)
+	return body, t, pause(r, s.opts.Latency)
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
@@ -239,6 +266,15 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	case r.URL.Path == "/v2":
 		writeJSON(w, map[string]any{"name": "samplemodel", "version": s.opts.Version, "extensions": []string{"binary_tensor_data"}})
+		return
+	case r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
+		s.call(w, r)
+		return
+	case strings.HasSuffix(r.URL.Path, chatPath), strings.HasSuffix(r.URL.Path, legacyPath):
+		s.complete(w, r)
+		return
+	case strings.HasSuffix(r.URL.Path, modelsPath):
+		writeJSON(w, map[string]any{"object": "list", "data": []any{map[string]any{"id": s.opts.Version, "object": "model", "created": createdAt, "owned_by": "samplemodel"}}})
 		return
 	}
 	t, ok := parsePath(r.URL.Path)
@@ -254,20 +290,12 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) infer(w http.ResponseWriter, r *http.Request, t target) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest))
-	if err != nil {
+	body, turn, ok := s.begin(r)
+	if !ok {
 		return // the caller left
 	}
-	fault, nth, canned := s.next(r)
-	if s.opts.Latency > 0 {
-		select {
-		case <-time.After(s.opts.Latency):
-		case <-r.Context().Done():
-			return
-		}
-	}
-	if canned != nil && fault == None {
-		canned.write(w)
+	if turn.canned != nil && turn.fault == None {
+		turn.canned.write(w)
 		return
 	}
 	q := readRequest(t.protocol, r.Header, body)
@@ -283,15 +311,15 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request, t target) {
 	}
 	a := newAnswer(s.opts.Version, q.rows, p == V2B)
 	a.id, a.model, a.version = q.id, t.model, s.opts.Version
-	s.answer(w, r, p, a, fault, nth)
+	s.answer(w, r, p, a, turn)
 }
 
 // answer applies the fault, if there is one on this protocol, and counts what
 // went out.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, p Protocol, a *answer, fault Fault, nth int) {
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, p Protocol, a *answer, t turn) {
 	c := row{}
-	if fault.On(p) {
-		c = catalogue[fault]
+	if t.fault.On(p) {
+		c = catalogue[t.fault]
 	}
 	if c.answer != nil {
 		c.answer(p, a)
@@ -301,78 +329,17 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, p Protocol, a *a
 		c.reply(p, out)
 	}
 	if c.serve != nil {
-		if c.serve(&exchange{server: s, w: w, r: r, reply: out, nth: nth}) {
-			s.served(fault)
+		if c.serve(&exchange{server: s, w: w, r: r, reply: out, nth: t.nth}) {
+			s.served(t.fault)
 		}
 		return
 	}
 	out.write(w)
 	if c.name == "" {
-		s.mu.Lock()
-		s.clean++
-		s.mu.Unlock()
+		s.cleaned()
 		return
 	}
-	s.served(fault)
-}
-
-// State is what the control endpoint tells.
-type State struct {
-	Fault    string         `json:"fault"`
-	Up       bool           `json:"up"`
-	Requests int            `json:"requests"`
-	Clean    int            `json:"clean"`
-	Counts   map[string]int `json:"counts"` // faults served, by name
-}
-
-// State returns a copy of the counters.
-func (s *Server) State() State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := State{Fault: s.fault.String(), Up: s.up, Requests: s.requests, Clean: s.clean, Counts: map[string]int{}}
-	for _, f := range Faults() {
-		if s.counts[f] > 0 {
-			out.Counts[f.String()] = s.counts[f]
-		}
-	}
-	return out
-}
-
-// Control is the control endpoint: POST /fault with {"fault": NAME, "for":
-// "10s"} sets a fault (an empty name ends it), GET /state tells the counters,
-// GET /faults the names.
-func (s *Server) Control() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /fault", func(w http.ResponseWriter, r *http.Request) {
-		var q struct {
-			Fault string `json:"fault"`
-			For   string `json:"for"`
-		}
-		err := json.NewDecoder(io.LimitReader(r.Body, 4096)).Decode(&q)
-		var f Fault
-		if err == nil {
-			f, err = Parse(q.Fault)
-		}
-		var d time.Duration
-		if err == nil && q.For != "" {
-			d, err = time.ParseDuration(q.For)
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		s.Set(f, d)
-		writeJSON(w, s.State())
-	})
-	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.State()) })
-	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) {
-		names := make([]string, 0, numFaults)
-		for _, f := range Faults() {
-			names = append(names, f.String())
-		}
-		writeJSON(w, names)
-	})
-	return mux
+	s.served(t.fault)
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -16,6 +16,9 @@ type exchange struct {
 	r      *http.Request
 	reply  *reply // the clean answer
 	nth    int    // how many requests came before, since the fault was set
+
+	completion *completion // of OA and SSE
+	script     *script     // of SSE: the clean stream
 }
 
 // take gives the connection to the fault. The connection is closed by close.
@@ -38,7 +41,13 @@ func (x *exchange) close(conn net.Conn) {
 }
 
 // write sends the whole clean reply.
-func (x *exchange) write() { x.reply.write(x.w) }
+func (x *exchange) write() {
+	if x.script != nil {
+		x.server.play(x.w, x.r, x.script, None)
+		return
+	}
+	x.reply.write(x.w)
+}
 
 func (r *reply) write(w http.ResponseWriter) {
 	h := w.Header()
@@ -89,6 +98,7 @@ func neverAnswer(x *exchange) bool {
 	}
 	x.server.served(S06NeverAnswers)
 	hold(conn, buf)
+	x.server.left()
 	x.close(conn)
 	return false // counted already
 }
@@ -180,6 +190,7 @@ func bodyStalls(x *exchange) bool {
 	}
 	x.server.served(S09BodyStalls)
 	hold(conn, buf)
+	x.server.left()
 	return false // counted already
 }
 
