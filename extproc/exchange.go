@@ -7,6 +7,7 @@ import (
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
+	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/policy"
@@ -28,10 +29,12 @@ type exchange struct {
 	ctx    context.Context //nolint:containedctx // the gRPC stream's own: an exchange is that stream
 
 	route    *route
+	duplex   *duplex // the response half of a duplex route; nil elsewhere
 	version  *version
+	cluster  string           // of the version, as Envoy names it
 	routed   bool             // Envoy has a version to send the request to
 	node     string           // the Envoy
-	judge    *detect.Exchange // reused by the next exchange
+	judge    *detect.Exchange // from the server's pool
 	enforced bool             // false: findings are counted, not acted on
 
 	started time.Time // the request's headers
@@ -40,6 +43,14 @@ type exchange struct {
 	// sized: the answer declares its length, so that one of another length can
 	// be put in its place.
 	sized bool
+
+	at    phase           // of the message at hand
+	shape chat.Shape      // of the answer that a chat request asks for
+	cause verdict.Finding // why the request went to the ladder's own upstream
+	// answered is when the first content of a streamed answer went out; zero:
+	// the answer is not a stream.
+	answered time.Time
+	trailers headers // the response's
 
 	permits permits
 	// busy is the time spent on messages, climbing the part of it in which the
@@ -54,13 +65,15 @@ type exchange struct {
 type stage int
 
 const (
-	stageRequest  stage = iota // the model has not been asked
-	stageAsked                 // waiting for its answer
-	stageHeaders               // its headers are here, its body is not
-	stageFinished              // answered, passed or left alone
+	stageRequest   stage = iota // the model has not been asked
+	stageAsked                  // waiting for its answer
+	stageElsewhere              // sent to the ladder's own upstream instead
+	stageHeaders                // its headers are here, its body is not
+	stageFinished               // answered, passed or left alone
 )
 
-// handle takes one message and returns its reply. An error ends the gRPC
+// handle takes one message and returns its reply; nil: what there is to say has
+// been said, or will be. An error ends the gRPC
 // stream, upon which Envoy does what the route says for a processor that is
 // away.
 func (e *exchange) handle(m *extprocv3.ProcessingRequest) (*reply, error) {
@@ -70,16 +83,26 @@ func (e *exchange) handle(m *extprocv3.ProcessingRequest) (*reply, error) {
 		return e.requestHeaders(m, r.RequestHeaders)
 	case *extprocv3.ProcessingRequest_RequestBody:
 		e.server.metrics.Message(telemetry.PhaseRequestBody)
+		e.at = requestBody
 		return e.requestBody(r.RequestBody)
 	case *extprocv3.ProcessingRequest_ResponseHeaders:
 		e.server.metrics.Message(telemetry.PhaseResponseHeaders)
+		if e.duplex != nil {
+			return nil, e.duplex.take(func(d *duplex) error { return d.responseHeaders(m, r.ResponseHeaders) })
+		}
 		return e.responseHeaders(m, r.ResponseHeaders)
 	case *extprocv3.ProcessingRequest_ResponseBody:
 		e.server.metrics.Message(telemetry.PhaseResponseBody)
+		if e.duplex != nil {
+			return nil, e.duplex.take(func(d *duplex) error { return d.responseBody(r.ResponseBody) })
+		}
 		return e.responseBody(r.ResponseBody)
 	case *extprocv3.ProcessingRequest_RequestTrailers:
 		return continueRequestTrailers, nil
 	case *extprocv3.ProcessingRequest_ResponseTrailers:
+		if e.duplex != nil {
+			return nil, e.duplex.take(func(d *duplex) error { return d.responseTrailers(r.ResponseTrailers) })
+		}
 		return continueResponseTrailers, nil
 	}
 	return nil, errUnknownMessage
@@ -102,22 +125,34 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 	if !r.detector.Inference(e.judge.Method, e.judge.Path) {
 		r.metrics.Uninspected(telemetry.CauseNotInference)
 		e.stage = stageFinished
+		if r.policy.Needs.Duplex {
+			e.duplex = &duplex{exchange: e}
+			return continueRequestHeaders, nil
+		}
 		return leaveAlone, nil
 	}
-	cluster := attribute(m, policy.AttributeCluster)
-	e.version, e.routed = r.version(cluster), cluster != ""
+	e.cluster = attribute(m, policy.AttributeCluster)
+	e.version, e.routed = r.version(e.cluster), e.cluster != ""
 	e.node = attribute(m, policy.AttributeNode)
 	e.judge.Version = e.version.Version
 	e.enforced = r.enforces()
+	if r.policy.Needs.Duplex {
+		e.duplex = &duplex{exchange: e}
+	}
 
 	switch {
+	case r.grpc() && e.streamsMessages():
+		return e.ask(continueRequestHeaders), nil // its messages come while the model answers
 	case h.EndOfStream:
 		e.judge.RequestBodySeen = true // there is none
 		return e.beforeModel(continueRequestHeaders), nil
 	case !r.policy.Needs.RequestBody:
 		return e.ask(continueRequestHeaders), nil
-	case declared(req) > r.policy.Limits.BodyBytes:
+	case e.duplex == nil && declared(req) > r.policy.Limits.BodyBytes:
 		return e.requestOver(skipRequestBody), nil
+	}
+	if e.duplex != nil {
+		return awaitBody, nil
 	}
 	return continueRequestHeaders, nil
 }
@@ -136,6 +171,10 @@ func (e *exchange) requestBody(b *extprocv3.HttpBody) (*reply, error) {
 		return e.requestUnheld(), nil
 	}
 	e.judge.RequestBody, e.judge.RequestBodySeen = b.Body, true
+	if e.route.grpc() {
+		e.readMessage(b.Body)
+	}
+	e.shape = e.route.detector.ChatRequest(e.judge).Shape()
 	return e.beforeModel(continueRequestBody), nil
 }
 
@@ -147,7 +186,7 @@ func (e *exchange) beforeModel(next *reply) *reply {
 			return rep
 		}
 	}
-	if e.enforced {
+	if e.enforced && !e.route.grpc() { // a gRPC message is no immediate response
 		first := verdict.Finding{Code: verdict.CacheFirst}
 		if a, ok := e.route.ladder.First(e.ctx, e.question(first)); ok {
 			return e.deliverImmediate(a, first)
@@ -165,13 +204,14 @@ func (e *exchange) ask(next *reply) *reply {
 	}
 	e.stage = stageAsked
 	e.asked = time.Now()
-	if left := e.modelTime(); left > 0 {
-		switch next {
-		case continueRequestHeaders:
-			return upstreamTimeout(requestHeaders, left)
-		case continueRequestBody:
-			return upstreamTimeout(requestBody, left)
-		}
+	told := e.upstreamHeaders()
+	switch {
+	case len(told) == 0:
+		return next
+	case next == continueRequestHeaders:
+		return tell(requestHeaders, told)
+	case next == continueRequestBody:
+		return tell(requestBody, told)
 	}
 	return next
 }
@@ -307,8 +347,14 @@ func (e *exchange) replace(at phase, f verdict.Finding) *reply {
 	return replaced(a.Status, tagsOf(&a, f), a.Body, e.respond)
 }
 
-// inPlace answers from the ladder without asking the model.
+// inPlace answers from the ladder without asking the model. What cannot be said
+// in one immediate response, Envoy asks of the ladder's own upstream.
 func (e *exchange) inPlace(f verdict.Finding) *reply {
+	if e.route.grpc() || e.shape.Stream && e.route.ladder.Networked() {
+		e.permits.ignore()
+		e.cause, e.stage = f, stageElsewhere
+		return e.elsewhere(f)
+	}
 	return e.deliverImmediate(e.climb(f), f)
 }
 
@@ -325,7 +371,7 @@ func (e *exchange) deliverImmediate(a ladder.Answer, f verdict.Finding) *reply {
 func (e *exchange) climb(f verdict.Finding) ladder.Answer {
 	q := e.question(f)
 	started := time.Now()
-	if e.route.ladder.Networked() {
+	if e.route.ladder.Networked() && e.duplex == nil {
 		out := e.out
 		late := time.AfterFunc(e.route.patience, func() { out.askForTime(q.Deadline) })
 		defer func() {
@@ -343,6 +389,68 @@ func (e *exchange) question(f verdict.Finding) *ladder.Ask {
 }
 
 func (e *exchange) deadline() time.Time { return e.started.Add(e.route.policy.Deadline.D()) }
+
+// upstreamHeaders are what Envoy's router is told for this request: timeouts
+// where those of the route are not right, and that a gRPC call which fails may
+// be answered by the ladder's own upstream.
+func (e *exchange) upstreamHeaders() []ladder.Header {
+	if e.duplex == nil {
+		left := e.modelTime()
+		if left <= 0 {
+			return nil
+		}
+		return []ladder.Header{{Name: headerUpstreamTimeout, Value: milliseconds(left)}}
+	}
+	if !e.enforced || e.streamsMessages() {
+		return nil
+	}
+	var out []ladder.Header
+	if e.route.grpc() {
+		out = append(out, ladder.Header{Name: policy.HeaderCluster, Value: e.cluster})
+	}
+	p := e.route.policy
+	if late := p.Detect.Late; late == nil || !late.Mode.Enforces() {
+		return out
+	}
+	whole := p.Deadline.D()
+	if e.shape.Stream {
+		whole = p.Stream.MaxDuration.D() + time.Second // the processor's own clock is first
+	}
+	spent := e.asked.Sub(e.started)
+	return append(out,
+		ladder.Header{Name: headerTryTimeout, Value: milliseconds(e.share() - spent)},
+		ladder.Header{Name: headerUpstreamTimeout, Value: milliseconds(whole - spent)})
+}
+
+// elsewhere sends the request to the ladder's own upstream, with what is left of
+// the deadline.
+func (e *exchange) elsewhere(f verdict.Finding) *reply {
+	left := max(time.Until(e.deadline()), time.Millisecond)
+	whole := left
+	if e.shape.Stream {
+		whole += e.route.policy.Stream.MaxDuration.D()
+	}
+	return reroute(e.at, []ladder.Header{
+		{Name: policy.HeaderAnswer, Value: f.Reason()},
+		{Name: policy.HeaderCluster, Value: e.cluster},
+		{Name: headerTryTimeout, Value: milliseconds(left)},
+		{Name: headerUpstreamTimeout, Value: milliseconds(whole)},
+	})
+}
+
+// share is the model's part of the deadline; of a stream the time that it has
+// for its first content.
+func (e *exchange) share() time.Duration {
+	p := e.route.policy
+	if e.shape.Stream && p.Stream != nil {
+		return p.Stream.FirstToken.D()
+	}
+	return p.Deadline.D() - p.Reserve.D()
+}
+
+func milliseconds(d time.Duration) string {
+	return strconv.FormatInt(max(d.Milliseconds(), 1), 10)
+}
 
 // modelTime is what is left for the model where that is less than Envoy gives
 // it, because the request's upload took a part of its time that matters, or
@@ -362,5 +470,9 @@ func (e *exchange) modelTime() time.Duration {
 	return left
 }
 
-// headerUpstreamTimeout is how Envoy's router is told a request's timeout.
-const headerUpstreamTimeout = "x-envoy-upstream-rq-timeout-ms"
+// How Envoy's router is told a request's timeouts: for the whole answer, and for
+// the headers of one try's.
+const (
+	headerUpstreamTimeout = "x-envoy-upstream-rq-timeout-ms"
+	headerTryTimeout      = "x-envoy-upstream-rq-per-try-timeout-ms"
+)

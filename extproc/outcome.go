@@ -18,6 +18,12 @@ import (
 // over the limit, or a reply that is another filter's. That one is not the
 // model's answer, and turning it into one could let a refused caller in.
 func (e *exchange) unread(at phase, c telemetry.Cause) *reply {
+	e.setAside(c)
+	return e.leave(at)
+}
+
+// setAside counts an answer that is not looked at.
+func (e *exchange) setAside(c telemetry.Cause) {
 	switch c {
 	case telemetry.CauseResponseOverLimit, telemetry.CauseMemory:
 		e.permits.succeed(time.Since(e.asked))
@@ -25,12 +31,11 @@ func (e *exchange) unread(at phase, c telemetry.Cause) *reply {
 		e.permits.ignore()
 	}
 	e.route.metrics.Uninspected(c)
-	return e.leave(at)
+	e.stage = stageFinished
 }
 
 // leave ends the processor's part in the response.
 func (e *exchange) leave(at phase) *reply {
-	e.stage = stageFinished
 	if at == responseBody {
 		return continueResponseBody
 	}
@@ -93,9 +98,13 @@ func (e *exchange) count(v *verdict.Verdict) {
 		e.countFinding(v.Failed)
 	}
 	for _, f := range v.Observed {
-		f.Enforced = false
-		e.countFinding(f)
+		e.countObserved(f)
 	}
+}
+
+func (e *exchange) countObserved(f verdict.Finding) {
+	f.Enforced = false
+	e.countFinding(f)
 }
 
 func (e *exchange) countFinding(f verdict.Finding) {
@@ -124,6 +133,9 @@ func (e *exchange) finish(a *ladder.Answer, f verdict.Finding) {
 	e.permits.ignore() // those that nothing has settled
 	now := time.Now()
 	took := now.Sub(e.started)
+	if !e.answered.IsZero() {
+		took = e.answered.Sub(e.started)
+	}
 	e.route.metrics.Served(a.Model, a.Version, string(a.Source), took)
 	switch {
 	case f.Code == verdict.CacheFirst:
@@ -253,12 +265,13 @@ func statusOf(h headers) int {
 	return n
 }
 
-// upstreamTimeout lets the request through with less time for the model than
-// the route gives, because the caller's upload took its share.
-func upstreamTimeout(at phase, left time.Duration) *reply {
-	common := &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: setHeaders([]ladder.Header{
-		{Name: headerUpstreamTimeout, Value: strconv.FormatInt(left.Milliseconds(), 10)},
-	})}}
+// tell lets the request through with headers for Envoy's router.
+func tell(at phase, told []ladder.Header) *reply {
+	return continued(at, &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: setHeaders(told)}})
+}
+
+// continued makes the reply that goes on with a request.
+func continued(at phase, common *extprocv3.CommonResponse) *reply {
 	if at == requestHeaders {
 		return dynamic(&message{Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{Response: common}}})
 	}

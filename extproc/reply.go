@@ -45,6 +45,11 @@ var (
 	continueRequestTrailers  = static(&message{Response: &extprocv3.ProcessingResponse_RequestTrailers{RequestTrailers: &extprocv3.TrailersResponse{}}})
 	continueResponseTrailers = static(&message{Response: &extprocv3.ProcessingResponse_ResponseTrailers{ResponseTrailers: &extprocv3.TrailersResponse{}}})
 
+	// awaitBody goes on to the request's body on a route where the reply to that
+	// may choose another route. Envoy looks for the route before it takes that
+	// reply in, unless it has been told at the headers to look again.
+	awaitBody = static(continued(requestHeaders, &extprocv3.CommonResponse{ClearRouteCache: true}).message)
+
 	// leaveAlone ends the processor's part in a request that is no inference.
 	leaveAlone = static(&message{
 		Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},

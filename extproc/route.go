@@ -38,6 +38,7 @@ type version struct {
 	tags      []ladder.Header
 	asHeaders *reply // the clean reply at each phase, made once
 	asBody    *reply
+	asStream  *reply // of a stream, whose length nobody knows
 }
 
 // dependency is a named dependency with its breaker.
@@ -97,18 +98,14 @@ func newVersion(v policy.Version, p *policy.Policy, s *State) *version {
 	strip := []string{verdict.HeaderReason}
 	out.asHeaders = static(tagged(responseHeaders, out.tags, strip))
 	out.asBody = static(tagged(responseBody, out.tags, strip))
+	out.asStream = static(beginning(0, out.tags, []string{verdict.HeaderReason, "content-length"}).message)
 	return out
 }
 
 // primary returns the reply that lets the model's answer through with its
 // tags. A model that sends x-safestate headers of its own has them stripped.
 func (v *version) primary(at phase, h headers) *reply {
-	var strip []string
-	for _, f := range h.list {
-		if strings.HasPrefix(f.Key, verdict.HeaderPrefix) && !has(v.tags, f.Key) && f.Key != verdict.HeaderReason {
-			strip = append(strip, f.Key)
-		}
-	}
+	strip := v.foreign(h)
 	switch {
 	case strip != nil:
 		return dynamic(tagged(at, v.tags, append(strip, verdict.HeaderReason)))
@@ -118,6 +115,40 @@ func (v *version) primary(at phase, h headers) *reply {
 		return v.asHeaders
 	}
 }
+
+// foreign returns the model's own x-safestate headers that no tag overwrites.
+func (v *version) foreign(h headers) []string {
+	var strip []string
+	for _, f := range h.list {
+		if strings.HasPrefix(f.Key, verdict.HeaderPrefix) && !has(v.tags, f.Key) && f.Key != verdict.HeaderReason {
+			strip = append(strip, f.Key)
+		}
+	}
+	return strip
+}
+
+// tagsOn returns what is written on the model's own answer, and what is removed
+// from it.
+func (v *version) tagsOn(h headers) (tags []ladder.Header, strip []string) {
+	return v.tags, append(v.foreign(h), verdict.HeaderReason)
+}
+
+// begin makes the reply that lets the headers of the model's answer go while
+// its body is still coming. Where the body may yet be changed (open), its
+// length is not promised.
+func (v *version) begin(h headers, open bool) *reply {
+	tags, strip := v.tagsOn(h)
+	switch {
+	case !open:
+		return beginning(0, tags, strip)
+	case len(strip) == 1:
+		return v.asStream
+	}
+	return beginning(0, tags, append(strip, "content-length"))
+}
+
+// grpc reports whether the route's calls are gRPC.
+func (r *route) grpc() bool { return r.policy.Protocol == policy.OpenInferenceGRPC }
 
 func (r *route) version(cluster string) *version {
 	if v, ok := r.versions[cluster]; ok {

@@ -31,7 +31,8 @@ type routes struct {
 
 	mu     sync.RWMutex
 	byText map[string]*route
-	bad    map[string]error // policies that do not compile, so that each is tried once
+	digest map[string]*route // the same by policy.Digest of the text
+	bad    map[string]error  // policies that do not compile, so that each is tried once
 	pinned map[string]bool
 
 	stop chan struct{}
@@ -41,7 +42,7 @@ type routes struct {
 func newRoutes(s *Server, state *State) *routes {
 	r := &routes{
 		server: s, state: state,
-		byText: map[string]*route{}, bad: map[string]error{}, pinned: map[string]bool{},
+		byText: map[string]*route{}, digest: map[string]*route{}, bad: map[string]error{}, pinned: map[string]bool{},
 		stop: make(chan struct{}),
 	}
 	r.done.Go(r.sweep)
@@ -94,6 +95,7 @@ func (r *routes) build(text string) (*route, error) {
 	}
 	built.touch()
 	r.byText[text] = built
+	r.digest[policy.Digest(text)] = built
 	return built, nil
 }
 
@@ -149,6 +151,7 @@ func (r *routes) expired(now time.Time) []*route {
 	for text, route := range r.byText {
 		if !r.pinned[text] && now.Sub(time.Unix(0, route.lastUsed.Load())) > idle {
 			delete(r.byText, text)
+			delete(r.digest, policy.Digest(text))
 			out = append(out, route)
 		}
 	}
@@ -164,6 +167,19 @@ func (r *routes) close() {
 		route.ladder.Close()
 	}
 	clear(r.byText)
+	clear(r.digest)
+}
+
+// byDigest returns the route of a policy that is pinned or was seen not long
+// ago; nil: there is none.
+func (r *routes) byDigest(digest string) *route {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	found := r.digest[digest]
+	if found != nil {
+		found.touch()
+	}
+	return found
 }
 
 // touch notes a use, to the second: a busy route does not share a cache line's

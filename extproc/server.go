@@ -7,6 +7,7 @@
 package extproc
 
 import (
+	"context"
 	"errors"
 	"io"
 	"runtime/debug"
@@ -52,6 +53,10 @@ type Server struct {
 	tracer      *telemetry.Tracer
 	routes      *routes
 	exchanges   sync.Pool
+	judges      sync.Pool
+	streams     streams
+	ending      context.Context //nolint:containedctx // of the process: done once EndStreams is called
+	endAll      context.CancelFunc
 	maxInFlight int64
 	inFlight    atomic.Int64 // bytes
 	open        atomic.Int64 // exchanges
@@ -63,9 +68,11 @@ func New(o Options) *Server {
 	if s.maxInFlight <= 0 {
 		s.maxInFlight = DefaultMaxInFlight
 	}
+	s.ending, s.endAll = context.WithCancel(context.Background())
 	s.routes = newRoutes(s, o.State)
 	s.metrics.BodiesInFlight(func() float64 { return float64(s.inFlight.Load()) })
-	s.exchanges.New = func() any { return &exchange{judge: new(detect.Exchange)} }
+	s.exchanges.New = func() any { return new(exchange) }
+	s.judges.New = func() any { return new(detect.Exchange) }
 	return s
 }
 
@@ -80,7 +87,10 @@ func (s *Server) Prepare(policies []*policy.Policy) error { return s.routes.pin(
 
 // Close stops what the routes keep running: probes, refreshes. The gRPC server
 // must have stopped before.
-func (s *Server) Close() { s.routes.close() }
+func (s *Server) Close() {
+	s.endAll()
+	s.routes.close()
+}
 
 var (
 	errUnknownMessage = status.Error(codes.InvalidArgument, "safestate: a message of a kind this version does not know")
@@ -115,6 +125,9 @@ func (s *Server) Process(stream grpc.BidiStreamingServer[extprocv3.ProcessingReq
 			e.gaveUp()
 			return err
 		}
+		if r == nil {
+			continue
+		}
 		if err := e.out.send(r); err != nil {
 			return err // the proxy has ended the stream: end tells what that means
 		}
@@ -131,7 +144,7 @@ func ended(err error) error {
 func (e *exchange) begin(s *Server, stream grpc.BidiStreamingServer[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse]) {
 	s.open.Add(1)
 	s.metrics.StreamOpened()
-	e.server, e.ctx = s, stream.Context()
+	e.server, e.ctx, e.judge = s, stream.Context(), s.judges.Get().(*detect.Exchange)
 	e.out = &sender{stream: stream}
 }
 
@@ -146,6 +159,9 @@ func (e *exchange) gaveUp() {
 
 // end gives the exchange back. Nothing may keep a reference to it.
 func (e *exchange) end() {
+	if e.duplex != nil {
+		e.duplex.end()
+	}
 	e.abandoned()
 	e.server.metrics.ProcessorTime(e.busy - e.climbing)
 	e.permits.release()
@@ -155,7 +171,8 @@ func (e *exchange) end() {
 		s.inFlight.Add(-e.held)
 	}
 	e.judge.Reset()
-	*e = exchange{judge: e.judge}
+	s.judges.Put(e.judge)
+	*e = exchange{}
 	s.exchanges.Put(e)
 	s.open.Add(-1)
 }

@@ -1,0 +1,172 @@
+package extproc
+
+import (
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/verdict"
+)
+
+// arm has the clock tick after a while, and takes back any earlier tick.
+func (d *duplex) arm(wait time.Duration) {
+	wait = max(wait, 0)
+	if d.timer == nil {
+		d.timer = time.AfterFunc(wait, d.tick)
+		return
+	}
+	d.timer.Reset(wait)
+}
+
+// tick looks whether the answer is late, on a goroutine of its own. The clock
+// is wound again rather than reset with every piece: a stream of a hundred
+// tokens a second ticks once in betweenTokens.
+func (d *duplex) tick() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	defer d.survive("a stream's clock failed")
+	// An error means that the proxy has ended the stream: the exchange sees it
+	// at its next message.
+	_ = d.ticked(time.Now())
+}
+
+// survive keeps one stream's panic, on a goroutine of its own, from the others.
+func (d *duplex) survive(what string) {
+	if p := recover(); p != nil {
+		d.exchange.server.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg(what)
+	}
+}
+
+func (d *duplex) ticked(now time.Time) error {
+	switch d.state {
+	case held:
+		if left := d.bound.Sub(now); left > 0 {
+			d.arm(left)
+			return nil
+		}
+		return d.late()
+	case flowing:
+		return d.silent(now)
+	case awaiting:
+		return d.gather(d.waiting.answer, d.waiting.cause)
+	}
+	return nil
+}
+
+// late answers in the place of an answer that has not been decided in time.
+func (d *duplex) late() error {
+	e := d.exchange
+	f := verdict.Finding{Code: verdict.LateAnswer, Detail: "before the end of the body", Enforced: true}
+	if d.kind == eventStream {
+		f.Detail = "before the first content"
+	}
+	e.countFinding(f)
+	e.settle(f)
+	return d.replace(f)
+}
+
+// silent ends a committed stream that has said nothing for too long, or has
+// gone on for too long. One that is complete ends well.
+func (d *duplex) silent(now time.Time) error {
+	e := d.exchange
+	if d.stream == nil || !e.enforced {
+		return nil
+	}
+	p := e.route.policy
+	quiet := now.Sub(d.last)
+	if e.stage == stageFinished || d.stream.Complete() {
+		if quiet < afterDone {
+			d.arm(afterDone - quiet)
+			return nil
+		}
+		return d.finishAtOnce()
+	}
+	between, left := p.Stream.BetweenTokens.D(), e.started.Add(p.Stream.MaxDuration.D()).Sub(now)
+	mode := policy.Mode("")
+	if p.Detect.Late != nil {
+		mode = p.Detect.Late.Mode
+	}
+	switch {
+	case !mode.Enforces():
+		return nil
+	case left <= 0:
+		return d.cut(verdict.Finding{Code: verdict.LateAnswer, Detail: "longer than " + p.Stream.MaxDuration.D().String(), Enforced: true}, nil)
+	case quiet >= between:
+		return d.cut(verdict.Finding{Code: verdict.StreamStalled, Detail: strconv.FormatInt(quiet.Milliseconds(), 10) + " ms", Enforced: true}, nil)
+	}
+	d.arm(min(between-quiet, left))
+	return nil
+}
+
+// finishAtOnce ends a stream that is complete though the model's connection
+// stays open.
+func (d *duplex) finishAtOnce() error {
+	e := d.exchange
+	step := d.stream.End()
+	d.complete()
+	d.state = over
+	return e.out.send(piece(step.Pass, true))
+}
+
+// streams are the answers under way, so that a process that ends can end them.
+// It is safe for concurrent use.
+type streams struct {
+	mu   sync.Mutex
+	open map[*duplex]struct{}
+}
+
+func (s *streams) add(d *duplex) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = map[*duplex]struct{}{}
+	}
+	s.open[d] = struct{}{}
+}
+
+func (s *streams) remove(d *duplex) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, d)
+}
+
+func (s *streams) list() []*duplex {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*duplex, 0, len(s.open))
+	for d := range s.open {
+		out = append(out, d)
+	}
+	return out
+}
+
+// EndStreams ends every answer that is under way: one that is held is answered
+// from the ladder, a committed stream ends with an error event. A process calls
+// it before it ends, once it has waited for them as long as it can.
+func (s *Server) EndStreams() {
+	s.endAll()
+	for _, d := range s.streams.list() {
+		go d.drain() // one whose caller does not read must not hold up the others
+	}
+}
+
+func (d *duplex) drain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	defer d.survive("a stream could not be ended")
+	f := verdict.Finding{Code: verdict.Draining, Enforced: true}
+	// Errors mean that the proxy has ended the stream by itself.
+	switch {
+	case d.state == held:
+		d.exchange.permits.ignore()
+		d.exchange.countFinding(f)
+		_ = d.replace(f)
+	case d.state == flowing && d.kind == eventStream && d.exchange.enforced && d.stream != nil:
+		d.exchange.permits.ignore()
+		_ = d.cut(f, nil)
+	case d.cancel != nil:
+		d.cancel()
+	}
+}

@@ -1,0 +1,206 @@
+package extproc
+
+import (
+	"strings"
+	"time"
+
+	"github.com/safestate/safestate/internal/chat"
+	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/telemetry"
+	"github.com/safestate/safestate/internal/verdict"
+)
+
+// afterDone is how long a stream whose answer is complete is waited for: for
+// the [DONE] that some servers never send, and for the end of the connection.
+// The caller has everything by then.
+const afterDone = 250 * time.Millisecond
+
+// cut is the source of a stream that failed after its commit: the caller got
+// the beginning of the model's answer and an error event.
+const cut ladder.Source = telemetry.SourceCut
+
+func isEventStream(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(kind), chat.TypeStream)
+}
+
+// feed gives the inspector a piece of a stream and sends on what it lets pass;
+// ended says that nothing follows.
+func (d *duplex) feed(b []byte, ended bool) error {
+	e := d.exchange
+	if d.stream == nil { // observed, and not readable any more
+		return e.out.send(piece(b, ended && !d.trailed))
+	}
+	step := d.stream.Feed(b)
+	if ended && !step.Finished && step.Verdict.Clean() {
+		if len(step.Pass) > 0 && e.enforced {
+			if err := d.advance(&step, false); err != nil || d.state != flowing {
+				return err
+			}
+		}
+		step = d.stream.End()
+	}
+	if !e.enforced {
+		return d.watch(b, &step, ended)
+	}
+	return d.advance(&step, ended)
+}
+
+// advance acts on one step of the inspection.
+func (d *duplex) advance(step *detect.Step, ended bool) error {
+	e := d.exchange
+	for _, f := range step.Verdict.Observed {
+		e.countObserved(f)
+	}
+	switch f := step.Verdict.Failed; {
+	case f.Found() && d.state == held:
+		e.countFinding(f)
+		e.settle(f)
+		return d.replace(f)
+	case f.Found():
+		return d.cut(f, step.Pass)
+	case d.state == held && !step.Content && !step.Finished:
+		return nil
+	case d.state == held:
+		if err := d.commit(); err != nil {
+			return err
+		}
+	}
+	if len(step.Pass) > 0 || ended {
+		if err := e.out.send(piece(step.Pass, ended && !d.trailed)); err != nil {
+			return err
+		}
+	}
+	if step.Finished {
+		d.complete()
+	}
+	if ended {
+		return d.endCaller()
+	}
+	if step.Finished || d.stream.Complete() {
+		d.arm(afterDone)
+	}
+	return nil
+}
+
+// watch sends a piece of an observed stream on, whatever the inspection says.
+func (d *duplex) watch(b []byte, step *detect.Step, ended bool) error {
+	e := d.exchange
+	e.count(&step.Verdict)
+	if err := e.out.send(piece(b, ended && !d.trailed)); err != nil {
+		return err
+	}
+	switch {
+	case !step.Verdict.Clean():
+		e.settle(step.Verdict.Failed)
+		e.finish(e.primary(), verdict.Finding{})
+		d.stream = nil
+	case step.Finished:
+		d.complete()
+		d.stream = nil
+	}
+	if ended {
+		return d.endCaller()
+	}
+	return nil
+}
+
+// endCaller ends the exchange after the last piece.
+func (d *duplex) endCaller() error {
+	d.state = echoing
+	return d.releaseTrailers()
+}
+
+// commit lets the first content go: from here on the answer is the model's, and
+// a failure can only be told of. The request is not needed any more, which of
+// thousands of open streams with long prompts is what their memory is.
+func (d *duplex) commit() error {
+	e := d.exchange
+	if err := d.begin(); err != nil {
+		return err
+	}
+	e.forget()
+	d.arm(e.route.policy.Stream.BetweenTokens.D())
+	return nil
+}
+
+// complete notes a stream that is all there.
+func (d *duplex) complete() {
+	e := d.exchange
+	if e.stage == stageFinished {
+		return
+	}
+	e.settle(verdict.Finding{})
+	d.tokens(false)
+	e.route.ladder.Clean(e.judge, e.version.Version, false)
+	e.finish(e.primary(), verdict.Finding{})
+}
+
+// cut ends a committed stream with an error event, and with it the model's.
+// clean is what could still be sent.
+func (d *duplex) cut(f verdict.Finding, clean []byte) error {
+	e := d.exchange
+	e.countFinding(f)
+	e.settle(f)
+	d.tokens(true)
+	a := e.primary()
+	a.Source = cut
+	e.finish(a, f)
+	d.state = over
+	event := chat.AppendErrorEvent(append([]byte(nil), clean...), errorCode(f), cutMessage)
+	return e.out.send(piece(event, true))
+}
+
+// cutMessage is what a caller is told in an error event; the code says why.
+const cutMessage = "The answer failed while it was being streamed. What came before is not the whole answer."
+
+func errorCode(f verdict.Finding) string { return "safestate_" + string(f.Code) }
+
+func (d *duplex) tokens(wasted bool) {
+	e := d.exchange
+	if d.stream == nil {
+		return
+	}
+	if prompt, completion, ok := d.stream.Usage(); ok {
+		e.route.metrics.Tokens(e.version.Model, e.version.Name, prompt, completion, wasted)
+	}
+}
+
+// left notes a stream that ended between its commit and its end: the caller
+// left, or the connection to the model broke and Envoy broke the caller's.
+// Envoy does not say which, and five impatient callers must not take a model
+// away from everybody else.
+func (d *duplex) left() {
+	e := d.exchange
+	e.permits.ignore()
+	e.route.metrics.Uninspected(telemetry.CauseAbandoned)
+	e.finish(e.primary(), verdict.Finding{})
+}
+
+// primary is the model's own answer, as it is counted.
+func (e *exchange) primary() *ladder.Answer {
+	return &ladder.Answer{Source: ladder.Primary, Status: e.judge.Status, Model: e.version.Model, Version: e.version.Name}
+}
+
+// countTokens counts what a whole answer says it took.
+func (e *exchange) countTokens(wasted bool) {
+	if prompt, completion, ok := e.route.detector.ChatUsage(e.judge); ok {
+		e.route.metrics.Tokens(e.version.Model, e.version.Name, prompt, completion, wasted)
+	}
+}
+
+// forget lets go of the request's body and all that was read of it, and keeps
+// what logs and traces say of an exchange.
+func (e *exchange) forget() {
+	s := e.server
+	kept := &detect.Exchange{
+		Method: e.judge.Method, Path: e.judge.Path, RequestHeaders: e.judge.RequestHeaders,
+		Version: e.judge.Version, Status: e.judge.Status, CodeDetails: e.judge.CodeDetails,
+	}
+	e.judge.Reset()
+	s.judges.Put(e.judge)
+	e.judge = kept
+	s.inFlight.Add(-e.held)
+	e.held = 0
+}
