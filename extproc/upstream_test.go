@@ -13,8 +13,14 @@ import (
 	"github.com/safestate/safestate/internal/protocol"
 )
 
+// said is what an upstream's answer has beside its body.
+type said struct {
+	StatusCode      int
+	Header, Trailer http.Header
+}
+
 // asUpstream serves the ladder of a policy as Envoy reaches it.
-func asUpstream(t *testing.T, pol *policy.Policy) (p *proxy, ask func(path, body string, more ...string) (*http.Response, string)) {
+func asUpstream(t *testing.T, pol *policy.Policy) (p *proxy, ask func(path, body string, more ...string) (said, string)) {
 	t.Helper()
 	p = newProxy(t)
 	if err := p.server.Prepare([]*policy.Policy{pol}); err != nil {
@@ -31,7 +37,7 @@ func asUpstream(t *testing.T, pol *policy.Policy) (p *proxy, ask func(path, body
 	t.Cleanup(s.Close)
 	transport := &http.Transport{Protocols: s.Config.Protocols}
 	t.Cleanup(transport.CloseIdleConnections)
-	return p, func(path, body string, more ...string) (*http.Response, string) {
+	return p, func(path, body string, more ...string) (said, string) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+path, strings.NewReader(body))
 		if err != nil {
@@ -51,7 +57,7 @@ func asUpstream(t *testing.T, pol *policy.Policy) (p *proxy, ask func(path, body
 		if err != nil {
 			t.Fatal(err)
 		}
-		return resp, string(got)
+		return said{resp.StatusCode, resp.Header, resp.Trailer}, string(got)
 	}
 }
 

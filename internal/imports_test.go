@@ -89,7 +89,7 @@ var edges = map[string]map[string]string{
 	},
 	"internal/fallback": {
 		"internal/chat":     "the model's name in a completion's request",
-		"internal/inflate":  "a gRPC message may be compressed",
+		"internal/inflate":  "a stream that is compressed cannot be inspected as it comes",
 		"internal/policy":   "the rung's settings",
 		"internal/protocol": "gRPC's frames, statuses and requests",
 		"internal/scan":     "the request's own members, where they stand",

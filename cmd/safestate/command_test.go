@@ -222,7 +222,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"an empty level":            {[]string{"serve", "--config", dir, "--log-level", ""}, `--log-level "" is none`},
 		"a level that hides errors": {[]string{"serve", "--config", dir, "--log-level", "disabled"}, `--log-level "disabled" is none`},
 		"a level by number":         {[]string{"serve", "--config", dir, "--log-level", "5"}, `--log-level "5" is none`},
-		"no time to drain":          {[]string{"serve", "--config", dir, "--drain", "0s"}, "--drain is 0s: want more than 0"},
+		"no time to drain":          {[]string{"serve", "--config", dir, "--drain", "-1s"}, "--drain is -1s: want 0"},
 		"a duration that is none":   {[]string{"serve", "--config", dir, "--drain", "soon"}, `invalid argument "soon" for "--drain" flag`},
 		"a Redis that is none":      {[]string{"serve", "--config", dir, "--redis", "nonsense"}, "--redis: "},
 		"an address that is none":   {[]string{"render", "envoy", dir, "--processor", "nowhere"}, `"nowhere" is no address`},

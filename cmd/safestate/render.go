@@ -81,6 +81,7 @@ func envoyFlags(f *pflag.FlagSet, o *envoy.Options) {
 	f.StringVar(&o.Listen, "traffic", envoy.DefaultListen, "address on which Envoy takes traffic")
 	f.StringVar(&o.Admin, "envoy-admin", envoy.DefaultAdmin, "address of Envoy's admin interface")
 	f.StringVar(&o.Processor, "processor", serve.DefaultGRPC, "address of safestate's gRPC as Envoy reaches it: host:port or unix:PATH")
+	f.StringVar(&o.Answers, "answers-upstream", envoy.DefaultAnswers, "address of the ladder as Envoy's upstream, as Envoy reaches it: host:port or unix:PATH")
 	f.StringVar(&o.NodeID, "node-id", "safestate", "node id of the Envoy")
 	f.StringVar(&o.NodeCluster, "node-cluster", "safestate", "node cluster of the Envoy")
 	f.StringVar(&o.AccessLog, "access-log", "", "file for Envoy's access log, one JSON object a request; /dev/stdout works")

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/internal/serve"
 )
 
@@ -27,12 +28,15 @@ func newServe() *cobra.Command {
 			if o.Log.Level, err = levelOf(level); err != nil {
 				return err
 			}
-			if o.Drain <= 0 {
-				return fmt.Errorf("--drain is %s: want more than 0", o.Drain)
+			if o.Drain < 0 {
+				return fmt.Errorf("--drain is %s: want 0 (as long as the longest stream), or more", o.Drain)
 			}
 			o.Version = version
 			if !cmd.Flags().Changed("processor") {
 				o.Envoy.Processor = "" // where our own gRPC listens
+			}
+			if !cmd.Flags().Changed("answers-upstream") {
+				o.Envoy.Answers = "" // where our own --answers listens
 			}
 			ctx, stop := untilSignal()
 			defer stop()
@@ -43,11 +47,12 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.ConfigDir, "config", "", "folder of the configuration (required)")
 	f.StringVar(&o.HTTP, "http", serve.DefaultHTTP, "address of /healthz, /readyz and /metrics")
 	f.StringVar(&o.GRPC, "grpc", serve.DefaultGRPC, "address of the external processor and of ADS: host:port or unix:PATH")
-	f.BoolVar(&o.GRPCUnprotected, "grpc-unprotected", false, "allow --grpc on an address that other machines reach: whoever dials it can bring a policy of its own making")
+	f.StringVar(&o.Answers, "answers", envoy.DefaultAnswers, "address of the ladder as Envoy's upstream, for what no processor can answer: host:port or unix:PATH")
+	f.BoolVar(&o.GRPCUnprotected, "grpc-unprotected", false, "allow --grpc and --answers on an address that other machines reach: whoever dials it can bring a policy of its own making")
 	f.StringVar(&o.Redis, "redis", "", "redis://[user:password@]host:port[/db] of the shared cache (default: a cache in the process)")
 	f.StringVar(&o.RedisPasswordFile, "redis-password-file", "", "file that holds the password of --redis, read at each connect")
 	f.Int64Var(&o.CacheBytes, "cache-bytes", 64<<20, "most bytes of the cache in the process")
-	f.DurationVar(&o.Drain, "drain", serve.DefaultDrain, "how long a shutdown waits for requests in flight")
+	f.DurationVar(&o.Drain, "drain", 0, "the longest that a shutdown waits for requests in flight; what is left then ends with an error event (default: as long as the longest stream that a policy allows, 10s at least)")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.BoolVar(&o.Log.Console, "log-console", false, "log for people, not one JSON object a line")
 	f.Float64Var(&o.Log.PerSecond, "log-failures-per-second", 10, "most lines about failed answers a second and route; less than 0: no limit")

@@ -34,7 +34,7 @@ type Options struct {
 
 // Plane is safestate and an Envoy in front of models.
 type Plane struct {
-	Traffic, Admin, HTTP, GRPC string // host:port each
+	Traffic, Admin, HTTP, GRPC, Answers string // host:port each
 
 	Safestate *Process // nil with NoProcessor
 	Envoy     *Process
@@ -48,7 +48,7 @@ type Plane struct {
 func Start(t testing.TB, opts Options) *Plane {
 	t.Helper()
 	p := &Plane{t: t, opts: opts}
-	for _, addr := range []*string{&p.Traffic, &p.Admin, &p.HTTP, &p.GRPC} {
+	for _, addr := range []*string{&p.Traffic, &p.Admin, &p.HTTP, &p.GRPC, &p.Answers} {
 		*addr = fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 	}
 	bootstrap := p.render()
@@ -71,7 +71,7 @@ func Start(t testing.TB, opts Options) *Plane {
 // render writes Envoy's configuration to a file and returns its path.
 func (p *Plane) render() string {
 	p.t.Helper()
-	flags := append([]string{"--traffic", p.Traffic, "--envoy-admin", p.Admin, "--processor", p.GRPC}, p.opts.Render...)
+	flags := append([]string{"--traffic", p.Traffic, "--envoy-admin", p.Admin, "--processor", p.GRPC, "--answers-upstream", p.Answers}, p.opts.Render...)
 	args := append([]string{"render", "bootstrap"}, flags...)
 	if p.opts.Static || p.opts.NoProcessor {
 		args = append([]string{"render", "envoy", p.opts.Config}, flags...)
@@ -98,7 +98,7 @@ func (p *Plane) render() string {
 func (p *Plane) StartSafestate() {
 	p.t.Helper()
 	args := append([]string{
-		"serve", "--config", p.opts.Config, "--http", p.HTTP, "--grpc", p.GRPC,
+		"serve", "--config", p.opts.Config, "--http", p.HTTP, "--grpc", p.GRPC, "--answers", p.Answers,
 		"--traffic", p.Traffic, "--envoy-admin", p.Admin,
 	}, p.opts.Serve...)
 	p.Safestate = Spawn(p.t, "safestate", Program(p.t, "safestate"), args...)

@@ -4,11 +4,11 @@
 // The flow of one request, in the order that the ladder has it:
 //
 //	tenant, ok := Cacheable(headers, cfg.TenantHeaders)   // may it be cached at all
-//	digest, ok := Digest(root, tail, ignoreID)            // what was asked
+//	digest, ok := Digest(root, tail, without...)          // what was asked
 //	key := NewKey(Parts{…})
 //	entry, found, err := store.Get(ctx, key)
 //	switch AgeOf(entry, now, ttl, stale) { … }            // Fresh, Stale, Expired
-//	body := EchoID(nil, answerRoot, requestID)            // with ignoreID only
+//	body := EchoID(nil, answerRoot, requestID)            // without its id only
 //
 // and, once the model has given a clean answer that Storable accepts,
 //

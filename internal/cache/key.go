@@ -60,18 +60,21 @@ func appendText[T string | []byte](b []byte, s T) []byte {
 // that blanks and the order of members do not matter, and the bytes behind it
 // where the request has binary tensors (nil: none).
 //
-// With ignoreID a top-level member "id" is left out, as Open Inference V2
-// needs: callers put a fresh one into each request. An answer that is found
-// that way has another request's id in it, and whoever sends it must put the
-// right one there with EchoID. ok is false where the request has several ids:
-// which of them a server echoes is its own affair.
-func Digest(root scan.Node, tail []byte, ignoreID bool) (sum [sha256.Size]byte, ok bool) {
+// Top-level members whose names are in without are left out: what does not
+// change the answer's content. Open Inference V2 needs it of "id", of which
+// callers put a fresh one into each request. An answer that is found that way
+// has another request's id in it, and whoever sends it must put the right one
+// there with EchoID. ok is false where the request has one of them twice: which
+// of the two a server goes by is its own affair.
+func Digest(root scan.Node, tail []byte, without ...string) (sum [sha256.Size]byte, ok bool) {
 	var buf []byte
-	if ignoreID && root.Kind() == scan.Object {
-		if _, dup := root.Get("id"); dup {
-			return sum, false
+	if len(without) > 0 && root.Kind() == scan.Object {
+		for _, name := range without {
+			if _, dup := root.Get(name); dup {
+				return sum, false
+			}
 		}
-		buf = appendWithoutID(buf, root)
+		buf = appendWithout(buf, root, without)
 	} else {
 		buf = scan.AppendCanonical(buf, root)
 	}
@@ -86,12 +89,12 @@ func Digest(root scan.Node, tail []byte, ignoreID bool) (sum [sha256.Size]byte, 
 // member is one member of an object in canonical form.
 type member struct{ name, value []byte }
 
-// appendWithoutID writes an object's members but the id, sorted by name, each
-// with its lengths: a form for hashing, not JSON.
-func appendWithoutID(dst []byte, object scan.Node) []byte {
+// appendWithout writes an object's members but some, sorted by name, each with
+// its lengths: a form for hashing, not JSON.
+func appendWithout(dst []byte, object scan.Node, without []string) []byte {
 	members := make([]member, 0, object.Len())
 	for it := object.Children(); it.Next(); {
-		if name := it.Key(); string(name) != "id" {
+		if name := it.Key(); !slices.Contains(without, string(name)) {
 			members = append(members, member{bytes.Clone(name), scan.AppendCanonical(nil, it.Value())})
 		}
 	}

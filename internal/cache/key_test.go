@@ -54,27 +54,31 @@ func TestKeysDiffer(t *testing.T) {
 
 func TestDigest(t *testing.T) {
 	const base = `{"id":"1","inputs":[{"name":"x","data":[1.0,2]}],"parameters":{"id":"inner"}}`
+	id := []string{"id"}
+	stream := []string{"stream", "stream_options"}
 	cases := []struct {
 		name, other string
 		tail        string
-		ignoreID    bool
+		without     []string
 		same        bool
 	}{
-		{"the same", base, "", false, true},
-		{"blanks and order", `{ "parameters" : {"id":"inner"}, "inputs":[ {"data":[1.0, 2],"name":"x"} ] , "id":"1" }`, "", false, true},
-		{"escapes", `{"id":"\u0031","inputs":[{"name":"\u0078","data":[1.0,2]}],"parameters":{"id":"inner"}}`, "", false, true},
-		{"another id counts", `{"id":"2","inputs":[{"name":"x","data":[1.0,2]}],"parameters":{"id":"inner"}}`, "", false, false},
-		{"another id is ignored", `{"inputs":[{"name":"x","data":[1.0,2]}],"parameters":{"id":"inner"},"id":"2"}`, "", true, true},
-		{"no id is ignored", `{"inputs":[{"name":"x","data":[1.0,2]}],"parameters":{"id":"inner"}}`, "", true, true},
-		{"an inner id is not", `{"inputs":[{"name":"x","data":[1.0,2]}],"parameters":{"id":"other"}}`, "", true, false},
-		{"another input", `{"id":"1","inputs":[{"name":"x","data":[1.0,3]}],"parameters":{"id":"inner"}}`, "", true, false},
-		{"a number written otherwise", `{"id":"1","inputs":[{"name":"x","data":[1,2]}],"parameters":{"id":"inner"}}`, "", true, false},
-		{"binary tensors", base, "\x00\x00", true, false},
+		{"the same", base, "", nil, true},
+		{"blanks and order", `{ "parameters" : {"id":"inner"}, "inputs":[ {"data":[1.0, 2],"name":"x"} ] , "id":"1" }`, "", nil, true},
+		{"escapes", `{"id":"\u0031","inputs":[{"name":"\u0078","data":[1.0,2]}],"parameters":{"id":"inner"}}`, "", nil, true},
+		{"another id counts", `{"id":"2","inputs":[{"name":"x","data":[1.0,2]}],"parameters":{"id":"inner"}}`, "", nil, false},
+		{"another id is ignored", `{"inputs":[{"name":"x","data":[1.0,2]}],"parameters":{"id":"inner"},"id":"2"}`, "", id, true},
+		{"no id is ignored", `{"inputs":[{"name":"x","data":[1.0,2]}],"parameters":{"id":"inner"}}`, "", id, true},
+		{"an inner id is not", `{"inputs":[{"name":"x","data":[1.0,2]}],"parameters":{"id":"other"}}`, "", id, false},
+		{"another input", `{"id":"1","inputs":[{"name":"x","data":[1.0,3]}],"parameters":{"id":"inner"}}`, "", id, false},
+		{"a number written otherwise", `{"id":"1","inputs":[{"name":"x","data":[1,2]}],"parameters":{"id":"inner"}}`, "", id, false},
+		{"members of a chat", base[:len(base)-1] + `,"stream":true,"stream_options":{"include_usage":true}}`, "", stream, true},
+		{"and one that counts", base[:len(base)-1] + `,"stream":true,"temperature":0}`, "", stream, false},
+		{"binary tensors", base, "\x00\x00", id, false},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			a, ok := Digest(parse(t, base), nil, c.ignoreID)
-			b, ok2 := Digest(parse(t, c.other), []byte(c.tail), c.ignoreID)
+			a, ok := Digest(parse(t, base), nil, c.without...)
+			b, ok2 := Digest(parse(t, c.other), []byte(c.tail), c.without...)
 			if !ok || !ok2 {
 				t.Fatal("no digest")
 			}
@@ -83,18 +87,18 @@ func TestDigest(t *testing.T) {
 			}
 		})
 	}
-	if _, ok := Digest(parse(t, `{"id":1,"id":2}`), nil, true); ok {
+	if _, ok := Digest(parse(t, `{"id":1,"id":2}`), nil, "id"); ok {
 		t.Error("two ids have a digest without them")
 	}
 	// What the members are may not move between name and value.
-	a, _ := Digest(parse(t, `{"a":"b","c":1}`), nil, true)
-	b, _ := Digest(parse(t, `{"a":"b\",\"c\":1"}`), nil, true)
+	a, _ := Digest(parse(t, `{"a":"b","c":1}`), nil, "id")
+	b, _ := Digest(parse(t, `{"a":"b\",\"c\":1"}`), nil, "id")
 	if a == b {
 		t.Error("two objects share a digest")
 	}
 	// An end of the JSON may not move into the binary part.
-	x, _ := Digest(parse(t, `1`), []byte("1"), false)
-	y, _ := Digest(parse(t, `11`), nil, false)
+	x, _ := Digest(parse(t, `1`), []byte("1"))
+	y, _ := Digest(parse(t, `11`), nil)
 	if x == y {
 		t.Error("JSON and tensors run into each other")
 	}

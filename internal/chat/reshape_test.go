@@ -24,8 +24,9 @@ func events(t testing.TB, stream string) []string {
 		if event == "" {
 			continue
 		}
-		data, ok := strings.CutPrefix(event, "data: ")
-		if data, ok = strings.CutSuffix(data, "\n\n"); !ok || strings.ContainsAny(data, "\r\n") || !strings.HasPrefix(event, "data: ") {
+		data, begun := strings.CutPrefix(event, "data: ")
+		data, ended := strings.CutSuffix(data, "\n\n")
+		if !begun || !ended || strings.ContainsAny(data, "\r\n") {
 			t.Fatalf("%q is no event of one line", event)
 		}
 		out = append(out, data)

@@ -142,9 +142,10 @@ func (v *validator) elements(n scan.Node, from, to, depth int, schemaOf func(int
 		back := v.step(nil, it.Index())
 		r := v.check(schemaOf(it.Index()), it.Value(), depth+1)
 		v.path = v.path[:back]
-		if r == invalid {
+		switch r {
+		case invalid:
 			return invalid
-		} else if r == undecided {
+		case undecided:
 			all = undecided
 		}
 	}

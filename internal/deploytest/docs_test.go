@@ -21,6 +21,7 @@ var detectorTexts = map[verdict.Detector]string{
 	verdict.Broken:     "`detect.broken`",
 	verdict.Contract:   "`detect.outputs` and the other promises of a model",
 	verdict.Constant:   "`detect.constant`",
+	verdict.Chat:       "`detect.chat`: looked at in completions of the OpenAI API",
 	verdict.CEL:        "`detect.cel`",
 	verdict.Dependency: "`detect.dependencies`",
 	verdict.Request:    "`detect.request`: looked at before the model is asked",

@@ -150,13 +150,12 @@ func TestGRPCDefault(t *testing.T) {
 		{`{}`, "broken_empty outputs"},
 	} {
 		err := ValidateDefault(p, []byte(c.body))
-		if got := ""; err != nil {
+		got := ""
+		if err != nil {
 			got = err.Error()
-			if got != c.want {
-				t.Errorf("%s\ngot  %q\nwant %q", c.body, got, c.want)
-			}
-		} else if c.want != "" {
-			t.Errorf("%s is taken", c.body)
+		}
+		if got != c.want {
+			t.Errorf("%s\ngot  %q\nwant %q", c.body, got, c.want)
 		}
 	}
 	d, err := Compile(&policy.Policy{Protocol: policy.OpenInferenceGRPC, Limits: policy.Limits{BodyBytes: 1}})

@@ -411,7 +411,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestNoProxyNoCompression(t *testing.T) {
-	tr := newTransport(nil)
+	tr := newTransport(nil, false)
 	if tr.Proxy != nil || !tr.DisableCompression {
 		t.Error("a proxy or compression is on")
 	}

@@ -23,12 +23,12 @@ const (
 	Timeout  Kind = "timeout"   // no whole answer in time
 	Cut      Kind = "cut"       // the body ended early
 	TooLarge Kind = "too_large" // the body is over MaxBytes
-	Status   Kind = "status"    // a status other than 200, a redirect included
+	Status   Kind = "status"    // a status other than 200, a redirect included; of gRPC, as HTTP has it
 	TLS      Kind = "tls"       // the certificate is not accepted, or there is no TLS
-	Broken   Kind = "broken"    // what came back is no HTTP
+	Broken   Kind = "broken"    // what came back is no HTTP, or not what was asked for
 	Files    Kind = "files"     // credentials or TLS files that cannot be used
 	Canceled Kind = "canceled"  // the caller left
-	Invalid  Kind = "invalid"   // the caller's path cannot be asked for
+	Invalid  Kind = "invalid"   // the caller's path or body is nothing to ask with
 )
 
 // Error is why there is no answer. Its text is for logs, not for callers.
@@ -105,7 +105,7 @@ func kindOf(ctx context.Context, err error) Kind {
 		return Refused
 	case errors.As(err, &opErr) && opErr.Op == "remote error": // a TLS alert of the other side
 		return TLS
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return Reset
 	default:

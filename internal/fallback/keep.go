@@ -55,7 +55,8 @@ func (c *Client) rereadSoon() {
 
 // probeAll asks every endpoint for the probe's path, which keeps a connection
 // to it open and its model in memory, and learns from the answer whether it is
-// to be left out.
+// to be left out. A gRPC server has no such path and is asked whether it is
+// ready.
 func (c *Client) probeAll(ctx context.Context) {
 	target, err := parsePath(c.cfg.Probe.Path)
 	if err != nil {
@@ -71,7 +72,11 @@ func (c *Client) probeAll(ctx context.Context) {
 }
 
 func (c *Client) probe(ctx context.Context, e *endpoint, target *url.URL) {
-	err := c.probeOnce(ctx, e, target)
+	ask := c.probeOnce
+	if c.grpc() {
+		ask = c.probeGRPC
+	}
+	err := ask(ctx, e, target)
 	if err == nil {
 		e.succeeded()
 		return

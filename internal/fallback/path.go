@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/policy"
 )
 
@@ -19,8 +20,12 @@ var verbs = []string{":predict", ":classify", ":regress", ":explain"}
 // the protocol's with the fallback's served name. The version is not in it:
 // each version has its own endpoints, and a server that holds several is asked
 // for one by the policy's path. Protocol JSON has no path of its own and keeps
-// the caller's, with its query.
+// the caller's, with its query. Chat and legacy completions are two paths of
+// one OpenAI server: which of them, the caller's says.
 func pathOf(cfg *policy.Fallback, asked string) (*url.URL, error) {
+	if cfg.Protocol == policy.OpenAI {
+		return parsePath(completionsPath(cfg.Path, chat.Legacy(asked)))
+	}
 	if cfg.Path != "" {
 		return parsePath(cfg.Path)
 	}
@@ -34,9 +39,39 @@ func pathOf(cfg *policy.Fallback, asked string) (*url.URL, error) {
 		return parsePath("/invocations")
 	case policy.JSON:
 		return parsePath(asked)
+	case policy.OpenInferenceGRPC:
+		return parsePath(grpcModelInfer)
 	default:
-		return nil, fmt.Errorf("fallback: protocol %q is not asked over HTTP", cfg.Protocol)
+		return nil, fmt.Errorf("fallback: no way to ask a model of protocol %q", cfg.Protocol)
 	}
+}
+
+// The ends of the two paths of the OpenAI API.
+const (
+	chatEnd   = "/chat/completions"
+	legacyEnd = "/completions"
+)
+
+// completionsPath returns the policy's path (empty: the API's own), with the
+// end that the request needs. A path that ends in neither stays as it is.
+func completionsPath(path string, legacy bool) string {
+	if path == "" {
+		path = "/v1" + chatEnd
+	}
+	if !chat.Inference(path) || chat.Legacy(path) == legacy {
+		return path
+	}
+	path, query, asked := strings.Cut(path, "?")
+	path = strings.TrimRight(path, "/")
+	if legacy {
+		path = strings.TrimSuffix(path, chatEnd) + legacyEnd
+	} else {
+		path = strings.TrimSuffix(path, legacyEnd) + chatEnd
+	}
+	if asked {
+		path += "?" + query
+	}
+	return path
 }
 
 func named(name, path string) (*url.URL, error) {

@@ -26,8 +26,15 @@ func TestPathOf(t *testing.T) {
 		{"JSON with two slashes is still a path", policy.Fallback{Protocol: policy.JSON}, "//elsewhere/score", "//elsewhere/score"},
 		{"JSON with a whole URL", policy.Fallback{Protocol: policy.JSON}, "http://elsewhere/score", ""},
 		{"the policy's own", policy.Fallback{Protocol: policy.OpenInferenceV2, ServedName: "small", Path: "/v2/models/small/versions/7/infer"}, "/x", "/v2/models/small/versions/7/infer"},
+		{"chat", policy.Fallback{Protocol: policy.OpenAI}, "/team/v1/chat/completions/?x=1", "/v1/chat/completions"},
+		{"legacy completions", policy.Fallback{Protocol: policy.OpenAI}, "/v1/completions", "/v1/completions"},
+		{"an own path of chat", policy.Fallback{Protocol: policy.OpenAI, Path: "/small/chat/completions?api-version=1"}, "/v1/chat/completions", "/small/chat/completions?api-version=1"},
+		{"of chat, asked for legacy", policy.Fallback{Protocol: policy.OpenAI, Path: "/small/chat/completions/?api-version=1"}, "/v1/completions", "/small/completions?api-version=1"},
+		{"of legacy, asked for chat", policy.Fallback{Protocol: policy.OpenAI, Path: "/small/completions"}, "/v1/chat/completions", "/small/chat/completions"},
+		{"of neither", policy.Fallback{Protocol: policy.OpenAI, Path: "/generate"}, "/v1/completions", "/generate"},
+		{"gRPC", policy.Fallback{Protocol: policy.OpenInferenceGRPC, ServedName: "small"}, "/p/inference.GRPCInferenceService/ModelInfer", "/inference.GRPCInferenceService/ModelInfer"},
+		{"a protocol that there is not", policy.Fallback{Protocol: "Telegraph", ServedName: "gpt"}, "/v1/chat/completions", ""},
 		{"no served name", policy.Fallback{Protocol: policy.OpenInferenceV2}, "/v2/models/fraud/infer", ""},
-		{"a protocol for later", policy.Fallback{Protocol: policy.OpenAI, ServedName: "gpt"}, "/v1/chat/completions", ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -25,12 +25,31 @@ const (
 	maxFileBytes    = 1 << 20
 )
 
+// How long a gRPC connection is silent before its server is asked for a sign of
+// life, and how long that may take: a server that hangs keeps its place in the
+// pool no longer than the two together.
+const (
+	silentFor = 5 * time.Second
+	signsIn   = 3 * time.Second
+)
+
 // newTransport returns a pool of connections. HTTP/1.1 alone: a request that
 // times out takes its connection with it, where an HTTP/2 connection to a hung
-// server would stay in the pool.
-func newTransport(conf *tls.Config) *http.Transport {
-	var one http.Protocols
-	one.SetHTTP1(true)
+// server would stay in the pool. GRPC is HTTP/2, with or without TLS.
+func newTransport(conf *tls.Config, grpc bool) *http.Transport {
+	var spoken http.Protocols
+	var two *http.HTTP2Config
+	switch {
+	case !grpc:
+		spoken.SetHTTP1(true)
+	case conf != nil:
+		spoken.SetHTTP2(true)
+	default:
+		spoken.SetUnencryptedHTTP2(true)
+	}
+	if grpc {
+		two = &http.HTTP2Config{SendPingTimeout: silentFor, PingTimeout: signsIn}
+	}
 	return &http.Transport{
 		Proxy:                  nil, // never from the environment
 		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
@@ -41,7 +60,8 @@ func newTransport(conf *tls.Config) *http.Transport {
 		MaxIdleConnsPerHost:    keptConnections,
 		IdleConnTimeout:        keptFor,
 		MaxResponseHeaderBytes: maxHeaderBytes,
-		Protocols:              &one,
+		Protocols:              &spoken,
+		HTTP2:                  two,
 	}
 }
 
@@ -94,7 +114,7 @@ func (c *Client) readTLS() error {
 	if cfg == nil {
 		if !c.files.built {
 			c.files.built = true
-			c.transport.Store(newTransport(nil))
+			c.transport.Store(newTransport(nil, c.grpc()))
 		}
 		return nil
 	}
@@ -120,7 +140,7 @@ func (c *Client) readTLS() error {
 		return err
 	}
 	c.files.ca, c.files.cert, c.files.key, c.files.built = read.ca, read.cert, read.key, true
-	if old := c.transport.Swap(newTransport(conf)); old != nil {
+	if old := c.transport.Swap(newTransport(conf, c.grpc())); old != nil {
 		old.CloseIdleConnections()
 	}
 	return nil

@@ -22,8 +22,9 @@ type cacheRung struct {
 	detector *detect.Detector
 	observer Observer
 	store    cache.Store
-	remote   bool // the store is not in the process
-	echoID   bool // answers carry their request's id, which the key leaves out
+	remote   bool     // the store is not in the process
+	echoID   bool     // answers carry their request's id
+	without  []string // members of a request that the key leaves out
 	origin   *origin
 }
 
@@ -32,6 +33,13 @@ func newCacheRung(cfg *policy.Cache, l *Ladder, s *State) (*cacheRung, error) {
 		cfg: cfg, policy: l.policy, detector: l.detector, observer: l.observer,
 		store: s.Cache, remote: s.CacheRemote,
 		echoID: protocol.EchoesID(l.policy.Protocol),
+	}
+	switch {
+	case r.echoID:
+		r.without = []string{"id"}
+	case l.policy.Protocol == policy.OpenAI:
+		// What the answer looks like, not what it says.
+		r.without = []string{"stream", "stream_options"}
 	}
 	if cfg.Origin == nil || cfg.When != policy.First || len(cfg.TenantHeaders) > 0 {
 		return r, nil
@@ -146,7 +154,7 @@ func (r *cacheRung) parts(x *detect.Exchange) (parts cache.Parts, ok bool) {
 	if !ok {
 		return parts, false
 	}
-	digest, ok := cache.Digest(root, tail, r.echoID)
+	digest, ok := cache.Digest(root, tail, r.without...)
 	if !ok {
 		return parts, false
 	}
@@ -196,10 +204,15 @@ func (r *cacheRung) echo(x *detect.Exchange, answer []byte) ([]byte, bool) {
 	return cache.EchoID(nil, doc.Root(), r.detector.RequestID(x)), true
 }
 
-// remember keeps a clean answer, in identity encoding.
+// remember keeps a clean answer, in identity encoding. A streamed one is no
+// JSON and is not kept.
 func (r *cacheRung) remember(x *detect.Exchange, v policy.Version) {
 	if x.ResponseHeaders == nil || !cache.Storable(x.Status, x.ResponseHeaders) {
 		return
+	}
+	kind := headerOr(x.ResponseHeaders, "content-type", contentTypeJSON)
+	if r.policy.Protocol == policy.OpenInferenceGRPC {
+		kind = contentTypeJSON // what it is kept as
 	}
 	parts, ok := r.parts(x)
 	if !ok {
@@ -211,7 +224,7 @@ func (r *cacheRung) remember(x *detect.Exchange, v policy.Version) {
 	}
 	parts.Version = v.Name
 	e := cache.Entry{
-		Status: x.Status, ContentType: headerOr(x.ResponseHeaders, "content-type", contentTypeJSON),
+		Status: x.Status, ContentType: kind,
 		Body: json, Stored: time.Now(), Model: parts.Model, Version: v.Name,
 	}
 	if len(tail) > 0 {

@@ -7,9 +7,11 @@ package ladder
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/safestate/safestate/internal/budget"
+	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/verdict"
@@ -34,25 +36,38 @@ const (
 var Sources = []Source{Primary, Cache, Fallback, Rules, SafeDefault}
 
 // Answer is what the caller gets in place of a failed answer.
+//
+// Of an OpenAI route it has the form that the caller asked for: a whole
+// completion, or a stream of events, which is either all there in Body or comes
+// piece by piece from Stream.
+//
+// Of a gRPC route Body is Open Inference V2 JSON, with the bytes of binary
+// tensors behind it where Extra has inference-header-content-length; or, where
+// ContentType is that of gRPC, a serialized ModelInferResponse.
 type Answer struct {
 	Source      Source
 	Status      int
 	ContentType string
-	Body        []byte // not to be changed: it may be shared
-	Model       string // namespace/name of what answered; empty for rules and default
+	Body        []byte  // not to be changed: it may be shared
+	Stream      *Stream // nil: Body is the whole answer; else to be closed
+	Model       string  // namespace/name of what answered; empty for rules and default
 	Version     string
 	Extra       []Header // more headers of a model's answer that its body needs
+	// UsagePrompt and UsageCompletion are the tokens that a fallback model counts
+	// for a whole answer; 0 where it does not. Of a Stream see Stream.Usage.
+	UsagePrompt, UsageCompletion int64
 }
 
 // Header is one header of an answer, its name in lower case.
 type Header struct{ Name, Value string }
 
-// Ask is one request for the ladder.
+// Ask is one request for the ladder, which keeps nothing of it once it has
+// answered.
 type Ask struct {
 	Exchange *detect.Exchange
 	Version  policy.Version // what was asked, or would have been
 	Cause    verdict.Finding
-	Deadline time.Time
+	Deadline time.Time // of the answer; of a streamed one, of its first content
 }
 
 // Outcome says how a rung ended; it is a metric label.
@@ -114,18 +129,21 @@ type Ladder struct {
 	first    *firstRung // the same cache, asked before the model; nil: it is not
 	last     *safeDefaultRung
 	budget   *budget.Budget // nil: none
+	refusal  Answer
+	chat     bool // answers take the form that the request asks for
 	observer Observer
 	closers  []func()
 }
 
 // Answer runs the rungs in order. It returns within ask.Deadline plus the time
-// of the local rungs, and never without an answer.
+// of the local rungs, and never without an answer. ctx bounds the rungs, and a
+// streamed answer until Answer returns; from then on its Close does.
 func (l *Ladder) Answer(ctx context.Context, ask *Ask) Answer {
 	if l.budget != nil && !l.budget.Spend(time.Now()) {
 		refuse := l.policy.Budget.Refuse
 		l.observer.OverBudget(refuse)
 		if refuse {
-			return refusal
+			return l.refusal
 		}
 	}
 	for _, r := range l.rungs {
@@ -133,7 +151,10 @@ func (l *Ladder) Answer(ctx context.Context, ask *Ask) Answer {
 			return answer
 		}
 	}
-	answer, _ := l.try(ctx, l.last, ask)
+	answer, ok := l.try(ctx, l.last, ask)
+	if !ok {
+		return unanswerable(ask.Cause)
+	}
 	return answer
 }
 
@@ -150,6 +171,9 @@ func (l *Ladder) try(ctx context.Context, r rung, ask *Ask) (Answer, bool) {
 		defer cancel()
 	}
 	answer, outcome := r.answer(ctx, ask)
+	if outcome == Answered && l.chat && !l.shape(&answer, ask.Exchange) {
+		outcome = Failed
+	}
 	l.observer.Rung(r.source(), outcome, time.Since(started))
 	return answer, outcome == Answered
 }
@@ -185,13 +209,17 @@ func (l *Ladder) Clean(x *detect.Exchange, version policy.Version, remember bool
 	}
 }
 
-// refusal is what a caller gets once the fallback budget is used up and the
+// refusal makes what a caller gets once the fallback budget is used up and the
 // policy refuses. It is read only.
-var refusal = Answer{
-	Source:      Refused,
-	Status:      503,
-	ContentType: contentTypeJSON,
-	Body:        []byte(`{"error":"the fallback budget of this route is used up"}`),
+func refusal(p *policy.Policy) Answer {
+	a := Answer{
+		Source: Refused, Status: http.StatusServiceUnavailable, ContentType: contentTypeJSON,
+		Body: []byte(`{"error":"the fallback budget of this route is used up"}`),
+	}
+	if p.Protocol == policy.OpenAI {
+		a.Body = chat.AppendErrorBody(nil, codePrefix+string(verdict.BudgetExhausted), "The fallback budget of this route is used up.")
+	}
+	return a
 }
 
 // Close stops what the ladder keeps running. It must not be used afterwards.

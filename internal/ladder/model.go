@@ -13,12 +13,14 @@ import (
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/fallback"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/verdict"
 )
 
 // modelRung asks another model. Its answer goes through the same detection as
 // the primary's: a second NaN is no rescue.
 type modelRung struct {
 	cfg      *policy.Fallback
+	policy   *policy.Policy
 	client   *fallback.Client
 	detector *detect.Detector
 	observer Observer
@@ -26,12 +28,12 @@ type modelRung struct {
 	bulkhead *bulkhead.Bulkhead // nil: none
 }
 
-func newModelRung(cfg *policy.Fallback, d *detect.Detector, s *State, o Observer) (*modelRung, error) {
+func newModelRung(cfg *policy.Fallback, l *Ladder, s *State) (*modelRung, error) {
 	client, err := s.client(cfg)
 	if err != nil {
 		return nil, err
 	}
-	r := &modelRung{cfg: cfg, client: client, detector: d, observer: o}
+	r := &modelRung{cfg: cfg, policy: l.policy, client: client, detector: l.detector, observer: l.observer}
 	if cfg.Breaker != nil {
 		r.breaker = s.Breakers.Get(BreakerKeyRung(cfg.Model), *cfg.Breaker)
 	}
@@ -53,61 +55,81 @@ func (r *modelRung) answer(ctx context.Context, ask *Ask) (Answer, Outcome) {
 	if x := ask.Exchange; !x.RequestBodySeen || x.Method != http.MethodPost {
 		return Answer{}, Missed
 	}
-	if r.bulkhead != nil {
-		if !r.bulkhead.TryAcquire() {
-			return Answer{}, Skipped
-		}
-		defer r.bulkhead.Release()
+	request, ok := requestOf(r.detector, r.cfg, ask.Exchange)
+	if !ok {
+		return Answer{}, Missed
 	}
-	var permit breaker.Permit
-	if r.breaker != nil {
-		var ok bool
-		if permit, ok = r.breaker.Allow(); !ok {
-			return Answer{}, Skipped
-		}
+	place, ok := enter(r.breaker, r.bulkhead)
+	if !ok {
+		return Answer{}, Skipped
+	}
+	if r.detector.ChatRequest(ask.Exchange).Stream {
+		return r.stream(ctx, ask, request, place)
 	}
 	started := time.Now()
-	got, err := r.client.Do(ctx, requestOf(ask.Exchange))
+	got, err := r.client.Do(ctx, request)
 	took := time.Since(started)
 	if err != nil {
-		permit.Done(blame(err, took, r.cfg.Deadline.D()), took)
+		place.leave(blame(err, took, r.cfg.Deadline.D()), took)
 		return Answer{}, Failed
 	}
-	if !r.clean(ask.Exchange, got) {
-		permit.Done(breaker.Failure, took)
+	return r.whole(ask.Exchange, got, place, took)
+}
+
+// whole judges a whole answer.
+func (r *modelRung) whole(x *detect.Exchange, got *fallback.Answer, place *place, took time.Duration) (Answer, Outcome) {
+	if !r.clean(x, got) {
+		place.leave(breaker.Failure, took)
 		return Answer{}, Failed
 	}
-	permit.Done(breaker.Success, took)
-	return Answer{
+	place.leave(breaker.Success, took)
+	a := Answer{
 		Source: Fallback, Status: got.Status, Body: got.Body,
 		ContentType: headerOr(got.Headers, "content-type", contentTypeJSON),
 		Model:       r.cfg.Model, Version: r.cfg.Version,
 		Extra: describing(got.Headers, len(got.Body)),
-	}, Answered
+	}
+	a.UsagePrompt, a.UsageCompletion, _ = r.detector.FallbackUsage(x)
+	return a, Answered
 }
 
-func requestOf(x *detect.Exchange) fallback.Request {
-	return fallback.Request{Path: x.Path, Headers: x.RequestHeaders, Body: x.RequestBody}
+// requestOf makes the request for another model of x's request. ok is false
+// where it cannot be made: the model's name is a part of an OpenAI request's
+// body, which has to be readable.
+func requestOf(d *detect.Detector, cfg *policy.Fallback, x *detect.Exchange) (r fallback.Request, ok bool) {
+	r = fallback.Request{Path: x.Path, Headers: x.RequestHeaders, Body: x.RequestBody}
+	if cfg.Protocol != policy.OpenAI {
+		return r, true
+	}
+	root, _, ok := d.RequestParts(x)
+	r.Body = root.Raw()
+	return r, ok
 }
 
 // clean judges the fallback's answer and tells of what it found.
 func (r *modelRung) clean(x *detect.Exchange, got *fallback.Answer) bool {
 	v := r.detector.Fallback(x, r.cfg, got.Status, got.Headers, got.Body)
 	for _, f := range v.Observed {
-		r.observer.Detection(r.cfg.Model, r.cfg.Version, f)
+		r.tell(f)
 	}
 	if !v.Clean() {
-		r.observer.Detection(r.cfg.Model, r.cfg.Version, v.Failed)
+		r.tell(v.Failed)
 		return false
 	}
 	return true
 }
+
+func (r *modelRung) tell(f verdict.Finding) { r.observer.Detection(r.cfg.Model, r.cfg.Version, f) }
 
 // blame says whether a model's breaker counts an error: not where the caller
 // left, asked for what cannot be asked or sent what no model takes (or a few
 // bad requests would keep everybody from the model), and not where the model
 // was given less than half of its deadline, which deadline is.
 func blame(err error, took, deadline time.Duration) breaker.Outcome {
+	var judged *StreamError
+	if errors.As(err, &judged) {
+		return breaker.Failure
+	}
 	var failed *fallback.Error
 	if !errors.As(err, &failed) {
 		return breaker.Ignored

@@ -50,7 +50,8 @@ func newOrigin(cfg *policy.Fallback, p *policy.Policy, s *State) (*origin, error
 func BreakerKeyVersion(model, version string) string { return "version/" + model + "/" + version }
 
 // revalidate asks the stable version anew while the caller gets the old
-// answer. Only a clean answer takes the old one's place.
+// answer. Only a clean answer takes the old one's place. A caller's request for
+// a stream is asked for a whole answer: no other is kept.
 func (r *cacheRung) revalidate(x *detect.Exchange, key cache.Key) {
 	again := &detect.Exchange{ // the caller's is reused once it is answered
 		Method: x.Method, Path: x.Path, RequestHeaders: x.RequestHeaders,
@@ -66,32 +67,27 @@ func (r *cacheRung) revalidate(x *detect.Exchange, key cache.Key) {
 
 // ask reports whether x has a clean answer now.
 func (o *origin) ask(ctx context.Context, x *detect.Exchange, d *detect.Detector) bool {
-	if o.bulkhead != nil {
-		if !o.bulkhead.TryAcquire() {
-			return false
-		}
-		defer o.bulkhead.Release()
+	request, ok := requestOf(d, o.cfg, x)
+	if !ok {
+		return false
 	}
-	var permit breaker.Permit
-	if o.breaker != nil {
-		var ok bool
-		if permit, ok = o.breaker.Allow(); !ok {
-			return false
-		}
+	place, ok := enter(o.breaker, o.bulkhead)
+	if !ok {
+		return false
 	}
 	started := time.Now()
-	got, err := o.client.Do(ctx, requestOf(x))
+	got, err := o.client.Do(ctx, request)
 	took := time.Since(started)
 	if err != nil {
-		permit.Done(blame(err, took, o.cfg.Deadline.D()), took)
+		place.leave(blame(err, took, o.cfg.Deadline.D()), took)
 		return false
 	}
 	x.Status, x.ResponseHeaders, x.ResponseBody = got.Status, got.Headers, got.Body
 	v := d.Answer(x)
 	if !v.Clean() {
-		permit.Done(breaker.Failure, took)
+		place.leave(breaker.Failure, took)
 		return false
 	}
-	permit.Done(breaker.Success, took)
+	place.leave(breaker.Success, took)
 	return len(v.Observed) == 0
 }

@@ -93,11 +93,17 @@ func clientKey(cfg *policy.Fallback) (string, error) {
 	return string(text), err
 }
 
-var errNoDefault = errors.New("ladder: the policy has no safeDefault")
+var (
+	errNoDefault = errors.New("ladder: the policy has no safeDefault")
+	errNoStream  = errors.New("ladder: the policy does not bound its streams")
+)
 
 // New builds a policy's ladder. Close gives back what it holds of s.
 func New(p *policy.Policy, d *detect.Detector, s *State, o Observer) (*Ladder, error) {
-	l := &Ladder{policy: p, detector: d, observer: o}
+	if p.Protocol == policy.OpenAI && p.Stream == nil {
+		return nil, errNoStream
+	}
+	l := &Ladder{policy: p, detector: d, observer: o, refusal: refusal(p), chat: p.Protocol == policy.OpenAI}
 	for i := range p.Ladder {
 		if err := l.add(&p.Ladder[i], s); err != nil {
 			l.Close()
@@ -127,7 +133,7 @@ func (l *Ladder) add(cfg *policy.Rung, s *State) error {
 		}
 		l.rungs = append(l.rungs, c)
 	case cfg.Fallback != nil:
-		r, err := newModelRung(cfg.Fallback, l.detector, s, l.observer)
+		r, err := newModelRung(cfg.Fallback, l, s)
 		if err != nil {
 			return err
 		}

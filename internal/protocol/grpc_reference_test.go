@@ -52,7 +52,7 @@ func reference(m protoreflect.Message, request bool) (tree map[string]any, tail 
 		}
 		values := typedOf(datatype, t.Get(fieldOf(t, "contents")).Message())
 		shared := parameters["shared_memory_region"] != nil
-		if len(values) == 0 && next < raws.Len() && !(request && shared) {
+		if len(values) == 0 && next < raws.Len() && (!request || !shared) {
 			values = raws.Get(next).Bytes()
 			next++
 		}

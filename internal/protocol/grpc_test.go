@@ -165,7 +165,7 @@ func TestFromGRPCRefuses(t *testing.T) {
 		{"JSON", []byte(`{"error":"x"}`), Malformed, "", 0},
 		{"a group", protowire.AppendTag(nil, 9, protowire.StartGroupType), Malformed, "", 0},
 		{"an end of a group", protowire.AppendTag(nil, 9, protowire.EndGroupType), Malformed, "", 0},
-		{"another wire type", []byte{1<<3 | 0, 1}, Malformed, "", 0},
+		{"another wire type", []byte{1 << 3, 1}, Malformed, "", 0},
 		{"a broken output", inOutput([]byte{0x0a, 9}), Malformed, "outputs[0]", 3},
 		{"a broken number", inOutput(int8s, field(grpcTensorShape, 0x80)), Malformed, "outputs[0]", 13},
 		{"half a float", inOutput(field(grpcTensorDatatype, []byte("FP32")...), field(grpcTensorContents, 0x32, 3, 0, 0, 0)), Malformed, "outputs[0]", 12},

@@ -102,7 +102,7 @@ func (e *elements) addText(n scan.Node) bool {
 
 // addNumber appends a number.
 func (e *elements) addNumber(v float64) bool {
-	ok := true
+	var ok bool
 	switch e.datatype {
 	case tensor.BOOL:
 		ok = v == 0 || v == 1

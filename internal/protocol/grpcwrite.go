@@ -258,7 +258,7 @@ func appendNumberParameter(dst []byte, n scan.Node) ([]byte, bool) {
 // take appends an output's values to w.values, and holds them to its shape.
 func (w *grpcWriter) take(t *Tensor) error {
 	where := func(key string) string { return outputWhere(t, key) }
-	count := 0
+	var count int
 	switch {
 	case t.Datatype == tensor.Unknown:
 		return &TranscodeError{where("datatype"), "is none"}

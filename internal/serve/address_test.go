@@ -32,7 +32,7 @@ func TestAnAddressThatCannotBeUsed(t *testing.T) {
 		"no own domain": {func(o *Options) { o.GRPC = "192.0.2.1:1" }, []string{"192.0.2.1:1", "--grpc"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := Options{ConfigDir: dir, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", LogTo: io.Discard}
+			o := Options{ConfigDir: dir, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Answers: "127.0.0.1:0", LogTo: io.Discard}
 			o.Envoy.Processor = DefaultGRPC
 			c.change(&o)
 			err := Run(t.Context(), o)

@@ -34,3 +34,15 @@ func newHTTP(state *configState, draining func() bool, metrics http.Handler) *ht
 		MaxHeaderBytes:    16 << 10,
 	}
 }
+
+// newAnswers serves the ladder to Envoy, which speaks HTTP/2 in plain text to
+// it, each open stream a request.
+func newAnswers(handler http.Handler) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler: handler, Protocols: protocols, ReadHeaderTimeout: 5 * time.Second,
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1 << 20},
+	}
+}

@@ -4,10 +4,10 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -32,7 +32,8 @@ const (
 	DefaultGRPC = "127.0.0.1:18000"
 )
 
-// DefaultDrain is how long a shutdown waits for requests in flight.
+// DefaultDrain is how long a shutdown waits for requests in flight at least,
+// where it is not told how long.
 const DefaultDrain = 10 * time.Second
 
 // Options are what serve is started with.
@@ -40,18 +41,24 @@ type Options struct {
 	ConfigDir string
 	HTTP      string // host:port; default DefaultHTTP
 	GRPC      string // host:port or unix:PATH; default DefaultGRPC
-	// GRPCUnprotected allows GRPC to be an address that other machines reach.
+	// Answers is where Envoy reaches the ladder's own upstream: host:port or
+	// unix:PATH; default envoy.DefaultAnswers.
+	Answers string
+	// GRPCUnprotected allows GRPC and Answers to be addresses that other machines
+	// reach.
 	GRPCUnprotected   bool
 	Redis             string // redis://…; empty: the cache is in the process
 	RedisPasswordFile string // its password; empty: in the URL, or none
 	// CacheBytes bounds the cache in the process; 0 is the cache's default.
 	CacheBytes int64
-	Drain      time.Duration // default DefaultDrain
-	Envoy      envoy.Options // what the proxies' configuration depends on
-	Version    string        // of this build
-	Log        telemetry.LogOptions
-	LogTo      io.Writer // default os.Stderr
-	Trace      telemetry.TraceOptions
+	// Drain is the longest that a shutdown waits for requests in flight; 0: as
+	// long as the longest stream that a policy allows, and DefaultDrain at least.
+	Drain   time.Duration
+	Envoy   envoy.Options // what the proxies' configuration depends on
+	Version string        // of this build
+	Log     telemetry.LogOptions
+	LogTo   io.Writer // default os.Stderr
+	Trace   telemetry.TraceOptions
 }
 
 // process is a running safestate.
@@ -68,6 +75,7 @@ type process struct {
 
 	mu      sync.Mutex      // held while a configuration is applied
 	guarded map[string]bool // the routes in use, and whether they have a policy
+	longest time.Duration   // that an answer of theirs may take
 }
 
 // Run serves until ctx ends, then drains. It returns nil after a drain, and an
@@ -76,7 +84,7 @@ type process struct {
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
 	if !o.GRPCUnprotected {
-		if err := onlyLocal("--grpc", o.GRPC); err != nil {
+		if err := errors.Join(onlyLocal("--grpc", o.GRPC), onlyLocal("--answers", o.Answers)); err != nil {
 			return err
 		}
 	}
@@ -103,7 +111,12 @@ func Run(ctx context.Context, o Options) error {
 		_ = grpcListener.Close()
 		return err
 	}
-	return p.run(ctx, w, grpcListener, httpListener)
+	answersListener, err := listen("--answers", o.Answers)
+	if err != nil {
+		_, _ = grpcListener.Close(), httpListener.Close()
+		return err
+	}
+	return p.run(ctx, w, grpcListener, httpListener, answersListener)
 }
 
 func (o Options) withDefaults() Options {
@@ -113,14 +126,17 @@ func (o Options) withDefaults() Options {
 	if o.GRPC == "" {
 		o.GRPC = DefaultGRPC
 	}
-	if o.Drain <= 0 {
-		o.Drain = DefaultDrain
+	if o.Answers == "" {
+		o.Answers = envoy.DefaultAnswers
 	}
 	if o.LogTo == nil {
 		o.LogTo = os.Stderr
 	}
 	if o.Envoy.Processor == "" {
 		o.Envoy.Processor = o.GRPC
+	}
+	if o.Envoy.Answers == "" {
+		o.Envoy.Answers = o.Answers
 	}
 	return o
 }
@@ -176,6 +192,7 @@ func (p *process) load() error {
 		return p.refuse(config.Problems{{Message: err.Error()}}, err)
 	}
 	p.tellUnguarded(snapshot)
+	p.longest = longestStream(snapshot)
 	p.applied(resources.Version(), problems.Warnings())
 	return nil
 }
@@ -230,17 +247,20 @@ func policiesOf(s *compile.Snapshot) []*policy.Policy {
 	return out
 }
 
-func (p *process) run(ctx context.Context, w *watcher, grpcListener, httpListener net.Listener) error {
+func (p *process) run(ctx context.Context, w *watcher, grpcListener, httpListener, answersListener net.Listener) error {
 	g, checks := p.newGRPC()
 	h := newHTTP(&p.config, p.draining.Load, p.metrics.Handler())
-	failed := make(chan error, 2)
+	a := newAnswers(p.processor.Upstream())
+	failed := make(chan error, 3)
 	go func() { failed <- g.Serve(grpcListener) }()
 	go func() { failed <- h.Serve(httpListener) }()
+	go func() { failed <- a.Serve(answersListener) }()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var watching sync.WaitGroup
 	watching.Go(func() { w.run(ctx, p.reload) })
 	p.log.Info().Str("http", httpListener.Addr().String()).Str("grpc", grpcListener.Addr().String()).
+		Str("answers", answersListener.Addr().String()).
 		Str("config", p.options.ConfigDir).Msg("serving")
 	var err error
 	select {
@@ -249,7 +269,7 @@ func (p *process) run(ctx context.Context, w *watcher, grpcListener, httpListene
 	}
 	stop()
 	watching.Wait()
-	p.drain(g, checks, h)
+	p.drain(g, checks, h, a)
 	return err
 }
 
@@ -277,7 +297,7 @@ func sameProblems(a, b []string) bool {
 func (p *process) newGRPC() (*grpc.Server, *health.Server) {
 	g := grpc.NewServer(append(extproc.ServerOptions(),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 500 * time.Millisecond, PermitWithoutStream: true}),
 	)...)
 	p.processor.Register(g)
 	p.ads.Register(g)
@@ -285,26 +305,6 @@ func (p *process) newGRPC() (*grpc.Server, *health.Server) {
 	checks.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	healthv1.RegisterHealthServer(g, checks)
 	return g, checks
-}
-
-// drain takes no new requests and waits for those in flight.
-func (p *process) drain(g *grpc.Server, checks *health.Server, h *http.Server) {
-	p.draining.Store(true)
-	checks.Shutdown() // not serving, to whoever asks
-	p.log.Info().Dur("at_most", p.options.Drain).Msg("draining")
-	p.ads.Close() // its streams live as long as the proxies
-	done := make(chan struct{})
-	go func() {
-		g.GracefulStop()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(p.options.Drain):
-		g.Stop()
-		<-done
-	}
-	_ = h.Close()
 }
 
 func (p *process) close() {

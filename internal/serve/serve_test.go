@@ -98,7 +98,7 @@ func TestABadConfigurationAtTheStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := folder(t)
 			c.prepare(t, dir)
-			err := Run(t.Context(), Options{ConfigDir: dir, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", LogTo: io.Discard})
+			err := Run(t.Context(), Options{ConfigDir: dir, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Answers: "127.0.0.1:0", LogTo: io.Discard})
 			if err == nil {
 				t.Fatal("it ran")
 			}
