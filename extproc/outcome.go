@@ -137,6 +137,9 @@ func (e *exchange) finish(a *ladder.Answer, f verdict.Finding) {
 		took = e.answered.Sub(e.started)
 	}
 	e.route.metrics.Served(a.Model, a.Version, string(a.Source), took)
+	if prompt, completion, ok := usageOf(a); ok {
+		e.route.metrics.Tokens(a.Model, a.Version, prompt, completion, false)
+	}
 	switch {
 	case f.Code == verdict.CacheFirst:
 		e.route.metrics.CacheFirst()
@@ -146,6 +149,14 @@ func (e *exchange) finish(a *ladder.Answer, f verdict.Finding) {
 	if e.server.tracer.On() {
 		e.trace(a, f, now)
 	}
+}
+
+// usageOf returns the tokens that a fallback model says its answer took.
+func usageOf(a *ladder.Answer) (prompt, completion int64, ok bool) {
+	if a.Stream != nil {
+		return a.Stream.Usage()
+	}
+	return a.UsagePrompt, a.UsageCompletion, a.UsagePrompt > 0 || a.UsageCompletion > 0
 }
 
 func (e *exchange) logFailure(a *ladder.Answer, f verdict.Finding, took time.Duration) {

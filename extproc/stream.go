@@ -57,6 +57,7 @@ func (d *duplex) advance(step *detect.Step, ended bool) error {
 	case f.Found() && d.state == held:
 		e.countFinding(f)
 		e.settle(f)
+		d.tokens(true)
 		return d.replace(f)
 	case f.Found():
 		return d.cut(f, step.Pass)

@@ -25,8 +25,8 @@ import (
 // place of. A request names its policy by policy.HeaderDigest; one that this
 // process does not know is answered 503.
 //
-// It answers and counts the rungs; the exchange that Envoy has open at the
-// processor counts what was served.
+// It answers, and counts the rungs and what the answer took; the exchange that
+// Envoy has open at the processor counts what was served.
 func (s *Server) Upstream() http.Handler { return http.HandlerFunc(s.answerUpstream) }
 
 var (
@@ -60,6 +60,9 @@ func (s *Server) answerUpstream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.writeAnswer(w, r, &a, f)
+	if prompt, completion, ok := usageOf(&a); ok {
+		route.metrics.Tokens(a.Model, a.Version, prompt, completion, false)
+	}
 }
 
 // readUpstream reads the request's body as far as the policy's limit and the
