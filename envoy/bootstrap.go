@@ -8,6 +8,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
+	internallistenerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
 	downstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -25,7 +26,8 @@ const maxConnections = 50_000
 // ADS is incremental (delta): asked the other way, Envoy and go-control-plane
 // send a refused version to and fro a thousand times a second. The processor's
 // cluster is here and not in ADS, because a filter whose cluster is missing
-// has let requests through unjudged.
+// has let requests through unjudged; and so is the ladder's, which routes over
+// ADS name.
 func Bootstrap(o Options) (*bootstrapv3.Bootstrap, error) {
 	o = o.withDefaults()
 	b, err := base(o)
@@ -80,8 +82,8 @@ func Static(s *compile.Snapshot, o Options) (*bootstrapv3.Bootstrap, error) {
 	return checked(b)
 }
 
-// base is what both kinds share: the node, the admin interface, the
-// processor's cluster and the limit on connections.
+// base is what both kinds share: the node, the admin interface, the clusters of
+// the processor and of the ladder, and the limit on connections.
 func base(o Options) (*bootstrapv3.Bootstrap, error) {
 	admin, err := address("admin", o.Admin)
 	if err != nil {
@@ -91,10 +93,18 @@ func base(o Options) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
+	answers, err := answersCluster(o.Answers)
+	if err != nil {
+		return nil, err
+	}
 	return &bootstrapv3.Bootstrap{
 		Node:            &corev3.Node{Id: o.NodeID, Cluster: o.NodeCluster},
 		Admin:           &bootstrapv3.Admin{Address: admin},
-		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{processor}},
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{processor, answers}},
+		// For the listeners behind which a gRPC call has its last rung.
+		BootstrapExtensions: []*corev3.TypedExtensionConfig{{
+			Name: "envoy.bootstrap.internal_listener", TypedConfig: packed(&internallistenerv3.InternalListener{}),
+		}},
 		OverloadManager: &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
 			Name: "envoy.resource_monitors.global_downstream_max_connections",
 			ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: packed(

@@ -30,9 +30,17 @@ const (
 	// is 1,024 requests; the processor's bulkhead is what sheds, this is only
 	// a stop for the worst.
 	concurrency = 1 << 16
-	// processorConcurrency is the same towards the processor. With Envoy's
-	// default of 1,024, 376 of 1,400 open streams got the default for nothing.
+	// processorConcurrency is the same towards the processor and the ladder.
+	// With Envoy's default of 1,024, 376 of 1,400 open streams got the default
+	// for nothing. What sheds is the processor: its bulkheads, and its budget of
+	// bytes in flight.
 	processorConcurrency = 1 << 20
+	// serviceAsked and servicePatience find a service of ours that is stopped
+	// (SIGSTOP, a lost machine) within the sum of both: nothing else ends a
+	// stream that it holds before the stream's longest duration. A service that
+	// is merely busy has the patience.
+	serviceAsked    = time.Second
+	servicePatience = 3 * time.Second
 	// modelIdle closes idle connections before uvicorn does (after 5 s), so
 	// that no request goes out on a connection that is just being closed.
 	modelIdle = 4 * time.Second
@@ -74,8 +82,14 @@ func versionCluster(c *compile.Cluster, o Options, how delivery) (*clusterv3.Clu
 		CommonLbConfig:                &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 0}},
 		TypedExtensionProtocolOptions: httpOptions(modelHTTP(filters)),
 	}
+	if c.HTTP2 {
+		out.TypedExtensionProtocolOptions = httpOptions(modelHTTP2(filters))
+	}
 	if c.DNS {
 		out.ClusterDiscoveryType = byDNS()
+		if c.HTTP2 {
+			refuseWithoutHosts(out.LoadAssignment)
+		}
 	}
 	if c.HealthCheck != nil {
 		out.HealthChecks = []*corev3.HealthCheck{healthCheck(c)}
@@ -220,7 +234,7 @@ func healthCheck(c *compile.Cluster) *corev3.HealthCheck {
 	}
 }
 
-// serviceCluster is one of our own gRPC services: the processor or ADS.
+// serviceCluster is one of our own services: the processor, ADS or the ladder.
 func serviceCluster(name, where string) (*clusterv3.Cluster, error) {
 	addr, err := address(name, where)
 	if err != nil {
@@ -239,7 +253,7 @@ func serviceCluster(name, where string) (*clusterv3.Cluster, error) {
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
 					// A service that is stopped keeps its connection: find out,
 					// and connect again once it runs.
-					ConnectionKeepalive: &corev3.KeepaliveSettings{Interval: duration(10 * time.Second), Timeout: duration(5 * time.Second)},
+					ConnectionKeepalive: &corev3.KeepaliveSettings{Interval: duration(serviceAsked), Timeout: duration(servicePatience)},
 				}},
 			}},
 		}),

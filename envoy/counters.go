@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"slices"
 	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -50,12 +51,9 @@ func lastRungCounter() *accesslogv3.AccessLog {
 // reasonOnly is CEL for the code in x-safestate-reason. What follows the code
 // there has no bound, and a tag's values are kept for ever.
 func reasonOnly() string {
-	codes := []string{string(verdict.BrokenStatus)}
-	seen := map[string]bool{}
-	for _, c := range rungCauses {
-		code, _, _ := strings.Cut(c.reason, " ")
-		if !seen[code] {
-			seen[code] = true
+	codes := []string{string(verdict.BrokenStatus), ReasonUnanswered}
+	for i := range rungCauses {
+		if code := string(rungCauses[i].code); !slices.Contains(codes, code) {
 			codes = append(codes, code)
 		}
 	}

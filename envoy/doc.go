@@ -15,6 +15,11 @@
 //	router                 weighted versions
 //	local_reply_config     the last rung: the route's safe default from Envoy alone
 //
+// Chat comes piece by piece: there the processor withholds an answer's headers
+// until it has decided, and may have a request's route chosen anew, which then
+// leads to the ladder as an upstream (answers.go) instead of to a model. The
+// last rung of chat is an error object (errorobject.go).
+//
 // All three filters of ours are off unless a route turns them on, so a route
 // without a policy, and a call that asks for no prediction, costs nothing and
 // depends on nobody.

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/verdict"
@@ -49,9 +51,17 @@ const (
 // rungCause is one row of the last rung: a condition on the local reply, who
 // must have asked for it, and what the caller is told.
 type rungCause struct {
-	cause  string
-	when   string // CEL over the local reply's attributes
-	reason string // an access log format
+	cause string
+	when  string // CEL over the local reply's attributes
+	code  verdict.Code
+}
+
+// reason is x-safestate-reason, an access log format.
+func (c *rungCause) reason() string {
+	if c.cause == causeAway {
+		return ReasonProcessorAway
+	}
+	return string(c.code) + " %RESPONSE_CODE_DETAILS%"
 }
 
 // rungCauses is an allow-list. Whatever is not on it is another filter's reply
@@ -59,17 +69,17 @@ type rungCause struct {
 // what it is. "Every 5xx" would turn a refused authorization into a 200.
 var rungCauses = []rungCause{
 	{causeLate, `response.code_details in ['response_timeout', 'max_duration_timeout', 'upstream_per_try_timeout', 'upstream_per_try_idle_timeout']`,
-		string(verdict.LateAnswer) + " %RESPONSE_CODE_DETAILS%"},
+		verdict.LateAnswer},
 	{causeBroken, `response.code_details in ['no_healthy_upstream', 'cluster_not_found']`,
-		string(verdict.BrokenUnavailable) + " %RESPONSE_CODE_DETAILS%"},
+		verdict.BrokenUnavailable},
 	{causeBroken, `response.code_details == 'response_payload_too_large'`,
-		string(verdict.BrokenTooLarge) + " %RESPONSE_CODE_DETAILS%"},
+		verdict.BrokenTooLarge},
 	{causeBroken, `response.code_details.startsWith('upstream_') && response.code_details.contains('connection_failure')`,
-		string(verdict.BrokenRefused) + " %RESPONSE_CODE_DETAILS%"},
+		verdict.BrokenRefused},
 	{causeBroken, `response.code_details.startsWith('upstream_') && !response.code_details.startsWith('upstream_per_try_')`,
-		string(verdict.BrokenReset) + " %RESPONSE_CODE_DETAILS%"},
+		verdict.BrokenReset},
 	{causeAway, `response.code_details.startsWith('ext_proc_error') && (` + processorFailed() + `)`,
-		ReasonProcessorAway},
+		verdict.ProcessorAway},
 }
 
 // processorFailed is true where a call of our own processor failed, as its
@@ -90,7 +100,12 @@ func processorFailed() string {
 // the default for Envoy alone where every request is enforced.
 func policyMetadata(r *compile.Route) (*corev3.Metadata, error) {
 	fields := map[string]*structpb.Value{policy.MetadataPolicy: structpb.NewStringValue(r.PolicyJSON)}
-	if answersAlone(r.Policy) {
+	switch {
+	case !answersAlone(r.Policy):
+	case answersByError(r.Policy):
+		fields[metadataForm] = structpb.NewStringValue(formError)
+		fields[metadataCauses] = structpb.NewStringValue(strings.Join(causesOf(r.Policy), ","))
+	default:
 		d := r.Policy.Default()
 		if status := statusOf(d); status < 200 || status > 599 {
 			return nil, fmt.Errorf("the default's status is %d, want 200 to 599", status)
@@ -104,7 +119,10 @@ func policyMetadata(r *compile.Route) (*corev3.Metadata, error) {
 }
 
 // answersAlone reports whether Envoy may answer with the default by itself.
-func answersAlone(p *policy.Policy) bool { return p.FullyEnforced() }
+// Not to a gRPC call: there a mapper's body becomes the text of an error.
+func answersAlone(p *policy.Policy) bool {
+	return p.FullyEnforced() && p.Protocol != policy.OpenInferenceGRPC
+}
 
 func causesOf(p *policy.Policy) []string {
 	var out []string
@@ -129,67 +147,81 @@ func statusOf(d *policy.SafeDefault) int {
 
 func contentTypeOf(d *policy.SafeDefault) string { return orElse(d.ContentType, "application/json") }
 
-// lastRung renders the local replies: for each distinct status and
-// content-type of a default, which a mapper can only name as constants, one
-// mapper a cause. The body is the route's own.
-func lastRung(s *compile.Snapshot) *hcmv3.LocalReplyConfig {
-	type shape struct {
-		status      int
-		contentType string
+// rungForm is what mappers can only name as constants: the status and the
+// content-type of a default, whose body is the route's own, or that the answer
+// is an error object.
+type rungForm struct {
+	status      int
+	contentType string
+	asError     bool
+}
+
+func formOf(p *policy.Policy) rungForm {
+	if answersByError(p) {
+		return rungForm{statusError, chat.TypeJSON, true}
 	}
-	var shapes []shape
-	seen := map[shape]bool{}
+	return rungForm{status: statusOf(p.Default()), contentType: contentTypeOf(p.Default())}
+}
+
+// lastRung renders the local replies: for each distinct form one mapper a
+// cause.
+func lastRung(s *compile.Snapshot) *hcmv3.LocalReplyConfig {
+	var forms []rungForm
 	for i := range s.Routes {
 		p := s.Routes[i].Policy
 		if p == nil || !answersAlone(p) {
 			continue
 		}
-		sh := shape{statusOf(p.Default()), contentTypeOf(p.Default())}
-		if !seen[sh] {
-			seen[sh] = true
-			shapes = append(shapes, sh)
+		if f := formOf(p); !slices.Contains(forms, f) {
+			forms = append(forms, f)
 		}
 	}
-	if len(shapes) == 0 {
+	if len(forms) == 0 {
 		return nil
 	}
 	out := &hcmv3.LocalReplyConfig{}
-	for _, sh := range shapes {
-		for _, c := range rungCauses {
-			out.Mappers = append(out.Mappers, mapper(sh.status, sh.contentType, c))
+	for i := range forms {
+		for j := range rungCauses {
+			out.Mappers = append(out.Mappers, mapper(&forms[i], &rungCauses[j]))
 		}
 	}
 	return out
 }
 
-func mapper(status int, contentType string, c rungCause) *hcmv3.ResponseMapper {
-	route := func(key string) string {
-		return "xds.route_metadata.filter_metadata['" + policy.MetadataNamespace + "']['" + key + "']"
+func mapper(f *rungForm, c *rungCause) *hcmv3.ResponseMapper {
+	const metadata = "xds.route_metadata.filter_metadata"
+	own := func(key string) string { return metadata + "['" + policy.MetadataNamespace + "']['" + key + "']" }
+	has := func(key string) string {
+		return "'" + key + "' in " + metadata + "['" + policy.MetadataNamespace + "']"
 	}
-	expression := strings.Join([]string{
-		"'" + policy.MetadataNamespace + "' in xds.route_metadata.filter_metadata",
-		"'" + metadataCauses + "' in xds.route_metadata.filter_metadata['" + policy.MetadataNamespace + "']",
-		route(metadataCauses) + ".contains('" + c.cause + "')",
-		route(policy.MetadataDefaultStatus) + " == '" + strconv.Itoa(status) + "'",
-		route(policy.MetadataDefaultType) + " == " + celString(contentType),
-		c.when,
-	}, " && ")
+	conditions := []string{
+		"'" + policy.MetadataNamespace + "' in " + metadata,
+		has(metadataCauses),
+		own(metadataCauses) + ".contains('" + c.cause + "')",
+	}
+	body := "%METADATA(ROUTE:" + policy.MetadataNamespace + ":" + policy.MetadataDefaultBody + ")%"
+	if f.asError {
+		conditions = append(conditions, has(metadataForm), own(metadataForm)+" == '"+formError+"'")
+		body = formatLiteral(errorObject(c.code))
+	} else {
+		conditions = append(conditions,
+			own(policy.MetadataDefaultStatus)+" == '"+strconv.Itoa(f.status)+"'",
+			own(policy.MetadataDefaultType)+" == "+celString(f.contentType))
+	}
 	return &hcmv3.ResponseMapper{
 		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_AndFilter{AndFilter: &accesslogv3.AndFilter{
-			Filters: []*accesslogv3.AccessLogFilter{serverErrors(), celFilter(expression)},
+			Filters: []*accesslogv3.AccessLogFilter{serverErrors(), celFilter(strings.Join(append(conditions, c.when), " && "))},
 		}}},
-		StatusCode: wrapperspb.UInt32(uint32(status)),
+		StatusCode: wrapperspb.UInt32(uint32(f.status)),
 		HeadersToAdd: []*corev3.HeaderValueOption{
 			setHeader(headerSource, sourceDefault),
-			setHeader(headerReason, c.reason),
+			setHeader(headerReason, c.reason()),
 			setHeader("cache-control", "no-store"),
 		},
 		BodyFormatOverride: &corev3.SubstitutionFormatString{
-			Format: &corev3.SubstitutionFormatString_TextFormatSource{
-				TextFormatSource: inline("%METADATA(ROUTE:" + policy.MetadataNamespace + ":" + policy.MetadataDefaultBody + ")%"),
-			},
+			Format:          &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: inline(body)},
 			OmitEmptyValues: true,
-			ContentType:     contentType,
+			ContentType:     f.contentType,
 		},
 	}
 }
@@ -237,12 +269,15 @@ func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
 	if !answersAlone(p) || p.WhenProcessorAway != policy.AwayPass || p.Detect.Broken == nil || !p.Detect.Broken.Mode.Enforces() {
 		return nil
 	}
-	d := p.Default()
+	form, body := formOf(p), p.Default().Body
+	if form.asError {
+		body = errorObject(verdict.BrokenStatus)
+	}
 	answer := &localpolicyv3.LocalResponsePolicy{
-		Body:       inline(d.Body),
-		StatusCode: wrapperspb.UInt32(uint32(statusOf(d))),
+		Body:       inline(body),
+		StatusCode: wrapperspb.UInt32(uint32(form.status)),
 		ResponseHeadersToAdd: []*corev3.HeaderValueOption{
-			setHeader("content-type", formatLiteral(contentTypeOf(d))),
+			setHeader("content-type", formatLiteral(form.contentType)),
 			setHeader(headerSource, sourceDefault),
 			setHeader(headerReason, string(verdict.BrokenStatus)),
 			setHeader("cache-control", "no-store"),

@@ -85,6 +85,7 @@ func connectionManager(s *compile.Snapshot, o Options) *hcmv3.HttpConnectionMana
 	hcm.HttpFilters = append(hcm.HttpFilters,
 		defaultFilter(),
 		deadlineFilter(),
+		rememberFilter(),
 		processorFilter(),
 		&hcmv3.HttpFilter{Name: "envoy.filters.http.router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{})}},
 	)

@@ -29,6 +29,9 @@ func routeMatch(m *compile.Match) (*routev3.RouteMatch, error) {
 	default:
 		return nil, fmt.Errorf("path type %d is not known", m.PathType)
 	}
+	if m.GRPC {
+		out.Grpc = &routev3.RouteMatch_GrpcRouteMatchOptions{}
+	}
 	if m.Method != "" {
 		out.Headers = append(out.Headers, header(":method", exactly(m.Method)))
 	}
@@ -60,6 +63,8 @@ func inferenceCalls(p policy.Protocol) ([]*routev3.HeaderMatcher, error) {
 		path = verb + `(predict|classify|regress)` + end
 	case policy.MLflow:
 		path = `[^?#]*/invocations` + end
+	case policy.OpenAI:
+		path = `[^?#]*/completions` + end
 	case policy.JSON:
 		return []*routev3.HeaderMatcher{asking()}, nil
 	default:

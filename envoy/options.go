@@ -19,6 +19,7 @@ const (
 	RouteConfigName      = "safestate"         // its routes
 	ProcessorClusterName = "safestate_extproc" // where the processor is
 	XDSClusterName       = "safestate_xds"     // where ADS is
+	AnswersClusterName   = "safestate_answers" // the ladder as an upstream
 	// StatPrefix is in the listener's own counters, http.safestate.*. The
 	// processor's filter is made inside another and counts without a prefix:
 	// http..ext_proc.*, from the first request on.
@@ -34,6 +35,7 @@ const (
 	DefaultListen    = "127.0.0.1:10000"
 	DefaultAdmin     = "127.0.0.1:9901"
 	DefaultProcessor = "127.0.0.1:18000"
+	DefaultAnswers   = "127.0.0.1:18001"
 )
 
 // DefaultSystemCA is where Debian, Ubuntu and Alpine keep the authorities that
@@ -66,6 +68,9 @@ type Options struct {
 	// Default: DefaultProcessor. XDS is where ADS is reached; default: Processor.
 	Processor string
 	XDS       string
+	// Answers is where the ladder is reached as an upstream, by HTTP/2 without
+	// upgrade: host:port, or unix:PATH. Default: DefaultAnswers.
+	Answers string
 
 	// AccessLog is the file that gets one JSON object a request;
 	// "/dev/stdout" works. Empty: no access log.
@@ -93,6 +98,7 @@ func (o Options) withDefaults() Options {
 	o.Admin = orElse(o.Admin, DefaultAdmin)
 	o.Processor = orElse(o.Processor, DefaultProcessor)
 	o.XDS = orElse(o.XDS, o.Processor)
+	o.Answers = orElse(o.Answers, DefaultAnswers)
 	o.SystemCA = orElse(o.SystemCA, DefaultSystemCA)
 	return o
 }

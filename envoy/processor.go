@@ -49,29 +49,14 @@ func processorPerRoute(p *policy.Policy, timeout time.Duration) *anypb.Any {
 // processorConfig is the ext_proc filter of one route: it asks for the
 // messages that the policy needs and for no others, and says what happens
 // while the processor is away.
-//
-// Bodies are BUFFERED_PARTIAL: one over the limit arrives cut, and passes
-// whole or is replaced as the processor says. BUFFERED would make it Envoy's
-// own 500.
 func processorConfig(p *policy.Policy, timeout time.Duration) *extprocv3.ExternalProcessor {
-	mode := &extprocv3.ProcessingMode{
-		RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
-		ResponseHeaderMode:  extprocv3.ProcessingMode_SEND,
-		RequestBodyMode:     extprocv3.ProcessingMode_NONE,
-		ResponseBodyMode:    extprocv3.ProcessingMode_BUFFERED_PARTIAL,
-		RequestTrailerMode:  extprocv3.ProcessingMode_SKIP,
-		ResponseTrailerMode: extprocv3.ProcessingMode_SKIP,
-	}
-	if p.Needs.RequestBody {
-		mode.RequestBodyMode = extprocv3.ProcessingMode_BUFFERED_PARTIAL
-	}
 	return &extprocv3.ExternalProcessor{
 		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
 			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ProcessorClusterName},
 		}},
 		FailureModeAllow:   !failsClosed(p),
 		StatusOnError:      &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
-		ProcessingMode:     mode,
+		ProcessingMode:     processingMode(p),
 		RequestAttributes:  RequestAttributes,
 		ResponseAttributes: ResponseAttributes,
 		MessageTimeout:     duration(timeout),
@@ -88,6 +73,32 @@ func processorConfig(p *policy.Policy, timeout time.Duration) *extprocv3.Externa
 	}
 }
 
+// processingMode names the messages that a policy needs.
+//
+// Bodies are BUFFERED_PARTIAL: one over the limit arrives cut, and passes
+// whole or is replaced as the processor says. BUFFERED would make it Envoy's
+// own 500. An answer that comes piece by piece is FULL_DUPLEX_STREAMED: the
+// processor gets its pieces while it withholds the reply to its headers, so that
+// nothing is out before it has decided. Envoy demands the trailers there.
+func processingMode(p *policy.Policy) *extprocv3.ProcessingMode {
+	mode := &extprocv3.ProcessingMode{
+		RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
+		ResponseHeaderMode:  extprocv3.ProcessingMode_SEND,
+		RequestBodyMode:     extprocv3.ProcessingMode_NONE,
+		ResponseBodyMode:    extprocv3.ProcessingMode_BUFFERED_PARTIAL,
+		RequestTrailerMode:  extprocv3.ProcessingMode_SKIP,
+		ResponseTrailerMode: extprocv3.ProcessingMode_SKIP,
+	}
+	if p.Needs.RequestBody {
+		mode.RequestBodyMode = extprocv3.ProcessingMode_BUFFERED_PARTIAL
+	}
+	if p.Needs.Duplex {
+		mode.ResponseBodyMode = extprocv3.ProcessingMode_FULL_DUPLEX_STREAMED
+		mode.ResponseTrailerMode = extprocv3.ProcessingMode_SEND
+	}
+	return mode
+}
+
 // failsClosed reports whether a request is not let through without the
 // processor. Only where every request is enforced: to observe must never cost
 // an answer, and Envoy cannot draw lots.
@@ -95,10 +106,21 @@ func failsClosed(p *policy.Policy) bool {
 	return p.FullyEnforced() && p.WhenProcessorAway != policy.AwayPass
 }
 
-// deadlineFilter gives the model its share of the deadline by
-// x-envoy-upstream-rq-timeout-ms. A route's own timeout does not do it: Envoy
-// ignores it beside max_stream_duration, and a per-try timeout ends with the
-// response's headers, so that a stalled body would have no bound.
+// Headers that bound what the router waits for. The first bounds the whole
+// answer, the second only the time until its headers.
+const (
+	headerTimeout       = "x-envoy-upstream-rq-timeout-ms"
+	headerPerTryTimeout = "x-envoy-upstream-rq-per-try-timeout-ms"
+)
+
+// deadlineFilter gives the model its share of the deadline by headerTimeout. A
+// route's own timeout does not do it: Envoy ignores it beside
+// max_stream_duration, and a per-try timeout ends with the response's headers,
+// so that a stalled body would have no bound.
+//
+// An answer that may be a stream has the per-try timeout all the same: the whole
+// timeout would cut a healthy stream, and without an error event. There the
+// processor bounds what comes after the headers.
 func deadlineFilter() *hcmv3.HttpFilter {
 	return filter(filterDeadline, &headermutationv3.HeaderMutation{})
 }
@@ -107,10 +129,13 @@ func deadlinePerRoute(r *compile.Route) map[string]*anypb.Any {
 	if r.ModelTimeout <= 0 || r.MaxDuration <= 0 {
 		return nil
 	}
-	ms := max(1, r.ModelTimeout.Milliseconds())
+	ms, name := max(1, r.ModelTimeout.Milliseconds()), headerTimeout
+	if r.Policy != nil && r.Policy.Stream != nil {
+		name = headerPerTryTimeout
+	}
 	return map[string]*anypb.Any{filterDeadline: packed(&headermutationv3.HeaderMutationPerRoute{
 		Mutations: &headermutationv3.Mutations{RequestMutations: []*mutationv3.HeaderMutation{{
-			Action: &mutationv3.HeaderMutation_Append{Append: setHeader("x-envoy-upstream-rq-timeout-ms", strconv.FormatInt(ms, 10))},
+			Action: &mutationv3.HeaderMutation_Append{Append: setHeader(name, strconv.FormatInt(ms, 10))},
 		}}},
 	})}
 }

@@ -62,6 +62,9 @@ func render(s *compile.Snapshot, o Options, how delivery) (*Resources, error) {
 			r.Secrets = append(r.Secrets, secret)
 		}
 	}
+	if err := addHop(r, s, o, how); err != nil {
+		return nil, err
+	}
 	for _, c := range o.ExtraClusters {
 		r.Clusters = append(r.Clusters, proto.Clone(c).(*clusterv3.Cluster))
 	}

@@ -46,6 +46,7 @@ func everything(t *testing.T) *compile.Snapshot {
 				{Match: compile.Match{PathType: compile.PathRegex, Path: `/v1/models/[a-z]+:predict`,
 					Headers: []compile.ValueMatch{{Name: "x-tenant", Value: "a|b", Regex: true}}, Query: []compile.ValueMatch{{Name: "v", Value: "1"}}}, Route: 1},
 				{Match: compile.Match{PathType: compile.PathPrefix, Path: "/old"}, Route: 3},
+				{Match: compile.Match{PathType: compile.PathPrefix, Path: "/team"}, Route: 4},
 				{Match: compile.Match{PathType: compile.PathPrefix, Path: "/"}, Route: 2},
 			}},
 		},
@@ -75,6 +76,13 @@ func everything(t *testing.T) *compile.Snapshot {
 				RequestHeaders: compile.HeaderEdit{Set: []compile.Header{{Name: "x-a", Value: "1"}}},
 				ModelTimeout:   10 * time.Second,
 				OwnTimeout:     10 * time.Second,
+			}),
+			full(chatPolicy(func(p *policy.Policy) { p.WhenProcessorAway = policy.AwayPass }), compile.Route{
+				Name: "default/fraud/team", Namespace: "default",
+				Backends:       []compile.Backend{{Cluster: "default/fraud/v1", Weight: 1}},
+				Rewrite:        &compile.Rewrite{Prefix: &empty},
+				RequestHeaders: compile.HeaderEdit{Set: []compile.Header{{Name: "x-a", Value: "1"}}},
+				ModelTimeout:   400 * time.Millisecond, MaxDuration: 10*time.Minute + compile.Grace,
 			}),
 		},
 		Clusters: []compile.Cluster{
@@ -254,7 +262,7 @@ func TestRefused(t *testing.T) {
 		"cluster twice":      {func(s *compile.Snapshot, _ *Options) { s.Clusters = append(s.Clusters, s.Clusters[0]) }, `cluster "default/fraud/v1" is there twice`},
 		"no endpoint":        {func(s *compile.Snapshot, _ *Options) { s.Clusters[0].Endpoints = nil }, "version default/fraud/v1: 0 endpoints"},
 		"entry out of range": {func(s *compile.Snapshot, _ *Options) { s.Hosts[0].Entries[0].Route = 9 }, "names route 9 of 1"},
-		"protocol":           {func(s *compile.Snapshot, _ *Options) { s.Routes[0].Policy.Protocol = policy.OpenAI }, `route default/fraud/score: protocol "OpenAI" is not rendered`},
+		"protocol":           {func(s *compile.Snapshot, _ *Options) { s.Routes[0].Policy.Protocol = "OpenInferenceV3" }, `route default/fraud/score: protocol "OpenInferenceV3" is not rendered`},
 		"status":             {func(s *compile.Snapshot, _ *Options) { s.Routes[0].Policy.Default().Status = 199 }, "the default's status is 199"},
 		"host header": {func(s *compile.Snapshot, _ *Options) {
 			s.Routes[0].RequestHeaders.Set = []compile.Header{{Name: "host"}}
@@ -269,6 +277,7 @@ func TestRefused(t *testing.T) {
 		"listen":    {func(_ *compile.Snapshot, o *Options) { o.Listen = "10000" }, `listen: "10000" is no address`},
 		"port":      {func(_ *compile.Snapshot, o *Options) { o.Listen = "127.0.0.1:70000" }, "port under 65536"},
 		"processor": {func(_ *compile.Snapshot, o *Options) { o.Processor = "unix:" }, "names no socket"},
+		"answers":   {func(_ *compile.Snapshot, o *Options) { o.Answers = "18001" }, `safestate_answers: "18001" is no address`},
 		"admin":     {func(_ *compile.Snapshot, o *Options) { o.Admin = ":9901" }, `admin: ":9901" is no address`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -66,7 +66,7 @@ func (r *Resources) Validate() error {
 	for _, m := range r.all() {
 		errs = append(errs, validate(m)...)
 	}
-	have := map[string]bool{ProcessorClusterName: true, XDSClusterName: true} // in the bootstrap
+	have := map[string]bool{ProcessorClusterName: true, XDSClusterName: true, AnswersClusterName: true} // in the bootstrap
 	for _, c := range r.Clusters {
 		if have[c.GetName()] {
 			errs = append(errs, fmt.Errorf("cluster %q is there twice", c.GetName()))
@@ -99,7 +99,7 @@ func clustersOf(rt *routev3.Route) []string {
 	for _, w := range action.GetWeightedClusters().GetClusters() {
 		out = append(out, w.GetName())
 	}
-	return out
+	return append(out, clustersInTurn(action)...)
 }
 
 // validate runs ValidateAll on m and on every message packed inside it.

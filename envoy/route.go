@@ -32,7 +32,7 @@ func routeConfig(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, e
 			if e.Route < 0 || e.Route >= len(s.Routes) {
 				return nil, fmt.Errorf("host %q: entry %d names route %d of %d", h.Domain, j, e.Route, len(s.Routes))
 			}
-			routes, err := entryRoutes(&e.Match, &s.Routes[e.Route], o)
+			routes, err := entryRoutes(s, &e.Match, &s.Routes[e.Route], o)
 			if err != nil {
 				return nil, fmt.Errorf("route %s: %w", s.Routes[e.Route].Name, err)
 			}
@@ -46,8 +46,12 @@ func routeConfig(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, e
 // entryRoutes gives the Envoy routes of one match: one, or two where a policy
 // applies. The first takes the calls that ask for a prediction; all others
 // (health, metadata, CORS preflights) go to the same model by the second,
-// which neither knows the processor nor is ever answered by a default.
-func entryRoutes(m *compile.Match, r *compile.Route, o Options) ([]*routev3.Route, error) {
+// which neither knows the processor nor is ever answered by a default. Where
+// answers come piece by piece a third stands before both: to the ladder.
+func entryRoutes(s *compile.Snapshot, m *compile.Match, r *compile.Route, o Options) ([]*routev3.Route, error) {
+	if guardsGRPC(r) {
+		return grpcRoutes(s, m, r, o)
+	}
 	if r.Policy == nil {
 		plain, err := plainRoute(m, r)
 		return []*routev3.Route{plain}, err
@@ -74,6 +78,9 @@ func entryRoutes(m *compile.Match, r *compile.Route, o Options) ([]*routev3.Rout
 	guarded.RequestHeadersToAdd = append(guarded.RequestHeadersToAdd, setHeader("accept-encoding", "identity"))
 	guarded.RequestBodyBufferLimit = wrapperspb.UInt64(uint64(r.Policy.Limits.BodyBytes))
 	plain.Name += " (no inference)"
+	if r.Policy.Needs.Duplex {
+		return []*routev3.Route{answerRoute(guarded, r), guarded, plain}, nil
+	}
 	return []*routev3.Route{guarded, plain}, nil
 }
 

@@ -269,6 +269,7 @@ func (d *duplex) decideOpen(v *verdict.Verdict, ended bool) error {
 		e.setAside(cause)
 		return d.release(nil, nil, ended)
 	}
+	events := d.restream(v)
 	e.count(v)
 	acts := e.enforced && !v.Clean()
 	if !acts && tooLarge(v) {
@@ -289,6 +290,9 @@ func (d *duplex) decideOpen(v *verdict.Verdict, ended bool) error {
 	e.finish(&ladder.Answer{
 		Source: ladder.Primary, Status: e.judge.Status, Model: e.version.Model, Version: e.version.Name,
 	}, verdict.Finding{})
+	if events != nil {
+		return d.releaseStream(events)
+	}
 	tags, strip := e.version.tagsOn(e.respond)
 	return d.release(tags, strip, ended)
 }

@@ -115,7 +115,7 @@ func (d *duplex) replaceMessage(f verdict.Finding) error {
 	}
 	a := e.climb(f)
 	if a.Source == ladder.Refused {
-		return d.unavailable(f)
+		return d.unavailable(verdict.Finding{Code: verdict.BudgetExhausted, Detail: string(f.Code), Enforced: true})
 	}
 	m, err := e.route.messageOf(&a, e.judge.RequestBody)
 	if err != nil {
@@ -174,16 +174,26 @@ func (d *duplex) unavailable(f verdict.Finding) error {
 	e := d.exchange
 	d.state = over
 	e.setAside(telemetry.CauseUnanswered)
-	return e.out.send(immediateStatus(codes.Unavailable, f.Reason()))
+	return e.out.send(immediateStatus(codes.Unavailable, f.Reason(), e.lastRungAnswers() && f.Code != verdict.BudgetExhausted))
+}
+
+// lastRungAnswers reports whether Envoy alone has a message for what nothing
+// else answers.
+func (e *exchange) lastRungAnswers() bool {
+	return e.route.policy.GRPCLastRung == policy.LastRungAnswer
 }
 
 // immediateStatus ends a gRPC call with a status, before or in the place of the
-// model's answer.
-func immediateStatus(code codes.Code, reason string) *reply {
+// model's answer; lastRung: Envoy is to put its own message in the place of that.
+func immediateStatus(code codes.Code, reason string, lastRung bool) *reply {
+	tags := []ladder.Header{{Name: verdict.HeaderReason, Value: reason}}
+	if lastRung {
+		tags = append(tags, ladder.Header{Name: policy.HeaderUnanswered, Value: reason})
+	}
 	return dynamic(&message{Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
 		Status:     &typev3.HttpStatus{Code: typev3.StatusCode_OK},
 		GrpcStatus: &extprocv3.GrpcStatus{Status: uint32(code)},
-		Headers:    &extprocv3.HeaderMutation{SetHeaders: setHeaders([]ladder.Header{{Name: verdict.HeaderReason, Value: reason}})},
+		Headers:    &extprocv3.HeaderMutation{SetHeaders: setHeaders(tags)},
 		Body:       []byte("safestate: " + reason),
 		Details:    "safestate_" + strings.ToLower(code.String()),
 	}}})
@@ -243,7 +253,7 @@ func (d *duplex) endUnreadable() error {
 	a := e.primary()
 	a.Source = cut
 	e.finish(a, f)
-	return e.out.send(immediateStatus(codes.Unavailable, f.Reason()))
+	return e.out.send(immediateStatus(codes.Unavailable, f.Reason(), false))
 }
 
 // judgeOne returns a frame as it is, or the frame of the error that takes its

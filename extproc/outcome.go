@@ -5,7 +5,9 @@ import (
 	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/grpc/codes"
 
+	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/inflate"
 	"github.com/safestate/safestate/internal/ladder"
@@ -82,8 +84,14 @@ func (e *exchange) reject(f verdict.Finding) *reply {
 	e.permits.ignore()
 	e.stage = stageFinished
 	e.route.metrics.Rejected()
+	if e.route.grpc() {
+		return immediateStatus(codes.InvalidArgument, f.Reason(), false)
+	}
 	body := strconv.AppendQuote([]byte(`{"error":`), f.Reason())
 	body = append(body, '}')
+	if e.route.policy.Protocol == policy.OpenAI {
+		body = chat.AppendErrorBody(nil, errorCode(f), f.Reason())
+	}
 	tags := []ladder.Header{
 		{Name: verdict.HeaderReason, Value: f.Reason()},
 		{Name: "content-type", Value: "application/json"},

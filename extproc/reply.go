@@ -47,8 +47,11 @@ var (
 
 	// awaitBody goes on to the request's body on a route where the reply to that
 	// may choose another route. Envoy looks for the route before it takes that
-	// reply in, unless it has been told at the headers to look again.
-	awaitBody = static(continued(requestHeaders, &extprocv3.CommonResponse{ClearRouteCache: true}).message)
+	// reply in, unless it has been told at the headers to look again, which it
+	// heeds only beside a change of headers, be it none.
+	awaitBody = static(continued(requestHeaders, &extprocv3.CommonResponse{
+		HeaderMutation: &extprocv3.HeaderMutation{}, ClearRouteCache: true,
+	}).message)
 
 	// leaveAlone ends the processor's part in a request that is no inference.
 	leaveAlone = static(&message{

@@ -43,15 +43,15 @@ func (c *Chunk) Read(root scan.Node) Problem {
 	}
 	c.ID, c.Model, c.Usage = fields[0].Node, fields[2].Node, fields[3].Node
 	switch choices := fields[1].Node; {
-	case says(fields[4].Node):
+	case scan.Says(fields[4].Node):
 		return Problem{ErrorObject, "error"}
 	case fields[5].Node.EqualText("error"): // vLLM's and SGLang's own form
 		return Problem{ErrorObject, "object"}
 	case choices.Kind() == scan.Array:
 		c.Choices = choices
-	case present(choices):
+	case scan.Present(choices):
 		return Problem{Form, "choices"}
-	case !present(c.Usage):
+	case !scan.Present(c.Usage):
 		return withoutChoices(root)
 	}
 	return Problem{}
@@ -61,7 +61,7 @@ func (c *Chunk) Read(root scan.Node) Problem {
 // nothing.
 func withoutChoices(root scan.Node) Problem {
 	for _, key := range [...]string{"detail", "message"} { // FastAPI's, and gateways'
-		if v, _ := root.Get(key); says(v) {
+		if v, _ := root.Get(key); scan.Says(v) {
 			return Problem{ErrorObject, key}
 		}
 	}
@@ -81,20 +81,20 @@ func (d *Delta) Read(n scan.Node, i int, legacy bool) Problem {
 	}
 	d.FinishReason, d.Logprobs = fields[2].Node, fields[3].Node
 	delta, text := fields[1].Node, fields[4].Node
-	if says(fields[5].Node) {
+	if scan.Says(fields[5].Node) {
 		return Problem{ErrorObject, Place(i, "error")}
 	}
-	if present(fields[0].Node) {
+	if scan.Present(fields[0].Node) {
 		v, ok := fields[0].Node.Int()
 		if !ok || v < 0 || v >= MaxChoices {
 			return Problem{Form, Place(i, "index")}
 		}
 		d.Index = int(v)
 	}
-	if present(d.FinishReason) && d.FinishReason.Kind() != scan.String {
+	if scan.Present(d.FinishReason) && d.FinishReason.Kind() != scan.String {
 		return Problem{Form, Place(i, "finish_reason")}
 	}
-	if present(d.Logprobs) && d.Logprobs.Kind() != scan.Object {
+	if scan.Present(d.Logprobs) && d.Logprobs.Kind() != scan.Object {
 		return Problem{Form, Place(i, "logprobs")}
 	}
 	if legacy {
@@ -104,7 +104,7 @@ func (d *Delta) Read(n scan.Node, i int, legacy bool) Problem {
 }
 
 func (d *Delta) readText(text, delta scan.Node, i int) Problem {
-	if present(text) && text.Kind() != scan.String || present(delta) && !text.Exists() {
+	if scan.Present(text) && text.Kind() != scan.String || scan.Present(delta) && !text.Exists() {
 		return Problem{Form, Place(i, "text")}
 	}
 	d.Content = text
@@ -114,10 +114,10 @@ func (d *Delta) readText(text, delta scan.Node, i int) Problem {
 // readDelta reads a chat choice. One that has none, but a whole message or a
 // text, is read as nothing by every client.
 func (d *Delta) readDelta(delta, choice scan.Node, i int) Problem {
-	if !present(delta) {
+	if !scan.Present(delta) {
 		message, _ := choice.Get("message")
 		text, _ := choice.Get("text")
-		if present(message) || present(text) {
+		if scan.Present(message) || scan.Present(text) {
 			return Problem{Form, Place(i, "delta")}
 		}
 		return Problem{}
@@ -131,25 +131,25 @@ func (d *Delta) readDelta(delta, choice scan.Node, i int) Problem {
 		return Problem{Duplicate, Place(i, "delta."+dup)}
 	}
 	d.Node, d.Content, d.Refusal = delta, fields[0].Node, fields[2].Node
-	if k := d.Content.Kind(); present(d.Content) && k != scan.String && k != scan.Array {
+	if k := d.Content.Kind(); scan.Present(d.Content) && k != scan.String && k != scan.Array {
 		return Problem{Form, Place(i, "delta.content")}
 	}
-	d.Acts = says(fields[3].Node) || says(fields[4].Node) || says(fields[5].Node)
-	d.Reasons = says(fields[6].Node) || says(fields[7].Node)
+	d.Acts = scan.Says(fields[3].Node) || scan.Says(fields[4].Node) || scan.Says(fields[5].Node)
+	d.Reasons = scan.Says(fields[6].Node) || scan.Says(fields[7].Node)
 	return Problem{}
 }
 
 // Finished reports whether the delta is its choice's last.
-func (d *Delta) Finished() bool { return says(d.FinishReason) }
+func (d *Delta) Finished() bool { return scan.Says(d.FinishReason) }
 
 // Filtered reports whether a content filter stopped the choice.
 func (d *Delta) Filtered() bool { return d.FinishReason.EqualText(FinishContentFilter) }
 
 // Refused reports whether the delta is a piece of a refusal.
-func (d *Delta) Refused() bool { return says(d.Refusal) }
+func (d *Delta) Refused() bool { return scan.Says(d.Refusal) }
 
 // Writes reports whether the delta has a piece of the content itself.
-func (d *Delta) Writes() bool { return says(d.Content) }
+func (d *Delta) Writes() bool { return scan.Says(d.Content) }
 
 // Says reports whether the delta carries anything at all, other than a role.
 func (d *Delta) Says() bool { return d.Writes() || d.Refused() || d.Acts || d.Reasons }

@@ -73,15 +73,15 @@ func (c *Completion) Read(root scan.Node) Problem {
 	c.Object, c.ID, c.Model = fields[2].Node, fields[3].Node, fields[4].Node
 	c.Created, c.Fingerprint, c.Usage = fields[5].Node, fields[6].Node, fields[7].Node
 	switch {
-	case says(fields[1].Node):
+	case scan.Says(fields[1].Node):
 		return Problem{ErrorObject, "error"}
 	case c.Object.EqualText("error"): // vLLM's and SGLang's own form
 		return Problem{ErrorObject, "object"}
-	case !present(choices) && says(fields[8].Node): // FastAPI's
+	case !scan.Present(choices) && scan.Says(fields[8].Node): // FastAPI's
 		return Problem{ErrorObject, "detail"}
-	case !present(choices) && says(fields[9].Node):
+	case !scan.Present(choices) && scan.Says(fields[9].Node):
 		return Problem{ErrorObject, "message"}
-	case !present(choices):
+	case !scan.Present(choices):
 		return Problem{Empty, "choices"}
 	case choices.Kind() != scan.Array:
 		return Problem{Form, "choices"}
@@ -115,11 +115,11 @@ func (c *Completion) readChoice(n scan.Node, i int) Problem {
 		return Problem{Duplicate, Place(i, dup)}
 	}
 	ch := Choice{Message: fields[0].Node, Index: fields[2].Node, FinishReason: fields[3].Node, Logprobs: fields[4].Node}
-	if says(fields[5].Node) {
+	if scan.Says(fields[5].Node) {
 		return Problem{ErrorObject, Place(i, "error")}
 	}
 	switch index, ok := ch.Index.Int(); {
-	case present(ch.Index) && (!ok || index < 0 || index >= MaxChoices):
+	case scan.Present(ch.Index) && (!ok || index < 0 || index >= MaxChoices):
 		return Problem{Form, Place(i, "index")}
 	case !either(ch.FinishReason, scan.String):
 		return Problem{Form, Place(i, "finish_reason")}
@@ -128,7 +128,7 @@ func (c *Completion) readChoice(n scan.Node, i int) Problem {
 	case Failed(ch.FinishReason):
 		return Problem{ErrorObject, Place(i, "finish_reason")}
 	}
-	legacy := !present(ch.Message) && present(fields[1].Node)
+	legacy := !scan.Present(ch.Message) && scan.Present(fields[1].Node)
 	switch {
 	case i == 0:
 		c.Legacy = legacy
@@ -166,7 +166,7 @@ func (ch *Choice) readMessage(i int) Problem {
 	ch.Content, ch.Refusal, ch.ToolCalls = fields[0].Node, fields[1].Node, fields[2].Node
 	ch.FunctionCall, ch.Audio = fields[3].Node, fields[4].Node
 	for _, f := range fields[5:7] {
-		if f.Node.Kind() == scan.String && !says(ch.Reasoning) {
+		if f.Node.Kind() == scan.String && !scan.Says(ch.Reasoning) {
 			ch.Reasoning = f.Node
 		}
 	}
@@ -189,22 +189,22 @@ func (ch *Choice) readMessage(i int) Problem {
 }
 
 // either reports whether a member is of a kind, null or not there.
-func either(n scan.Node, k scan.Kind) bool { return !present(n) || n.Kind() == k }
+func either(n scan.Node, k scan.Kind) bool { return !scan.Present(n) || n.Kind() == k }
 
 // Says reports whether the choice carries anything at all: content, a refusal,
 // a call of a tool or function, audio, or reasoning.
 func (ch *Choice) Says() bool {
-	return speaks(ch.Content) || says(ch.Refusal) || ch.Acts() || says(ch.Reasoning)
+	return speaks(ch.Content) || scan.Says(ch.Refusal) || ch.Acts() || scan.Says(ch.Reasoning)
 }
 
 // speaks reports whether a content has a text, or a part that is not empty.
 func speaks(content scan.Node) bool {
 	if content.Kind() != scan.Array {
-		return says(content)
+		return scan.Says(content)
 	}
 	for it := content.Children(); it.Next(); {
 		part := it.Value()
-		if text, _ := part.Get("text"); says(text) || !text.Exists() && says(part) {
+		if text, _ := part.Get("text"); scan.Says(text) || !text.Exists() && scan.Says(part) {
 			return true
 		}
 	}
@@ -213,10 +213,12 @@ func speaks(content scan.Node) bool {
 
 // Acts reports whether the choice is a call of a tool or function, or audio:
 // what then stands for its content is no text.
-func (ch *Choice) Acts() bool { return says(ch.ToolCalls) || says(ch.FunctionCall) || says(ch.Audio) }
+func (ch *Choice) Acts() bool {
+	return scan.Says(ch.ToolCalls) || scan.Says(ch.FunctionCall) || scan.Says(ch.Audio)
+}
 
 // Refused reports whether the model declined.
-func (ch *Choice) Refused() bool { return says(ch.Refusal) }
+func (ch *Choice) Refused() bool { return scan.Says(ch.Refusal) }
 
 // Filtered reports whether a content filter stopped the choice.
 func (ch *Choice) Filtered() bool { return ch.FinishReason.EqualText(FinishContentFilter) }
@@ -271,21 +273,4 @@ func Place(i int, key string) string {
 		b = append(append(b, '.'), key...)
 	}
 	return string(b)
-}
-
-// present reports whether a member is there and not null.
-func present(n scan.Node) bool { return n.Exists() && n.Kind() != scan.Null }
-
-// says reports whether a member holds anything: servers send null, "", [] and
-// {} for nothing, and false.
-func says(n scan.Node) bool {
-	switch n.Kind() {
-	case scan.String:
-		return len(n.Raw()) > len(`""`)
-	case scan.Object, scan.Array:
-		return n.Len() > 0
-	case scan.True:
-		return true
-	}
-	return false
 }

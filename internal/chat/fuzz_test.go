@@ -108,7 +108,7 @@ func readChunk(t *testing.T, e *Event, to Shape, said map[int][]byte, ended map[
 			t.Fatalf("%+v of %s", p, e.Data)
 		}
 		said[d.Index] = (&Choice{Content: d.Content}).AppendContent(said[d.Index])
-		if says(d.FinishReason) {
+		if scan.Says(d.FinishReason) {
 			ended[d.Index]++
 		}
 	}

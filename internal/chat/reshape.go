@@ -71,7 +71,7 @@ func (w *writer) text(s string) { w.dst = append(w.dst, s...) }
 
 // value writes a node on one line, or what stands for one that is not there.
 func (w *writer) value(n scan.Node, otherwise string) {
-	if !present(n) {
+	if !scan.Present(n) {
 		w.text(otherwise)
 		return
 	}
@@ -86,7 +86,7 @@ func (w *writer) head(object string) {
 	w.value(w.from.Created, "0")
 	w.text(`,"model":`)
 	w.value(w.from.Model, `"`+placeholder+`"`)
-	if present(w.from.Fingerprint) {
+	if scan.Present(w.from.Fingerprint) {
 		w.text(`,"system_fingerprint":`)
 		w.value(w.from.Fingerprint, "null")
 	}
@@ -117,7 +117,7 @@ func (w *writer) whole() {
 		w.text("}")
 	}
 	w.text("]")
-	if present(w.from.Usage) {
+	if scan.Present(w.from.Usage) {
 		w.text(`,"usage":`)
 		w.value(w.from.Usage, "null")
 	}
@@ -132,7 +132,7 @@ func objectOf(legacy bool) string {
 }
 
 func (w *writer) index(ch *Choice, i int) {
-	if present(ch.Index) {
+	if scan.Present(ch.Index) {
 		w.dst = append(w.dst, ch.Index.Raw()...)
 		return
 	}
@@ -142,12 +142,12 @@ func (w *writer) index(ch *Choice, i int) {
 // finish writes the finish_reason, or the one that a whole answer without has.
 func (w *writer) finish(ch *Choice) {
 	reason := `"stop"`
-	if says(ch.ToolCalls) {
+	if scan.Says(ch.ToolCalls) {
 		reason = `"tool_calls"`
-	} else if says(ch.FunctionCall) {
+	} else if scan.Says(ch.FunctionCall) {
 		reason = `"function_call"`
 	}
-	if says(ch.FinishReason) {
+	if scan.Says(ch.FinishReason) {
 		reason = string(ch.FinishReason.Raw())
 	}
 	w.text(reason)
@@ -158,7 +158,7 @@ func (w *writer) finish(ch *Choice) {
 // place for.
 func (ch *Choice) rawText() []byte {
 	switch {
-	case ch.Content.Kind() == scan.String && says(ch.Content):
+	case ch.Content.Kind() == scan.String && scan.Says(ch.Content):
 		return inside(ch.Content)
 	case ch.Content.Kind() == scan.Array:
 		var b []byte

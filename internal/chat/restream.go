@@ -114,10 +114,10 @@ func (w *writer) chatChoice(ch *Choice, i int) {
 		text = text[n:]
 	}
 	w.toolCalls(ch, i)
-	if says(ch.FunctionCall) {
+	if scan.Says(ch.FunctionCall) {
 		w.delta(ch, i, `"function_call":`, appendCompact(nil, ch.FunctionCall.Raw()))
 	}
-	if says(ch.Audio) {
+	if scan.Says(ch.Audio) {
 		w.delta(ch, i, `"audio":`, appendCompact(nil, ch.Audio.Raw()))
 	}
 	w.open(ch, i)
@@ -147,7 +147,7 @@ func (w *writer) delta(ch *Choice, i int, member string, value []byte) {
 // toolCalls writes one chunk for each call, with the index that a stream's calls
 // are put together by and a whole answer's do not have.
 func (w *writer) toolCalls(ch *Choice, i int) {
-	if !says(ch.ToolCalls) {
+	if !scan.Says(ch.ToolCalls) {
 		return
 	}
 	for it := ch.ToolCalls.Children(); it.Next(); {

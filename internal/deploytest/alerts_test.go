@@ -149,7 +149,7 @@ func TestLabelValuesInRules(t *testing.T) {
 	known := map[string][]string{
 		"source": {
 			telemetry.SourcePrimary, telemetry.SourceCache, telemetry.SourceFallback,
-			telemetry.SourceRules, telemetry.SourceSafeDefault, telemetry.SourceRefused,
+			telemetry.SourceRules, telemetry.SourceSafeDefault, telemetry.SourceRefused, telemetry.SourceCut,
 		},
 		"outcome": {string(telemetry.Error), string(telemetry.Skipped), string(telemetry.Hit), "nack", "ack"},
 		"over":    {"refuse", "answer"},

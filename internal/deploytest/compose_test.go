@@ -135,7 +135,8 @@ func TestComposePublishesOnLoopbackOnly(t *testing.T) {
 
 // TestComposePortsAreListenedOn: each published port of the shared network is
 // one that a process there opens on all addresses, for traffic that is
-// forwarded does not arrive on loopback; and gRPC stays on loopback.
+// forwarded does not arrive on loopback; and gRPC and the answers stay on
+// loopback.
 func TestComposePortsAreListenedOn(t *testing.T) {
 	s := services(t)
 	open := []string{
@@ -155,6 +156,9 @@ func TestComposePortsAreListenedOn(t *testing.T) {
 	}
 	if g := argument(t, s["safestate"].Command, "grpc"); g != envoy.DefaultProcessor {
 		t.Errorf("gRPC on %s, want %s: an unsigned policy is taken from loopback only", g, envoy.DefaultProcessor)
+	}
+	if a := argument(t, s["safestate"].Command, "answers"); a != envoy.DefaultAnswers {
+		t.Errorf("the ladder's answers on %s, want %s: where docs/compose/envoy.yaml asks, and nobody else", a, envoy.DefaultAnswers)
 	}
 	for name := range s {
 		if n := s[name].NetworkMode; n != "" && n != "service:envoy" {
@@ -229,7 +233,9 @@ func TestComposeConfigurationFits(t *testing.T) {
 func TestComposeEnvoyBootstrap(t *testing.T) {
 	s := services(t)
 	admin := argument(t, s["safestate"].Command, "envoy-admin")
-	b, err := envoy.Bootstrap(envoy.Options{Admin: admin, Processor: argument(t, s["safestate"].Command, "grpc")})
+	b, err := envoy.Bootstrap(envoy.Options{
+		Admin: admin, Processor: argument(t, s["safestate"].Command, "grpc"), Answers: argument(t, s["safestate"].Command, "answers"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,9 @@ const (
 	// HeaderAuthorization is what the caller's authorization was, behind a "=",
 	// where a version has credentials of its own.
 	HeaderAuthorization = "x-safestate-authorization"
+	// HeaderUnanswered on a gRPC error says that the last rung is to answer: why
+	// nothing else did.
+	HeaderUnanswered = "x-safestate-unanswered"
 	// HeaderGRPCStatus and HeaderGRPCMessage on an answer become its trailers.
 	HeaderGRPCStatus  = "x-safestate-grpc-status"
 	HeaderGRPCMessage = "x-safestate-grpc-message"

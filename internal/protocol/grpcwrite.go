@@ -174,7 +174,7 @@ func prefixLength(dst []byte, start int) []byte {
 // proto3 has it. A number, which some servers write for a version, is its text.
 func appendName(dst []byte, num protowire.Number, n scan.Node) ([]byte, bool) {
 	switch {
-	case !present(n), n.EqualText(""):
+	case !scan.Present(n), n.EqualText(""):
 		return dst, true
 	case n.Kind() == scan.Number:
 		dst = protowire.AppendTag(dst, num, protowire.BytesType)
@@ -190,7 +190,7 @@ func appendName(dst []byte, num protowire.Number, n scan.Node) ([]byte, bool) {
 // appendParameters appends a map of InferParameter. binary_data_size of a
 // tensor says how REST carries its values, and is left out.
 func appendParameters(dst []byte, num protowire.Number, object scan.Node, ofTensor bool) ([]byte, bool) {
-	if !present(object) {
+	if !scan.Present(object) {
 		return dst, true
 	}
 	if object.Kind() != scan.Object || object.Len() > maxGRPCParameters {
@@ -266,7 +266,7 @@ func (w *grpcWriter) take(t *Tensor) error {
 		return &TranscodeError{where("shape"), "is none"}
 	case len(t.Shape) > maxGRPCRank:
 		return &TranscodeError{where("shape"), "has too many dimensions"}
-	case t.Shared && present(t.Data):
+	case t.Shared && scan.Present(t.Data):
 		return &TranscodeError{where("data"), "is in shared memory as well"}
 	case t.Shared:
 		w.ends = append(w.ends, len(w.values))

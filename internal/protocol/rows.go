@@ -18,18 +18,18 @@ func (m *Message) readRows(root scan.Node) Problem {
 	if dup := scan.Collect(root, fields[:]); dup != "" {
 		return problem(Duplicate, dup)
 	}
-	if says(fields[3].Node) {
+	if scan.Says(fields[3].Node) {
 		return problem(ErrorObject, "error")
 	}
 	row := 0
 	if m.Protocol == policy.TensorFlowServing {
-		for row < 2 && !present(fields[row].Node) {
+		for row < 2 && !scan.Present(fields[row].Node) {
 			row++
 		}
 	}
-	if !present(fields[row].Node) {
+	if !scan.Present(fields[row].Node) {
 		for _, f := range fields[4:] {
-			if says(f.Node) {
+			if scan.Says(f.Node) {
 				return problem(ErrorObject, f.Name)
 			}
 		}

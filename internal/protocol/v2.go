@@ -37,14 +37,14 @@ func (m *Message) readV2(root scan.Node, list string, tail []byte) Problem {
 	tensors := fields[0].Node
 	m.ModelName, m.ModelVersion, m.ID = fields[1].Node, fields[2].Node, fields[3].Node
 	if list == "outputs" {
-		if says(fields[4].Node) {
+		if scan.Says(fields[4].Node) {
 			return problem(ErrorObject, "error")
 		}
-		if says(fields[5].Node) && !present(tensors) {
+		if scan.Says(fields[5].Node) && !scan.Present(tensors) {
 			return problem(ErrorObject, "detail")
 		}
 	}
-	if !present(tensors) {
+	if !scan.Present(tensors) {
 		return problem(Empty, list)
 	}
 	if tensors.Kind() != scan.Array {
@@ -86,13 +86,13 @@ func (m *Message) readTensor(n scan.Node, rest []byte) ([]byte, Problem) {
 	t := Tensor{object: n, Index: len(m.Tensors), Name: fields[0].Node, DatatypeNode: fields[1].Node, Data: fields[3].Node}
 	t.Datatype = datatype(t.DatatypeNode)
 	t.Shape, t.ShapeOK = m.shape(fields[2].Node)
-	t.ShapeBroken = !t.ShapeOK && present(fields[2].Node)
+	t.ShapeBroken = !t.ShapeOK && scan.Present(fields[2].Node)
 
 	size, shared, p := tensorSize(fields[4].Node)
 	switch {
 	case p.Found():
 		return rest, p
-	case present(t.Data) && size >= 0, t.Data.Kind() == scan.Object:
+	case scan.Present(t.Data) && size >= 0, t.Data.Kind() == scan.Object:
 		return rest, problem(Form, "data")
 	case size > int64(len(rest)):
 		return rest, Problem{Kind: Truncated, Key: "data"}
@@ -106,7 +106,7 @@ func (m *Message) readTensor(n scan.Node, rest []byte) ([]byte, Problem) {
 		}
 	case shared:
 		t.Shared = true
-	case !present(t.Data):
+	case !scan.Present(t.Data):
 		return rest, problem(Empty, "data")
 	}
 	m.Tensors = append(m.Tensors, t)
@@ -123,8 +123,8 @@ func tensorSize(parameters scan.Node) (size int64, shared bool, p Problem) {
 	if dup := scan.Collect(parameters, fields[:]); dup != "" {
 		return -1, false, problem(Duplicate, dup)
 	}
-	if !present(fields[0].Node) {
-		return -1, present(fields[1].Node), Problem{}
+	if !scan.Present(fields[0].Node) {
+		return -1, scan.Present(fields[1].Node), Problem{}
 	}
 	size, ok := fields[0].Node.Int()
 	if !ok || size < 0 {
@@ -172,7 +172,7 @@ func (m *Message) allEmpty() Problem {
 	}
 	for i := range m.Tensors {
 		t := &m.Tensors[i]
-		if t.Shared || slices.Contains(t.Shape, 0) || len(t.Raw) > 0 || present(t.Data) && (t.Data.Kind() != scan.Array || t.Data.Len() > 0) {
+		if t.Shared || slices.Contains(t.Shape, 0) || len(t.Raw) > 0 || scan.Present(t.Data) && (t.Data.Kind() != scan.Array || t.Data.Len() > 0) {
 			return Problem{}
 		}
 	}
