@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -184,6 +185,31 @@ func TestPlainCompletion(t *testing.T) {
 				t.Errorf("source %q, body %s", got.headers["x-safestate-source"], got.body)
 			}
 		})
+	}
+}
+
+// TestWholeForStream: a completion that comes whole to who asked for a stream
+// goes out as one, or clients would take it for a stream without events.
+func TestWholeForStream(t *testing.T) {
+	const clean = `{"id":"1","object":"chat.completion","created":1,"model":"big","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}]}`
+	for _, observed := range []bool{false, true} {
+		p := chatPolicy()
+		if observed {
+			observe(p)
+		}
+		x := newTalk(t, p, chatRequest)
+		x.respond(200, "application/json", false, "content-length", strconv.Itoa(len(clean)), "etag", "x")
+		x.say(clean, true)
+		got := x.done()
+		switch {
+		case observed:
+			if got.body != clean || got.headers["content-type"] != "application/json" {
+				t.Errorf("observed: %v %s", got.headers, got.body)
+			}
+		case got.headers["content-type"] != "text/event-stream" || got.headers["etag"] != "" || got.headers["content-length"] != "" || got.headers["x-safestate-source"] != "primary",
+			!strings.Contains(got.body, `"content":"Hello"`) || !strings.HasPrefix(got.body, "data: ") || !strings.HasSuffix(got.body, "data: [DONE]\n\n"):
+			t.Errorf("%v %s", got.headers, got.body)
+		}
 	}
 }
 
