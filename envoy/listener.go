@@ -74,6 +74,7 @@ func connectionManager(s *compile.Snapshot, o Options) *hcmv3.HttpConnectionMana
 	if hcm.LocalReplyConfig != nil {
 		hcm.AccessLog = []*accesslogv3.AccessLog{lastRungCounter()}
 	}
+	hcm.AccessLog = append(hcm.AccessLog, cutAnswers())
 	if o.AccessLog != "" {
 		hcm.AccessLog = append(hcm.AccessLog, accessLog(o.AccessLog))
 	}

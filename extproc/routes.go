@@ -182,6 +182,18 @@ func (r *routes) byDigest(digest string) *route {
 	return found
 }
 
+// named returns the route of a name that was used last; nil: there is none.
+func (r *routes) named(name string) (found *route) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, route := range r.byText {
+		if route.policy.Route == name && (found == nil || route.lastUsed.Load() > found.lastUsed.Load()) {
+			found = route
+		}
+	}
+	return found
+}
+
 // touch notes a use, to the second: a busy route does not share a cache line's
 // writes for nothing.
 func (r *route) touch() {

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -76,8 +77,12 @@ func New(o Options) *Server {
 	return s
 }
 
-// Register adds the server to g.
-func (s *Server) Register(g grpc.ServiceRegistrar) { extprocv3.RegisterExternalProcessorServer(g, s) }
+// Register adds the server to g, and the access log service by which Envoy tells
+// of answers that were cut.
+func (s *Server) Register(g grpc.ServiceRegistrar) {
+	extprocv3.RegisterExternalProcessorServer(g, s)
+	accesslogv3.RegisterAccessLogServiceServer(g, &evidence{server: s})
+}
 
 // Prepare builds the given policies ahead of their first request, so that
 // fallback models are warm and refreshed defaults read, and keeps them while

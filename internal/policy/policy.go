@@ -41,6 +41,13 @@ const (
 	AttributeCodeDetails = "response.code_details"
 )
 
+// What Envoy tells the processor of afterwards, by its access log service: an
+// answer that the model broke off behind its headers.
+const (
+	LogCutAnswers = "safestate.cut"
+	DetailsCut    = "upstream_reset_after_response_started" // begins the response code details
+)
+
 // Headers by which Envoy asks the ladder's own upstream for an answer. Callers'
 // copies are stripped at the edge.
 const (
