@@ -24,7 +24,7 @@ ENTRYPOINT ["/samplemodel"]
 # The last stage is what `docker build .` gives.
 FROM base AS safestate
 COPY --from=build /out/safestate /safestate
-EXPOSE 8686 18000
+EXPOSE 8686 18000 18001
 HEALTHCHECK --interval=10s --timeout=3s --retries=3 CMD ["/probe", "http://127.0.0.1:8686/readyz"]
 ENTRYPOINT ["/safestate"]
 CMD ["serve", "--config=/etc/safestate", "--http=0.0.0.0:8686"]

@@ -26,24 +26,25 @@ func sandbox(t *testing.T, extra ...string) (p *dataplane.Process, ports map[str
 	bin := filepath.Dir(dataplane.Program(t, "sandbox"))
 	dataplane.Program(t, "safestate")
 	dataplane.Program(t, "samplemodel")
+	t.Setenv("TMPDIR", t.TempDir()) // one that is killed leaves its configuration behind
 	ports = map[string]int{}
 	args := []string{"-bin", bin, "-envoy", envoy, "-logs", t.TempDir(), "-config-root", filepath.Join(dataplane.Root(), "docs", "samples")}
-	for _, name := range []string{"traffic", "admin", "http", "grpc", "v1", "v2", "small"} {
+	for _, name := range []string{"traffic", "admin", "http", "grpc", "answers", "v1", "v2", "small", "chat", "chat-small"} {
 		ports[name] = dataplane.FreePort(t)
 		args = append(args, "-"+name+"-port", strconv.Itoa(ports[name]))
 	}
-	ports["control"] = fourPorts(t)
+	ports["control"] = portsInARow(t, 5)
 	args = append(args, "-control-port", strconv.Itoa(ports["control"]))
 	return dataplane.Spawn(t, "sandbox", filepath.Join(bin, "sandbox"), append(args, extra...)...), ports
 }
 
-// fourPorts returns the first of four free ports in a row.
-func fourPorts(t *testing.T) int {
+// portsInARow returns the first of n free ports in a row.
+func portsInARow(t *testing.T, n int) int {
 	t.Helper()
 search:
 	for range 100 {
 		first := dataplane.FreePort(t)
-		for i := range 4 {
+		for i := range n {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i))
 			if err != nil {
 				continue search
@@ -54,7 +55,7 @@ search:
 		}
 		return first
 	}
-	t.Fatal("no four free ports in a row")
+	t.Fatalf("no %d free ports in a row", n)
 	return 0
 }
 
@@ -68,32 +69,60 @@ func up(t *testing.T, p *dataplane.Process) {
 	})
 }
 
+// sandboxLines are the lines that the sandbox prints, in order: where the answer
+// comes from, and what is in it and what is not. The model's sixty tokens are
+// w0 to w59, the small model's s0 to s59.
+var sandboxLines = []struct {
+	source      string // empty: no answer of a model's
+	has, hasNot []string
+}{
+	{source: "primary", has: []string{`"model_name":"fraud"`}},
+	{source: "fallback", has: []string{`"model_name":"fraud-small"`}, hasNot: []string{"NaN"}},
+	{source: "fallback", has: []string{`"model_name":"fraud-small"`}},
+	{source: "fallback", has: []string{`"model_name":"fraud-small"`}},
+	{source: "primary", has: []string{`"object":"chat.completion"`, `w0 w1 `, ` w59"`}},
+	{source: "primary", has: []string{`"content":"w0"`, `"content":" w59"`, "data: [DONE]"}},
+	{source: "fallback", has: []string{`"content":"s0"`, `"content":" s59"`, "data: [DONE]"}, hasNot: []string{`"w0"`, `"error"`}},
+	{source: "primary", has: []string{`"content":" w19"`, `"code":"safestate_broken_truncated"`}, hasNot: []string{`"content":" w20"`, `"s0"`, "[DONE]"}},
+	{has: []string{`safestate_prediction_served_total{`, `source="cut"} 1`}},
+}
+
 // TestSandboxLines runs every line that the sandbox prints, and holds the
 // answers against what the line says of itself.
 func TestSandboxLines(t *testing.T) {
 	p, _ := sandbox(t)
 	up(t, p)
-	want := []string{"primary", "fallback", "fallback", "fallback"}
 	n := 0
 	for line := range strings.Lines(p.Log()) {
 		if !strings.HasPrefix(line, "curl ") {
 			continue
 		}
 		n++
-		a := runLine(t, strings.TrimSpace(line))
-		if n <= len(want) && (a.Status != http.StatusOK || a.Source() != want[n-1]) {
-			t.Errorf("line %d: status %d, source %q, reason %q, error %v, want source %s", n, a.Status, a.Source(), a.Reason(), a.Err, want[n-1])
+		if n > len(sandboxLines) {
+			t.Fatalf("more lines to try than %d:\n%s", len(sandboxLines), p.Log())
 		}
-		if n == 5 && !strings.Contains(string(a.Body), `safestate_prediction_served_total{`) {
-			t.Errorf("line 5: no served predictions in %.300q", a.Body)
+		want := sandboxLines[n-1]
+		a := runLine(t, strings.TrimSpace(line))
+		if a.Err != nil || a.Status != http.StatusOK || a.Source() != want.source {
+			t.Errorf("line %d: status %d, source %q, reason %q, error %v, want source %s", n, a.Status, a.Source(), a.Reason(), a.Err, want.source)
+		}
+		for _, text := range want.has {
+			if !strings.Contains(string(a.Body), text) {
+				t.Errorf("line %d: no %s in %s", n, text, a.Body)
+			}
+		}
+		for _, text := range want.hasNot {
+			if strings.Contains(string(a.Body), text) {
+				t.Errorf("line %d: %s in %s", n, text, a.Body)
+			}
 		}
 	}
-	if n != 5 {
-		t.Errorf("%d lines to try, want 5:\n%s", n, p.Log())
+	if n != len(sandboxLines) {
+		t.Errorf("%d lines to try, want %d:\n%s", n, len(sandboxLines), p.Log())
 	}
 	pids := children(t, p.PID())
-	if len(pids) < 5 {
-		t.Errorf("%d parts run, want 5", len(pids))
+	if len(pids) < 7 {
+		t.Errorf("%d parts run, want 7", len(pids))
 	}
 	if err := syscall.Kill(p.PID(), syscall.SIGINT); err != nil { // the sandbox alone, as a terminal's group would be its own
 		t.Fatal(err)

@@ -15,19 +15,24 @@ import (
 	"syscall"
 )
 
+// controls is how many ports in a row the sample models' control takes; MLServer
+// takes four of them.
+const controls = 5
+
 // options are the flags.
 type options struct {
 	models   string // sample or mlserver
 	envoy    string // the binary
 	bin      string // folder of safestate and samplemodel
-	config   string // folder of the policies; empty: the sample's own
+	config   string // folder of the policies; empty: a copy of the samples
 	samples  string // folder of the samples
 	mlserver string // Python environment with MLServer
 	trained  string // folder of the scikit-learn models
 	logs     string // folder of the parts' logs
 
-	traffic, admin, http, grpc int
-	v1, v2, small, control     int
+	traffic, admin, http, grpc, answers int
+	v1, v2, small, chat, chatSmall      int
+	control                             int // the first of controls
 }
 
 func main() {
@@ -46,7 +51,7 @@ func parse(args []string) (*options, error) {
 	fs.StringVar(&o.models, "models", "sample", "sample: the Go models; mlserver: scikit-learn models on MLServer")
 	fs.StringVar(&o.envoy, "envoy", os.Getenv("ENVOY"), "the Envoy binary")
 	fs.StringVar(&o.bin, "bin", "", "folder of safestate and samplemodel (default: where sandbox is)")
-	fs.StringVar(&o.config, "config", "", "folder of the configuration (default: fraud or mlserver of -config-root)")
+	fs.StringVar(&o.config, "config", "", "folder of the configuration (default: a copy of fraud and chat, or of mlserver, of -config-root)")
 	fs.StringVar(&o.samples, "config-root", filepath.Join("docs", "samples"), "folder of the samples")
 	fs.StringVar(&o.mlserver, "mlserver", ".cache/mlserver", "Python environment that has MLServer")
 	fs.StringVar(&o.trained, "trained", ".cache/mlserver-models", "folder of the scikit-learn models")
@@ -55,10 +60,13 @@ func parse(args []string) (*options, error) {
 	fs.IntVar(&o.admin, "admin-port", 9901, "Envoy's admin interface")
 	fs.IntVar(&o.http, "http-port", 8686, "safestate's /healthz, /readyz and /metrics")
 	fs.IntVar(&o.grpc, "grpc-port", 18000, "safestate's external processor and ADS")
+	fs.IntVar(&o.answers, "answers-port", 18001, "safestate's ladder as Envoy's upstream")
 	fs.IntVar(&o.v1, "v1-port", 9101, "the model, version v1")
 	fs.IntVar(&o.v2, "v2-port", 9102, "the model, version v2")
 	fs.IntVar(&o.small, "small-port", 9103, "the small fallback model")
-	fs.IntVar(&o.control, "control-port", 9201, "the first of three control ports of the sample models, or of MLServer's further ports")
+	fs.IntVar(&o.chat, "chat-port", 9115, "the chat model")
+	fs.IntVar(&o.chatSmall, "chat-small-port", 9116, "the small chat model, the fallback")
+	fs.IntVar(&o.control, "control-port", 9201, "the first of five control ports of the sample models, or of MLServer's further ports")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}

@@ -36,13 +36,16 @@ type port struct {
 
 func (s *stage) ports() []port {
 	o := s.o
-	return []port{
+	ports := []port{
 		{o.traffic, "Envoy's traffic", "-traffic-port"}, {o.admin, "Envoy's admin interface", "-admin-port"},
-		{o.http, "safestate's HTTP", "-http-port"}, {o.grpc, "safestate's gRPC", "-grpc-port"},
+		{o.http, "safestate's HTTP", "-http-port"}, {o.grpc, "safestate's gRPC", "-grpc-port"}, {o.answers, "safestate's answers", "-answers-port"},
 		{o.v1, "the model's v1", "-v1-port"}, {o.v2, "the model's v2", "-v2-port"}, {o.small, "the fallback model", "-small-port"},
-		{o.control, "the models' control", "-control-port"}, {o.control + 1, "the models' control", "-control-port"},
-		{o.control + 2, "the models' control", "-control-port"}, {o.control + 3, "the models' control", "-control-port"},
+		{o.chat, "the chat model", "-chat-port"}, {o.chatSmall, "the small chat model", "-chat-small-port"},
 	}
+	for i := range controls {
+		ports = append(ports, port{o.control + i, "the models' control", "-control-port"})
+	}
+	return ports
 }
 
 // checkPorts names the first port that somebody else has.
@@ -92,51 +95,62 @@ func (s *stage) play(ctx context.Context) error {
 	}
 }
 
-// prepareConfig uses the sample in place, so that an edit is seen at once; a
-// copy with other ports where the models' ports were moved.
+// prepareConfig copies the samples into one folder, with the ports that the
+// models have here: an edit is seen at once, and the samples stay as they are.
 func (s *stage) prepareConfig() error {
 	if s.config != "" {
 		return nil
 	}
-	s.config = filepath.Join(s.o.samples, "fraud")
+	samples := []string{"fraud", "chat"}
 	if s.o.models == "mlserver" {
-		s.config = filepath.Join(s.o.samples, "mlserver")
-	}
-	moves := strings.NewReplacer("port: 9101", fmt.Sprint("port: ", s.o.v1), "port: 9102", fmt.Sprint("port: ", s.o.v2), "port: 9103", fmt.Sprint("port: ", s.o.small))
-	if s.o.v1 == 9101 && s.o.v2 == 9102 && s.o.small == 9103 {
-		return nil
+		samples = []string{"mlserver"}
 	}
 	temp, err := os.MkdirTemp("", "safestate-sandbox-")
 	if err != nil {
 		return err
 	}
-	s.temp = temp
-	files, err := os.ReadDir(s.config)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if f.IsDir() {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(s.config, f.Name()))
+	s.temp, s.config = temp, temp
+	for _, sample := range samples {
+		files, err := filepath.Glob(filepath.Join(s.o.samples, sample, "*.yaml"))
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(temp, f.Name()), []byte(moves.Replace(string(text))), 0o600); err != nil {
-			return err
+		if len(files) == 0 {
+			return fmt.Errorf("no sample in %s: run it from the repository's root, or name the folder of samples by -config-root", filepath.Join(s.o.samples, sample))
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			to := filepath.Join(temp, sample+"-"+filepath.Base(name))
+			if err := os.WriteFile(to, []byte(s.moves().Replace(string(text))), 0o600); err != nil {
+				return err
+			}
 		}
 	}
-	s.config = temp
 	return nil
+}
+
+// moves puts the models' ports in the place of the samples' own.
+func (s *stage) moves() *strings.Replacer {
+	o := s.o
+	var pairs []string
+	for from, to := range map[int]int{9101: o.v1, 9102: o.v2, 9103: o.small, 9115: o.chat, 9116: o.chatSmall} {
+		pairs = append(pairs, fmt.Sprintf("port: %d}", from), fmt.Sprintf("port: %d}", to))
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 func (s *stage) sampleModels(ctx context.Context) error {
 	for i, m := range []struct {
 		name, version string
 		port          int
-	}{{"model-v1", "v1", s.o.v1}, {"model-v2", "v2", s.o.v2}, {"model-small", "small", s.o.small}} {
-		// The fallback does not take a fault from a header: a caller's headers
+	}{
+		{"model-v1", "v1", s.o.v1}, {"model-v2", "v2", s.o.v2}, {"model-small", "small", s.o.small},
+		{"chat", "v1", s.o.chat}, {"chat-small", "small", s.o.chatSmall},
+	} {
+		// A fallback does not take a fault from a header: a caller's headers
 		// reach it too.
 		err := s.start(m.name, filepath.Join(s.o.bin, "samplemodel"), nil, "-addr", local(m.port), "-version", m.version,
 			"-control", local(s.o.control+i), fmt.Sprintf("-fault-header=%v", m.version != "small"))
@@ -177,7 +191,7 @@ func (s *stage) mlserver(ctx context.Context) error {
 
 func (s *stage) safestate(ctx context.Context) error {
 	err := s.start("safestate", filepath.Join(s.o.bin, "safestate"), nil, "serve", "--config", s.config,
-		"--http", local(s.o.http), "--grpc", local(s.o.grpc), "--traffic", local(s.o.traffic), "--envoy-admin", local(s.o.admin))
+		"--http", local(s.o.http), "--grpc", local(s.o.grpc), "--answers", local(s.o.answers), "--traffic", local(s.o.traffic), "--envoy-admin", local(s.o.admin))
 	if err != nil {
 		return err
 	}
@@ -186,7 +200,7 @@ func (s *stage) safestate(ctx context.Context) error {
 
 func (s *stage) envoy(ctx context.Context) error {
 	bootstrap, err := output(filepath.Join(s.o.bin, "safestate"), "render", "bootstrap",
-		"--traffic", local(s.o.traffic), "--envoy-admin", local(s.o.admin), "--processor", local(s.o.grpc))
+		"--traffic", local(s.o.traffic), "--envoy-admin", local(s.o.admin), "--processor", local(s.o.grpc), "--answers-upstream", local(s.o.answers))
 	if err != nil {
 		return err
 	}
