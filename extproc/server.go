@@ -127,7 +127,9 @@ func (s *Server) Process(stream grpc.BidiStreamingServer[extprocv3.ProcessingReq
 		r, err := e.handle(m)
 		e.busy += time.Since(started)
 		if err != nil {
-			e.gaveUp()
+			if e.ctx.Err() == nil { // else the proxy has ended the stream, and nobody gave up
+				e.gaveUp()
+			}
 			return err
 		}
 		if r == nil {

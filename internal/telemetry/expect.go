@@ -13,7 +13,11 @@ func (r *RouteMetrics) expect(p *policy.Policy) {
 	for i := range p.Ladder {
 		switch rung := &p.Ladder[i]; {
 		case rung.Fallback != nil:
-			r.openServed(r.of(rung.Fallback.Model, rung.Fallback.Version), sourceIndex(SourceFallback))
+			fallback := r.of(rung.Fallback.Model, rung.Fallback.Version)
+			r.openServed(fallback, sourceIndex(SourceFallback))
+			if p.Stream != nil {
+				r.openServed(fallback, sourceIndex(SourceCut))
+			}
 		case rung.Rules != nil:
 			r.openServed(nobody, sourceIndex(SourceRules))
 		case rung.SafeDefault != nil:
@@ -27,6 +31,9 @@ func (r *RouteMetrics) expect(p *policy.Policy) {
 		}
 		c := r.of(model, v.Name)
 		r.openServed(c, sourceIndex(SourcePrimary))
+		if p.Stream != nil {
+			r.openServed(c, sourceIndex(SourceCut))
+		}
 		for _, d := range p.Ladder {
 			if d.Cache != nil {
 				r.openServed(c, sourceIndex(SourceCache))
