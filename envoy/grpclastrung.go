@@ -180,8 +180,9 @@ func innerManager(o Options) *hcmv3.HttpConnectionManager {
 	for i := range rungCauses {
 		hcm.LocalReplyConfig.Mappers = append(hcm.LocalReplyConfig.Mappers, marker(&rungCauses[i]))
 	}
+	hcm.AccessLog = []*accesslogv3.AccessLog{cutAnswers()}
 	if o.AccessLog != "" {
-		hcm.AccessLog = []*accesslogv3.AccessLog{accessLog(o.AccessLog)}
+		hcm.AccessLog = append(hcm.AccessLog, accessLog(o.AccessLog))
 	}
 	return hcm
 }

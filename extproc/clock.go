@@ -1,11 +1,16 @@
 package extproc
 
 import (
+	"net/http"
 	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
+	"github.com/safestate/safestate/internal/chat"
+	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/verdict"
 )
@@ -26,18 +31,37 @@ func (d *duplex) arm(wait time.Duration) {
 func (d *duplex) tick() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	defer d.survive("a stream's clock failed")
+	defer func() { d.survive("a stream's clock failed", recover()) }()
 	// An error means that the proxy has ended the stream: the exchange sees it
 	// at its next message.
 	_ = d.ticked(time.Now())
 }
 
-// survive keeps one stream's panic, on a goroutine of its own, from the others.
-func (d *duplex) survive(what string) {
-	if p := recover(); p != nil {
-		d.exchange.server.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg(what)
+// survive keeps one exchange's panic, on a goroutine of its own, from the others,
+// and its caller from waiting for ever.
+func (d *duplex) survive(what string, panicked any) {
+	if panicked == nil {
+		return
+	}
+	e := d.exchange
+	e.server.log.Error().Interface("panic", panicked).Bytes("stack", debug.Stack()).Msg(what)
+	f := verdict.Finding{Code: verdict.ProcessorAway, Enforced: true}
+	was := d.state
+	d.state = over
+	// Errors mean that the proxy has ended the stream by itself.
+	switch {
+	case was == flowing && d.kind == eventStream, was == supplanted:
+		_ = e.out.send(piece(chat.AppendErrorEvent(nil, errorCode(f), cutMessage), true))
+	case was == held && !e.route.grpc(), was == awaiting:
+		tags := []ladder.Header{{Name: verdict.HeaderReason, Value: f.Reason()}, {Name: "content-type", Value: chat.TypeJSON}}
+		_ = e.out.send(immediate(http.StatusServiceUnavailable, tags, chat.AppendErrorBody(nil, errorCode(f), lostMessage), "safestate_lost"))
+	case was == held:
+		_ = e.out.send(immediateStatus(codes.Unavailable, f.Reason(), e.lastRungAnswers()))
 	}
 }
+
+// lostMessage is what a caller is told whose answer was lost in safestate.
+const lostMessage = "The answer was lost on its way."
 
 func (d *duplex) ticked(now time.Time) error {
 	switch d.state {
@@ -155,7 +179,7 @@ func (s *Server) EndStreams() {
 func (d *duplex) drain() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	defer d.survive("a stream could not be ended")
+	defer func() { d.survive("a stream could not be ended", recover()) }()
 	f := verdict.Finding{Code: verdict.Draining, Enforced: true}
 	// Errors mean that the proxy has ended the stream by itself.
 	switch {

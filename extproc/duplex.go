@@ -44,19 +44,24 @@ type duplex struct {
 	bound time.Time   // when an answer that is held is late
 	last  time.Time   // when the model last sent something
 
-	// headersOnly: the model's answer ended with its headers.
-	headersOnly bool
-	relayed     chan struct{} // closed once a relay has ended; nil: there is none
-	cancel      func()        // ends a relay
+	// headersOnly: the model's answer ended with its headers. closed: its body has
+	// ended.
+	headersOnly, closed bool
+	spoke               bool          // the message at hand brought something of the answer
+	relayed             chan struct{} // closed once a relay has ended; nil: there is none
+	cancel              func()        // ends a relay
 }
 
-// take handles one message. The model has spoken until it is handled: while the
+// take handles one message. A model that spoke has spoken until then: while the
 // caller reads slowly a piece waits here, and that is no silence of the model's.
 func (d *duplex) take(handle func(*duplex) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.spoke = true
 	err := handle(d)
-	d.last = time.Now()
+	if d.spoke {
+		d.last = time.Now()
+	}
 	return err
 }
 
@@ -146,6 +151,9 @@ func (d *duplex) hold() error {
 		return d.begin()
 	}
 	if !e.enforced {
+		if d.kind == eventStream {
+			defer e.forget()
+		}
 		return d.begin()
 	}
 	if late := e.route.policy.Detect.Late; late != nil && late.Mode.Enforces() {
@@ -167,9 +175,13 @@ func (d *duplex) begin() error {
 func (d *duplex) responseBody(b *extprocv3.HttpBody) error {
 	e := d.exchange
 	d.pieces++
+	d.closed = d.closed || b.EndOfStream
 	switch {
 	case d.state == awaiting:
 		return d.relay(d.waiting.answer, d.waiting.cause)
+	case d.state == supplanted && d.closed:
+		e.permits.release() // the model is done, whatever goes on in its place
+		return nil
 	case d.state == echoing:
 		return e.out.send(piece(b.Body, b.EndOfStream))
 	case d.state != held && d.state != flowing:
@@ -220,7 +232,7 @@ func (d *duplex) overLimit(b *extprocv3.HttpBody) error {
 	if d.state == held {
 		d.body = append(d.body, b.Body...)
 	}
-	return d.decideOpen(&v, b.EndOfStream)
+	return d.decide(&v)
 }
 
 // unheld decides an answer for which the processor has no memory to spare.
@@ -231,7 +243,7 @@ func (d *duplex) unheld(b *extprocv3.HttpBody) error {
 			d.body = append(d.body, b.Body...)
 		}
 		e.setAside(telemetry.CauseMemory)
-		return d.release(nil, nil, b.EndOfStream)
+		return d.release(nil, nil)
 	}
 	e.permits.ignore()
 	return d.replace(e.outOfMemory())
@@ -257,24 +269,20 @@ func (d *duplex) responseTrailers(t *extprocv3.HttpTrailers) error {
 	return d.judge()
 }
 
-// decide acts on the verdict of an answer that is all there.
-func (d *duplex) decide(v *verdict.Verdict) error { return d.decideOpen(v, true) }
-
-// decideOpen acts on a verdict; ended tells whether the model's answer is all
-// there. It is exchange.decide for an answer of which nothing, or (observed)
-// everything so far, has gone out.
-func (d *duplex) decideOpen(v *verdict.Verdict, ended bool) error {
+// decide acts on a verdict. It is exchange.decide for an answer of which nothing,
+// or (observed) everything so far, has gone out.
+func (d *duplex) decide(v *verdict.Verdict) error {
 	e := d.exchange
 	if cause, left := telemetry.CauseOf(v.Pass); left {
 		e.setAside(cause)
-		return d.release(nil, nil, ended)
+		return d.release(nil, nil)
 	}
 	events := d.restream(v)
 	e.count(v)
 	acts := e.enforced && !v.Clean()
 	if !acts && tooLarge(v) {
 		e.setAside(telemetry.CauseResponseOverLimit)
-		return d.release(nil, nil, ended)
+		return d.release(nil, nil)
 	}
 	if v.Pass == verdict.CallerError {
 		e.permits.ignore()
@@ -294,12 +302,12 @@ func (d *duplex) decideOpen(v *verdict.Verdict, ended bool) error {
 		return d.releaseStream(events)
 	}
 	tags, strip := e.version.tagsOn(e.respond)
-	return d.release(tags, strip, ended)
+	return d.release(tags, strip)
 }
 
 // release lets the model's answer go: its headers, and what has been kept of
 // its body. What has gone out already does not go again.
-func (d *duplex) release(tags []ladder.Header, strip []string, ended bool) error {
+func (d *duplex) release(tags []ladder.Header, strip []string) error {
 	if d.state == flowing {
 		d.state = echoing
 		return d.releaseTrailers()
@@ -309,8 +317,9 @@ func (d *duplex) release(tags []ladder.Header, strip []string, ended bool) error
 	}
 	body := d.body
 	d.body = nil
-	if len(body) > 0 {
-		if err := d.exchange.out.send(piece(body, ended && !d.trailed)); err != nil {
+	last := d.closed && !d.trailed
+	if len(body) > 0 || last {
+		if err := d.exchange.out.send(piece(body, last)); err != nil {
 			return err
 		}
 	}
@@ -348,6 +357,7 @@ func (d *duplex) answeredUpstream(source string) error {
 		Source: ladder.Source(source), Status: statusOf(e.respond),
 		Model: e.respond.text(verdict.HeaderModel), Version: e.respond.text(verdict.HeaderVersion),
 	}, f)
+	e.forget()
 	return d.echo([]ladder.Header{{Name: verdict.HeaderReason, Value: f.Reason()}}, nil)
 }
 

@@ -28,6 +28,7 @@ type proxy struct {
 	client  extprocv3.ExternalProcessorClient
 	server  *Server
 	metrics *telemetry.Metrics
+	conn    *grpc.ClientConn
 }
 
 func newProxy(t *testing.T) *proxy {
@@ -52,7 +53,7 @@ func newProxy(t *testing.T) *proxy {
 		g.Stop()
 		s.Close()
 	})
-	return &proxy{t: t, client: extprocv3.NewExternalProcessorClient(conn), server: s, metrics: metrics}
+	return &proxy{t: t, client: extprocv3.NewExternalProcessorClient(conn), server: s, metrics: metrics, conn: conn}
 }
 
 // request is one HTTP request and what its model does.

@@ -22,12 +22,24 @@ type evidence struct {
 	server *Server
 }
 
-// StreamAccessLogs implements the access log service.
+// StreamAccessLogs implements the access log service. A proxy's stream lives as
+// long as the proxy: it ends with Leave, or the process would wait for it.
 func (v *evidence) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
+	done := make(chan error, 1)
+	go func() { done <- v.read(stream) }()
+	select {
+	case err := <-done:
+		return ended(err)
+	case <-v.server.leaving.Done():
+		return nil
+	}
+}
+
+func (v *evidence) read(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
 	for {
 		m, err := stream.Recv()
 		if err != nil {
-			return ended(err)
+			return err
 		}
 		for _, entry := range m.GetHttpLogs().GetLogEntry() {
 			v.take(entry)

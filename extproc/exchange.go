@@ -6,6 +6,7 @@ import (
 	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/grpc/codes"
 
 	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
@@ -350,6 +351,10 @@ func (e *exchange) replace(at phase, f verdict.Finding) *reply {
 // inPlace answers from the ladder without asking the model. What cannot be said
 // in one immediate response, Envoy asks of the ladder's own upstream.
 func (e *exchange) inPlace(f verdict.Finding) *reply {
+	if e.streamsMessages() { // no rung answers a conversation
+		e.setAside(telemetry.CauseUnanswered)
+		return immediateStatus(codes.Unavailable, f.Reason(), false)
+	}
 	if e.route.grpc() || e.shape.Stream && e.route.ladder.Networked() {
 		e.permits.ignore()
 		e.cause, e.stage = f, stageElsewhere
@@ -413,7 +418,8 @@ func (e *exchange) upstreamHeaders() []ladder.Header {
 		return out
 	}
 	whole := p.Deadline.D()
-	if e.shape.Stream {
+	// Of a request that was not read nobody knows whether it asked for a stream.
+	if p.Stream != nil && (e.shape.Stream || !e.judge.RequestBodySeen) {
 		whole = p.Stream.MaxDuration.D() + time.Second // the processor's own clock is first
 	}
 	spent := e.asked.Sub(e.started)

@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -82,6 +83,10 @@ func (d *duplex) trailersOnly() error {
 	}
 	e.count(&v)
 	e.settle(v.Failed)
+	// The ladder itself refused: a version's copy of the header is stripped.
+	if e.respond.text(verdict.HeaderReason) == string(verdict.BudgetExhausted) {
+		return d.unavailable(verdict.Finding{Code: verdict.BudgetExhausted, Detail: string(v.Failed.Code), Enforced: true})
+	}
 	return d.unavailable(v.Failed)
 }
 
@@ -127,8 +132,9 @@ func (d *duplex) replaceMessage(f verdict.Finding) error {
 	a.ContentType, a.Extra = typeGRPC, nil
 	e.finish(&a, f)
 	tags := tagsOf(&a, f)
+	strip := append(dropped(e.respond, tags), "content-length")
 	replies := []*reply{
-		beginning(a.Status, tags, dropped(e.respond, tags)),
+		beginning(http.StatusOK, tags, strip),
 		piece(protocol.Frame(nil, m), false),
 		ending([]ladder.Header{{Name: headerGRPCStatus, Value: "0"}}, []string{headerGRPCMessage, headerGRPCDetails}),
 	}
@@ -136,7 +142,7 @@ func (d *duplex) replaceMessage(f verdict.Finding) error {
 		tags = append(tags,
 			ladder.Header{Name: policy.HeaderGRPCStatus, Value: "0"},
 			ladder.Header{Name: policy.HeaderGRPCMessage, Value: "answered by safestate"})
-		replies = []*reply{messageBehindHeaders(tags, dropped(e.respond, tags), protocol.Frame(nil, m))}
+		replies = []*reply{messageBehindHeaders(tags, strip, protocol.Frame(nil, m))}
 	}
 	for _, r := range replies {
 		if err := e.out.send(r); err != nil {
@@ -218,7 +224,7 @@ func (d *duplex) feedMessages(b []byte, ended bool) error {
 	for {
 		size, ok := protocol.FrameSize(in)
 		if !ok || size > e.route.policy.Limits.BodyBytes || ended && size > int64(len(in)) {
-			return d.endUnreadable()
+			return d.endUnreadable(out, in, ok && size > e.route.policy.Limits.BodyBytes, ended)
 		}
 		if size == 0 || size > int64(len(in)) {
 			break
@@ -227,7 +233,7 @@ func (d *duplex) feedMessages(b []byte, ended bool) error {
 		in = in[size:]
 	}
 	if ended && len(in) > 0 {
-		return d.endUnreadable()
+		return d.endUnreadable(out, in, false, true)
 	}
 	d.messages.tail = append(d.messages.tail[:0], in...)
 	if len(out) > 0 || ended && !d.trailed {
@@ -239,13 +245,46 @@ func (d *duplex) feedMessages(b []byte, ended bool) error {
 		return nil
 	}
 	d.endMessages()
+	if f := d.failedStatus(); f.Found() {
+		d.state = echoing
+		return e.out.send(ending([]ladder.Header{{Name: headerGRPCMessage, Value: "safestate: " + f.Reason()}}, []string{headerGRPCDetails}))
+	}
 	return d.endCaller()
 }
 
-// endUnreadable ends a stream of messages in which the next one cannot be
-// found: Envoy resets it, which every client raises.
-func (d *duplex) endUnreadable() error {
+// failedStatus is why a stream of messages ended by an error that is not the
+// caller's: its status stays, the model's text may hold paths and stack traces.
+func (d *duplex) failedStatus() verdict.Finding {
 	e := d.exchange
+	status := statusGRPC(e.trailers)
+	if status <= 0 || !e.enforced {
+		return verdict.Finding{}
+	}
+	x := e.judge
+	x.ResetAnswer()
+	x.ResponseHeaders, x.Status = e.respond, protocol.HTTPStatus(status)
+	v, _ := e.route.detector.Headers(x)
+	return v.Failed
+}
+
+// endUnreadable ends a stream of messages in which the next one cannot be found
+// or is over the limit: Envoy resets it, which every client raises. One that is
+// only observed, or whose limit lets pass, goes on unread. out is what has been
+// judged, rest what has not.
+func (d *duplex) endUnreadable(out, rest []byte, tooLarge, ended bool) error {
+	e := d.exchange
+	if !e.enforced || tooLarge && e.route.policy.Limits.ResponseOver == policy.OverPass {
+		e.setAside(telemetry.CauseResponseOverLimit)
+		if err := e.out.send(piece(append(out, rest...), ended && !d.trailed)); err != nil {
+			return err
+		}
+		return d.endCaller()
+	}
+	if len(out) > 0 {
+		if err := e.out.send(piece(out, false)); err != nil {
+			return err
+		}
+	}
 	f := verdict.Finding{Code: verdict.BrokenGRPCMessage, Enforced: true}
 	d.state = over
 	e.countFinding(f)

@@ -166,6 +166,19 @@ func TestStreamOfMessages(t *testing.T) {
 	x.done()
 }
 
+// TestStreamOfMessagesFails: the status is the model's, its text is not.
+func TestStreamOfMessagesFails(t *testing.T) {
+	for status, want := range map[string]string{"14": "safestate: broken_status 503", "3": ""} {
+		x := newProxy(t).converse(grpcPolicy(), streamPath, "", nil)
+		x.respond(200, "application/grpc", false)
+		x.trail("grpc-status", status, "grpc-message", "CUDA error at /opt/models/fraud.py")
+		got := x.done()
+		if written, changed := got.trailers["grpc-message"]; written != want || changed != (want != "") || got.trailers["grpc-status"] != "" {
+			t.Errorf("status %s: trailers rewritten by %v, want the message %q", status, got.trailers, want)
+		}
+	}
+}
+
 func TestRejectedCall(t *testing.T) {
 	pol := grpcPolicy()
 	pol.Detect.Request = []policy.RequestCheck{{Mode: policy.Enforce, Field: "request.parameters.amount", Required: true, OnFail: policy.ActReject}}

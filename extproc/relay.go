@@ -58,13 +58,20 @@ func (d *duplex) relay(a ladder.Answer, f verdict.Finding) error {
 		return err
 	}
 	e.answered = time.Now()
-	ctx, cancel := context.WithCancel(e.ctx)
+	e.forget()
+	d.body, d.stream = nil, nil
+	d.modelDone()
+	ctx, cancel := e.untilEnding()
 	d.cancel, d.relayed = cancel, make(chan struct{})
 	go func() {
 		defer close(d.relayed)
 		defer cancel()
 		defer a.Stream.Close()
-		defer d.survive("a relay failed")
+		defer func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.survive("a relay failed", recover())
+		}()
 		d.pump(ctx, &a, f)
 	}()
 	return nil
@@ -98,8 +105,14 @@ func (d *duplex) gather(a ladder.Answer, f verdict.Finding) error {
 	e := d.exchange
 	defer a.Stream.Close()
 	d.state = over
+	d.modelDone()
+	ctx, cancel := e.untilEnding()
+	defer cancel()
 	for {
-		b, err := a.Stream.Next(e.ctx)
+		b, err := a.Stream.Next(ctx)
+		if len(a.Body)+len(b) > gatherMost {
+			b, err = nil, errGathered
+		}
 		a.Body = append(a.Body, b...)
 		if err == nil {
 			continue
@@ -109,5 +122,36 @@ func (d *duplex) gather(a ladder.Answer, f verdict.Finding) error {
 			a.Source = cut
 		}
 		return e.out.send(e.deliverImmediate(a, f))
+	}
+}
+
+// gatherMost is the most that is gathered of another model's stream: some tens
+// of thousands of tokens.
+const gatherMost = 16 << 20
+
+var errGathered = errors.New("safestate: the stream is too long to be gathered")
+
+// modelDone gives back the place of a model whose answer has ended, though
+// another goes out in its place.
+func (d *duplex) modelDone() {
+	if d.headersOnly || d.closed {
+		d.exchange.permits.release()
+	}
+}
+
+// lastBreath is how long another model's stream may go on that begins while the
+// process ends, so that there is time left to tell of its end.
+const lastBreath = time.Second
+
+// untilEnding is the exchange's context, which ends with the process as well.
+func (e *exchange) untilEnding() (context.Context, context.CancelFunc) {
+	if e.server.ending.Err() != nil {
+		return context.WithTimeout(e.ctx, lastBreath)
+	}
+	ctx, cancel := context.WithCancel(e.ctx)
+	stop := context.AfterFunc(e.server.ending, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
 	}
 }

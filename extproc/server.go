@@ -58,6 +58,8 @@ type Server struct {
 	streams     streams
 	ending      context.Context //nolint:containedctx // of the process: done once EndStreams is called
 	endAll      context.CancelFunc
+	leaving     context.Context //nolint:containedctx // of the process: done once Leave is called
+	leave       context.CancelFunc
 	maxInFlight int64
 	inFlight    atomic.Int64 // bytes
 	open        atomic.Int64 // exchanges
@@ -70,6 +72,7 @@ func New(o Options) *Server {
 		s.maxInFlight = DefaultMaxInFlight
 	}
 	s.ending, s.endAll = context.WithCancel(context.Background())
+	s.leaving, s.leave = context.WithCancel(context.Background())
 	s.routes = newRoutes(s, o.State)
 	s.metrics.BodiesInFlight(func() float64 { return float64(s.inFlight.Load()) })
 	s.exchanges.New = func() any { return new(exchange) }
@@ -90,9 +93,14 @@ func (s *Server) Register(g grpc.ServiceRegistrar) {
 // the list of before stays.
 func (s *Server) Prepare(policies []*policy.Policy) error { return s.routes.pin(policies) }
 
+// Leave ends the streams that last as long as their proxies. A process calls it
+// before it waits for the exchanges under way.
+func (s *Server) Leave() { s.leave() }
+
 // Close stops what the routes keep running: probes, refreshes. The gRPC server
 // must have stopped before.
 func (s *Server) Close() {
+	s.leave()
 	s.endAll()
 	s.routes.close()
 }
@@ -157,6 +165,10 @@ func (e *exchange) begin(s *Server, stream grpc.BidiStreamingServer[extprocv3.Pr
 
 // gaveUp counts a request that the processor leaves to Envoy.
 func (e *exchange) gaveUp() {
+	if d := e.duplex; d != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+	}
 	if e.route != nil && e.stage != stageFinished {
 		e.route.metrics.Uninspected(telemetry.CauseProcessorError)
 		e.permits.ignore()
@@ -170,7 +182,7 @@ func (e *exchange) end() {
 		e.duplex.end()
 	}
 	e.abandoned()
-	e.server.metrics.ProcessorTime(e.busy - e.climbing)
+	e.server.metrics.ProcessorTime(max(0, e.busy-e.climbing)) // a clock's climb is no message's time
 	e.permits.release()
 	s := e.server
 	s.metrics.StreamClosed()

@@ -30,9 +30,10 @@ func isEventStream(contentType string) bool {
 func (d *duplex) feed(b []byte, ended bool) error {
 	e := d.exchange
 	if d.stream == nil { // observed, and not readable any more
-		return e.out.send(piece(b, ended && !d.trailed))
+		return d.pass(b, ended)
 	}
 	step := d.stream.Feed(b)
+	d.spoke = step.Spoke
 	if ended && !step.Finished && step.Verdict.Clean() {
 		if len(step.Pass) > 0 && e.enforced {
 			if err := d.advance(&step, false); err != nil || d.state != flowing {
@@ -89,9 +90,6 @@ func (d *duplex) advance(step *detect.Step, ended bool) error {
 func (d *duplex) watch(b []byte, step *detect.Step, ended bool) error {
 	e := d.exchange
 	e.count(&step.Verdict)
-	if err := e.out.send(piece(b, ended && !d.trailed)); err != nil {
-		return err
-	}
 	switch {
 	case !step.Verdict.Clean():
 		e.settle(step.Verdict.Failed)
@@ -100,6 +98,16 @@ func (d *duplex) watch(b []byte, step *detect.Step, ended bool) error {
 	case step.Finished:
 		d.complete()
 		d.stream = nil
+	}
+	return d.pass(b, ended)
+}
+
+// pass sends a piece on as it is.
+func (d *duplex) pass(b []byte, ended bool) error {
+	if len(b) > 0 || !d.trailed {
+		if err := d.exchange.out.send(piece(b, ended && !d.trailed)); err != nil {
+			return err
+		}
 	}
 	if ended {
 		return d.endCaller()
@@ -150,7 +158,10 @@ func (d *duplex) cut(f verdict.Finding, clean []byte) error {
 	e.finish(a, f)
 	d.state = over
 	event := chat.AppendErrorEvent(append([]byte(nil), clean...), errorCode(f), cutMessage)
-	return e.out.send(piece(event, true))
+	if err := e.out.send(piece(event, !d.trailed)); err != nil {
+		return err
+	}
+	return d.releaseTrailers()
 }
 
 // cutMessage is what a caller is told in an error event; the code says why.
@@ -195,6 +206,9 @@ func (e *exchange) countTokens(wasted bool) {
 // what logs and traces say of an exchange.
 func (e *exchange) forget() {
 	s := e.server
+	if e.route.policy.LogPayloads {
+		return // asked for, whatever it costs
+	}
 	kept := &detect.Exchange{
 		Method: e.judge.Method, Path: e.judge.Path, RequestHeaders: e.judge.RequestHeaders,
 		Version: e.judge.Version, Status: e.judge.Status, CodeDetails: e.judge.CodeDetails,

@@ -49,7 +49,7 @@ func (s *Server) answerUpstream(w http.ResponseWriter, r *http.Request) {
 	version := route.version(r.Header.Get(policy.HeaderCluster))
 	judge.Method, judge.Path, judge.RequestHeaders, judge.Version = r.Method, r.URL.RequestURI(), requestHeadersOf(r.Header), version.Version
 	held := s.readUpstream(judge, r, route, grpc)
-	defer s.inFlight.Add(-held)
+	defer func() { s.inFlight.Add(-held) }()
 
 	f := causeOf(r.Header.Get(policy.HeaderAnswer))
 	a := route.ladder.Answer(r.Context(), &ladder.Ask{
@@ -58,6 +58,11 @@ func (s *Server) answerUpstream(w http.ResponseWriter, r *http.Request) {
 	if grpc {
 		s.writeMessage(w, route, &a, f, judge.RequestBody)
 		return
+	}
+	if a.Stream != nil { // the prompt is with the model that answers
+		judge.Reset()
+		s.inFlight.Add(-held)
+		held = 0
 	}
 	s.writeAnswer(w, r, &a, f)
 	if prompt, completion, ok := usageOf(&a); ok {
@@ -70,13 +75,17 @@ func (s *Server) answerUpstream(w http.ResponseWriter, r *http.Request) {
 // is not read whole was not seen: what needs no request answers it.
 func (s *Server) readUpstream(judge *detect.Exchange, r *http.Request, route *route, grpc bool) int64 {
 	limit := route.policy.Limits.BodyBytes
-	if s.inFlight.Add(limit) > s.maxInFlight {
-		s.inFlight.Add(-limit)
+	booked := limit
+	if r.ContentLength >= 0 {
+		booked = min(limit, r.ContentLength)
+	}
+	if s.inFlight.Add(booked) > s.maxInFlight {
+		s.inFlight.Add(-booked)
 		return 0
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	size := int64(len(body))
-	s.inFlight.Add(size - limit)
+	s.inFlight.Add(size - booked)
 	if err != nil || size > limit {
 		return size
 	}
@@ -157,6 +166,7 @@ func writeTags(w http.ResponseWriter, a *ladder.Answer, f verdict.Finding) {
 
 func (s *Server) writeMessage(w http.ResponseWriter, route *route, a *ladder.Answer, f verdict.Finding, request []byte) {
 	if a.Source == ladder.Refused {
+		w.Header().Set(verdict.HeaderReason, string(verdict.BudgetExhausted))
 		refuseUpstream(w, true, "safestate: "+string(verdict.BudgetExhausted))
 		return
 	}

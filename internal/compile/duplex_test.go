@@ -65,13 +65,13 @@ func TestStreamBounds(t *testing.T) {
 		hold                  int64
 		model, cut            time.Duration
 	}{
-		"defaults":            {nil, m - 5*time.Millisecond, 10 * s, 10 * m, 64 << 10, m - 5*time.Millisecond, 10*m + Grace},
-		"written":             {map[string]string{"STREAM": "firstToken: 5s, betweenTokens: 2s, maxDuration: 2m, holdBytes: 2048"}, 5 * s, 2 * s, 2 * m, 2048, m - 5*time.Millisecond, 2*m + Grace},
-		"a long deadline":     {map[string]string{"DEADLINE": "15m"}, 15*m - 5*time.Millisecond, 10 * s, 15 * m, 64 << 10, 15*m - 5*time.Millisecond, 15*m + Grace},
-		"a short stream":      {map[string]string{"DEADLINE": "2s", "STREAM": "maxDuration: 5s"}, 2*s - 5*time.Millisecond, 5 * s, 5 * s, 64 << 10, 2*s - 5*time.Millisecond, 5*s + Grace},
-		"the route's timeout": {map[string]string{"TIMEOUTS": "timeouts: {request: 90s},"}, m - 5*time.Millisecond, 10 * s, 90 * s, 64 << 10, m - 5*time.Millisecond, 90*s + Grace},
-		"silence over it":     {map[string]string{"DEADLINE": "4s", "TIMEOUTS": "timeouts: {request: 5s},"}, 4*s - 5*time.Millisecond, 5 * s, 5 * s, 64 << 10, 4*s - 5*time.Millisecond, 5*s + Grace},
-		"the model's timeout": {map[string]string{"TIMEOUTS": "timeouts: {request: 1h, backendRequest: 8s},"}, m - 5*time.Millisecond, 10 * s, 10 * m, 64 << 10, 8 * s, 10*m + Grace},
+		"defaults":            {nil, m - 5*time.Millisecond, 10 * s, 10 * m, 64 << 10, m - 5*time.Millisecond, 10*m + StreamGrace},
+		"written":             {map[string]string{"STREAM": "firstToken: 5s, betweenTokens: 2s, maxDuration: 2m, holdBytes: 2048"}, 5 * s, 2 * s, 2 * m, 2048, m - 5*time.Millisecond, 2*m + StreamGrace},
+		"a long deadline":     {map[string]string{"DEADLINE": "15m"}, 15*m - 5*time.Millisecond, 10 * s, 15 * m, 64 << 10, 15*m - 5*time.Millisecond, 15*m + StreamGrace},
+		"a short stream":      {map[string]string{"DEADLINE": "2s", "STREAM": "maxDuration: 5s"}, 2*s - 5*time.Millisecond, 5 * s, 5 * s, 64 << 10, 2*s - 5*time.Millisecond, 5*s + StreamGrace},
+		"the route's timeout": {map[string]string{"TIMEOUTS": "timeouts: {request: 90s},"}, m - 5*time.Millisecond, 10 * s, 90 * s, 64 << 10, m - 5*time.Millisecond, 90*s + StreamGrace},
+		"silence over it":     {map[string]string{"DEADLINE": "4s", "TIMEOUTS": "timeouts: {request: 5s},"}, 4*s - 5*time.Millisecond, 5 * s, 5 * s, 64 << 10, 4*s - 5*time.Millisecond, 5*s + StreamGrace},
+		"the model's timeout": {map[string]string{"TIMEOUTS": "timeouts: {request: 1h, backendRequest: 8s},"}, m - 5*time.Millisecond, 10 * s, 10 * m, 64 << 10, 8 * s, 10*m + StreamGrace},
 		"lateness observed":   {map[string]string{"DETECT": "late: {mode: Observe}"}, m - 5*time.Millisecond, 10 * s, 10 * m, 64 << 10, 0, 0},
 		"observed":            {map[string]string{"MODE": "Observe"}, m - 5*time.Millisecond, 10 * s, 10 * m, 64 << 10, 0, 0},
 	} {

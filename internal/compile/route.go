@@ -66,7 +66,7 @@ func (c *compiler) route(rule *config.Rule) Route {
 		out.ModelTimeout = least(out.ModelTimeout, p.Deadline.D()-p.Reserve.D())
 		out.MaxDuration = p.Deadline.D() + Grace
 		if p.Stream != nil {
-			out.MaxDuration = p.Stream.MaxDuration.D() + Grace
+			out.MaxDuration = p.Stream.MaxDuration.D() + StreamGrace
 		}
 	}
 	return out

@@ -94,6 +94,10 @@ type Route struct {
 // so that an answer given at the deadline still goes out.
 const Grace = 20 * time.Millisecond
 
+// StreamGrace is Grace of a stream's longest duration, at which the processor
+// has an error event to send: Envoy can only break the connection.
+const StreamGrace = 2 * time.Second
+
 // Backend is one weighted version of a route.
 type Backend struct {
 	Cluster string // a Cluster's Name

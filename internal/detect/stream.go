@@ -43,6 +43,7 @@ type Stream struct {
 	passed   bool   // held was given out, and is free
 	total    int64  // bytes fed
 	events   int    // with data
+	spoke    bool   // the bytes fed last held data, or a part of it
 
 	choices    []choice
 	id, model  uint64 // hashes of the first that were given; 0: none yet
@@ -68,6 +69,9 @@ type Step struct {
 	// Content tells that the first content has been seen, or that nothing is held
 	// back any longer: the caller may be told that there is an answer. It stays.
 	Content bool
+	// Spoke tells that the bytes held data, or a part of an event: comments alone,
+	// by which servers keep a connection alive, say nothing.
+	Spoke bool
 	// Finished tells that the answer is over and all of it has been passed on:
 	// [DONE] has been seen (what follows it is dropped), or the body has ended. Of
 	// a body that ended without [DONE] though all choices are complete, Pass ends
@@ -156,11 +160,13 @@ func (s *Stream) Feed(b []byte) Step {
 	}()
 	var e chat.Event
 	var clean []byte // the events in b that have been judged
+	s.spoke = false
 	for rest := b; !s.over(); {
 		var ok bool
 		if rest, ok = s.split.Next(rest, &e); !ok {
 			break
 		}
+		s.spoke = s.spoke || e.HasData
 		if !s.take(doc, &e) {
 			break
 		}
@@ -172,6 +178,7 @@ func (s *Stream) Feed(b []byte) Step {
 		begin := end - len(e.Raw) - len(clean)
 		clean = b[begin:end:end]
 	}
+	s.spoke = s.spoke || s.split.Held() > 0
 	return s.step(clean)
 }
 
@@ -226,7 +233,7 @@ func (s *Stream) over() bool { return s.finished || !s.verdict.Clean() }
 
 // step closes a call: clean are the judged events that are not in held.
 func (s *Stream) step(clean []byte) Step {
-	step := Step{Content: s.content, Finished: s.finished && s.verdict.Clean(), Verdict: s.verdict}
+	step := Step{Spoke: s.spoke, Content: s.content, Finished: s.finished && s.verdict.Clean(), Verdict: s.verdict}
 	switch {
 	case !s.content:
 		s.held = append(s.held, clean...)
@@ -241,9 +248,10 @@ func (s *Stream) step(clean []byte) Step {
 
 // Complete reports whether only [DONE] is missing, if that: every choice that
 // was asked for has its finish_reason, and the usage that was asked for is
-// there.
+// there. Where the request was not seen nobody knows how many choices are to
+// come, and only [DONE] tells.
 func (s *Stream) Complete() bool {
-	return s.finished && s.verdict.Clean() || s.complete() && (s.lastUsage || !s.includeUsage)
+	return s.finished && s.verdict.Clean() || s.want > 0 && s.complete() && (s.lastUsage || !s.includeUsage)
 }
 
 // Usage returns what the model says that it has used, in tokens: of the prompt,

@@ -121,7 +121,7 @@ func TestStreamComplete(t *testing.T) {
 		"usage asked for":  {`{"model":"m","stream_options":{"include_usage":true}}`, events(role, hi, stop, used, done), []bool{false, false, false, true, true}},
 		"usage that never": {`{"model":"m","stream_options":{"include_usage":true}}`, events(role, hi, stop, done), []bool{false, false, false, true}},
 		"two choices":      {`{"model":"m","n":2}`, events(role, hi, stop) + strings.ReplaceAll(events(hi, stop), `"index":0`, `"index":1`), []bool{false, false, false, false, true}},
-		"request unseen":   {"", events(role, hi, stop, used), []bool{false, false, true, true}},
+		"request unseen":   {"", events(role, hi, stop, used, done), []bool{false, false, false, false, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := compiled(t, chatPolicy(policy.Enforce)).Stream(chatExchange(chatPath, c.request))

@@ -24,6 +24,7 @@ func (p *process) drain(g *grpc.Server, checks *health.Server, servers ...*http.
 	atMost := p.drainTime()
 	p.log.Info().Dur("at_most", atMost).Msg("draining")
 	p.ads.Close() // its streams live as long as the proxies
+	p.processor.Leave()
 	done := make(chan struct{})
 	go func() {
 		g.GracefulStop()
