@@ -160,10 +160,14 @@ var edges = map[string]map[string]string{
 	"cmd/samplemodel": {
 		"e2e/faultmodel": "the sample model is the model that fails on command",
 	},
-	"cmd/sandbox":   {},
-	"e2e":           {},
-	"e2e/foreign":   {},
-	"e2e/memory":    {},
+	"cmd/sandbox": {},
+	"e2e":         {},
+	"e2e/foreign": {},
+	"e2e/memory":  {},
+	"e2e/streams": {
+		"e2e/dataplane":  "a real Envoy and a real safestate",
+		"e2e/faultmodel": "models whose streams break on command",
+	},
 	"e2e/dataplane": {},
 	"e2e/clients": {
 		"e2e/dataplane": "where make puts the clients' libraries",
