@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,8 +13,12 @@ import (
 	fm "github.com/safestate/safestate/e2e/faultmodel"
 )
 
-// tally counts the cells of the generated tables that ran.
-type tally struct{ cells, pass, na, again int }
+// tally counts the cells of the generated tables that ran. It is safe for
+// concurrent use.
+type tally struct {
+	mu                     sync.Mutex
+	cells, pass, na, again int
+}
 
 func (c *tally) print() {
 	fmt.Printf("cells=%d pass=%d na=%d\n", c.cells, c.pass, c.na)
@@ -29,12 +34,73 @@ func (c *tally) run(t *testing.T, name string, cell func(*testing.T)) {
 		ran = true
 		cell(t)
 	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if ran {
 		c.cells++
 		if ok {
 			c.pass++
 		}
 	}
+}
+
+// done prints the counts and fails the table where a cell did.
+func (c *tally) done(t *testing.T) {
+	t.Helper()
+	c.print()
+	if c.pass != c.cells {
+		t.Errorf("%d of %d cells failed", c.cells-c.pass, c.cells)
+	}
+}
+
+// lane is a model of its own, with a route of its own for every group of
+// detectors: cells in two lanes run side by side, and each can count what its
+// model served.
+type lane struct {
+	name  string
+	model *fm.Server
+}
+
+// lanes are as many as keep two processors busy while cells wait out silences.
+const lanes = 4
+
+func openLanes(t *testing.T) []*lane {
+	t.Helper()
+	var out []*lane
+	for i := range lanes {
+		model, err := fm.Start(fm.Options{Version: "v1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(model.Close)
+		out = append(out, &lane{name: fmt.Sprint(i), model: model})
+	}
+	return out
+}
+
+// laneCell is a cell that runs in any lane.
+type laneCell struct {
+	name string
+	run  func(*testing.T, *lane)
+}
+
+// spread runs the cells, in every lane one at a time.
+func (c *tally) spread(t *testing.T, in []*lane, cells []laneCell) {
+	t.Helper()
+	queue := make(chan laneCell, len(cells))
+	for _, cell := range cells {
+		queue <- cell
+	}
+	close(queue)
+	var all sync.WaitGroup
+	for _, l := range in {
+		all.Go(func() {
+			for cell := range queue {
+				c.run(t, cell.name, func(t *testing.T) { cell.run(t, l) })
+			}
+		})
+	}
+	all.Wait()
 }
 
 // TestFaults is every fault on every protocol that its column names: the
@@ -55,10 +121,7 @@ func TestFaults(t *testing.T) {
 			})
 		}
 	}
-	count.print()
-	if count.pass != count.cells {
-		t.Errorf("%d of %d cells failed", count.cells-count.pass, count.cells)
-	}
+	count.done(t)
 }
 
 // cell is one fault on one protocol.

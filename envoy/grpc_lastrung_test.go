@@ -20,7 +20,7 @@ func byMessage(p *policy.Policy) { p.GRPCLastRung = policy.LastRungAnswer }
 // theMessage is the default as the client gets it.
 func theMessage(t *testing.T) string {
 	t.Helper()
-	m, err := protocol.ToGRPC(nil, []byte(grpcDefault), nil, protocol.Options{})
+	m, err := protocol.ToGRPC(nil, []byte(grpcDefault), nil, protocol.Options{Raw: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -252,7 +252,8 @@ func defaultMessages(s *compile.Snapshot) ([]*routev3.Route, error) {
 		if !answersByMessage(r) {
 			continue
 		}
-		message, err := protocol.ToGRPC(nil, []byte(r.Policy.Default().Body), nil, protocol.Options{})
+		// Raw: nobody has seen the request, and some clients read nothing else.
+		message, err := protocol.ToGRPC(nil, []byte(r.Policy.Default().Body), nil, protocol.Options{Raw: true})
 		if err != nil {
 			return nil, fmt.Errorf("route %s: the default is no gRPC message: %w", r.Name, err)
 		}

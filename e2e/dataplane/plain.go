@@ -12,6 +12,17 @@ import (
 // and returns its address: what answers are compared with.
 func Plain(t testing.TB, model string) string {
 	t.Helper()
+	return plain(t, Cluster("model", model, false))
+}
+
+// PlainHTTP2 is Plain for a model that is asked over HTTP/2, as gRPC is.
+func PlainHTTP2(t testing.TB, model string) string {
+	t.Helper()
+	return plain(t, Cluster("model", model, true))
+}
+
+func plain(t testing.TB, model map[string]any) string {
+	t.Helper()
 	traffic, admin := FreePort(t), FreePort(t)
 	manager := map[string]any{
 		"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -35,7 +46,7 @@ func Plain(t testing.TB, model string) string {
 				"name": "plain", "address": SocketAddress(fmt.Sprintf("127.0.0.1:%d", traffic)),
 				"filter_chains": []any{map[string]any{"filters": []any{map[string]any{"name": "http", "typed_config": manager}}}},
 			}},
-			"clusters": []any{Cluster("model", model, false)},
+			"clusters": []any{model},
 		},
 	}
 	text, err := json.Marshal(config)

@@ -60,9 +60,20 @@ func newScript(c *completion) *script {
 	s.events = append(s.events, event{kind: eventDone})
 	s.mark = s.index(c.at) + 1
 	if c.shows == showsAtEnd {
-		s.mark = len(s.events)
+		s.mark = s.lastFinish() + 1
 	}
 	return s
+}
+
+// lastFinish is the place of the last finish_reason; -1 where there is none.
+// Whoever reads it may leave without a [DONE].
+func (s *script) lastFinish() int {
+	for i, e := range slices.Backward(s.events) {
+		if e.kind == eventFinish {
+			return i
+		}
+	}
+	return -1
 }
 
 // index is the place of a token of the first choice; of the first finish_reason
