@@ -81,7 +81,7 @@ func TestGRPCFailuresReachTheLadder(t *testing.T) {
 			t.Errorf("%s took %s, want the model's share of 400ms", c.which, r.took)
 		}
 	}
-	if left := (*ladder.last.Load()).Get("x-envoy-expected-rq-timeout-ms"); left == "" {
+	if left := ladder.last.Load().Get("x-envoy-expected-rq-timeout-ms"); left == "" {
 		t.Error("the ladder is not told how long it has")
 	}
 }
@@ -98,7 +98,7 @@ func TestGRPCHowLong(t *testing.T) {
 	r := p.call(inferCall, []byte("question"))
 	var left int
 	if r.message == "from the ladder" {
-		_, _ = fmt.Sscan((*ladder.last.Load()).Get("x-envoy-expected-rq-timeout-ms"), &left)
+		_, _ = fmt.Sscan(ladder.last.Load().Get("x-envoy-expected-rq-timeout-ms"), &left)
 	}
 	if left < 100 || left > 210 {
 		t.Errorf("got %q %v; %d ms are left, want about 200", r.message, r.err, left)
