@@ -95,6 +95,7 @@ func rendered(t *testing.T, s *compile.Snapshot, o Options) *Resources {
 // is refused, and goes on when ADS is gone.
 func TestADS(t *testing.T) {
 	o := testOptions(t)
+	o.MessageTimeout = 5 * time.Second
 	o.XDS = freeAddress(t)
 	startProcessor(t, o.Processor, nil)
 	j := &journal{}
@@ -131,7 +132,7 @@ func TestADS(t *testing.T) {
 	}
 	change := func(what string, versions ...compile.Cluster) *Resources {
 		t.Helper()
-		r := rendered(t, snapshot(t, enforced(nil), versions...), o)
+		r := rendered(t, snapshot(t, enforced(unhurried), versions...), o)
 		if err := a.Set(r); err != nil {
 			t.Fatal(err)
 		}

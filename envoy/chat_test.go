@@ -211,6 +211,7 @@ func TestWithheld(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := testOptions(t)
+			o.MessageTimeout = 5 * time.Second
 			startDialogue(t, o.Processor, func(d *dialogue) {
 				d.ask()
 				if h, body, ok := d.whole(); ok && body == c.body {
@@ -225,7 +226,7 @@ func TestWithheld(t *testing.T) {
 				w.(http.Flusher).Flush()
 				_, _ = io.WriteString(w, c.body[10:])
 			})
-			r := startStatic(t, chatSnapshot(t, chatPolicy(nil), version("v1", m.addr)), o).chat()
+			r := startStatic(t, chatSnapshot(t, chatPolicy(unhurried), version("v1", m.addr)), o).chat()
 			if r.status != 200 || r.body != c.want || r.err != nil {
 				t.Fatalf("got %d, %d bytes %.80q (%v)", r.status, len(r.body), r.body, r.err)
 			}

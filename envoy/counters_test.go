@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -79,8 +80,14 @@ func TestLastRungCounter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := testOptions(t)
+			o.MessageTimeout = 5 * time.Second
 			c.processor(t, o.Processor)
-			p := startStatic(t, snapshot(t, enforced(c.edit), version("v1", c.model(t))), o)
+			p := startStatic(t, snapshot(t, enforced(func(p *policy.Policy) {
+				p.Deadline, p.Reserve = policy.Duration(3*time.Second), policy.Duration(2*time.Second)
+				if c.edit != nil {
+					c.edit(p)
+				}
+			}), version("v1", c.model(t))), o)
 			p.post()
 			// Counted when the log is written, which is after the answer.
 			eventually(t, "the request is over", func() bool {

@@ -80,7 +80,7 @@ type proxy struct {
 // testOptions are addresses for one Envoy, and a short message timeout.
 func testOptions(t *testing.T) Options {
 	t.Helper()
-	return Options{Listen: freeAddress(t), Admin: freeAddress(t), Processor: freeAddress(t), MessageTimeout: 150 * time.Millisecond}
+	return Options{Listen: freeAddress(t), Admin: freeAddress(t), Processor: freeAddress(t), MessageTimeout: 280 * time.Millisecond}
 }
 
 // startStatic runs Envoy on the whole configuration in one file.
@@ -448,6 +448,12 @@ func enforced(edit func(*policy.Policy)) *policy.Policy {
 		edit(p)
 	}
 	return p
+}
+
+// unhurried gives a policy time for a busy machine, where a test is not about
+// time.
+func unhurried(p *policy.Policy) {
+	p.Deadline, p.Reserve = policy.Duration(20*time.Second), policy.Duration(time.Second)
 }
 
 // snapshot is one host with one route over the given versions, the first with
