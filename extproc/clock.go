@@ -79,6 +79,11 @@ func (d *duplex) ticked(now time.Time) error {
 	return nil
 }
 
+// envoyHolds is what Envoy keeps for a caller who reads slowly before it stops
+// reading from the model, which then looks as silent as one that stalled: its
+// buffers for a connection, 1 MiB.
+const envoyHolds = 1 << 20
+
 // late answers in the place of an answer that has not been decided in time.
 func (d *duplex) late() error {
 	e := d.exchange
@@ -118,6 +123,9 @@ func (d *duplex) silent(now time.Time) error {
 	case left <= 0:
 		return d.cut(verdict.Finding{Code: verdict.LateAnswer, Detail: "longer than " + p.Stream.MaxDuration.D().String(), Enforced: true}, nil)
 	case quiet >= between:
+		if d.size > envoyHolds {
+			e.permits.ignore() // it may be the caller that does not read on
+		}
 		return d.cut(verdict.Finding{Code: verdict.StreamStalled, Detail: strconv.FormatInt(quiet.Milliseconds(), 10) + " ms", Enforced: true}, nil)
 	}
 	d.arm(min(between-quiet, left))

@@ -33,12 +33,14 @@ type duplex struct {
 	state flow
 	kind  answerKind
 
-	stream   *detect.Stream // of a streamed answer
-	messages *messages      // of a stream of gRPC messages
-	body     []byte         // of a whole answer, as far as it has come
-	pieces   int            // of the model's body, that Envoy has sent
-	waiting  *rescue        // with state awaiting
-	trailed  bool           // the answer ends in trailers, which are here
+	stream   *detect.Stream   // of a streamed answer
+	messages *messages        // of a stream of gRPC messages
+	body     []byte           // of a whole answer, as far as it has come
+	pieces   int              // of the model's body, that Envoy has sent
+	size     int64            // of those, in bytes
+	waiting  *rescue          // with state awaiting
+	trailed  bool             // the answer ends in trailers, which are here
+	spoiled  *verdict.Verdict // of a message that is not kept: its trailers are waited for
 
 	timer *time.Timer // nil: none was needed yet
 	bound time.Time   // when an answer that is held is late
@@ -175,6 +177,7 @@ func (d *duplex) begin() error {
 func (d *duplex) responseBody(b *extprocv3.HttpBody) error {
 	e := d.exchange
 	d.pieces++
+	d.size += int64(len(b.Body))
 	d.closed = d.closed || b.EndOfStream
 	switch {
 	case d.state == awaiting:
@@ -202,6 +205,9 @@ func (d *duplex) collect(b *extprocv3.HttpBody) error {
 			return err
 		}
 	}
+	if d.spoiled != nil {
+		return nil
+	}
 	if int64(len(d.body)+len(b.Body)) > e.route.policy.Limits.BodyBytes {
 		return d.overLimit(b)
 	}
@@ -218,7 +224,10 @@ func (d *duplex) collect(b *extprocv3.HttpBody) error {
 // judge judges a whole answer.
 func (d *duplex) judge() error {
 	e := d.exchange
-	if d.kind == grpcMessage {
+	switch {
+	case d.spoiled != nil:
+		return d.decide(d.spoiled)
+	case d.kind == grpcMessage:
 		return d.judgeMessage()
 	}
 	e.judge.ResponseBody = d.body
@@ -229,6 +238,10 @@ func (d *duplex) judge() error {
 // overLimit decides an answer that is not read to its end.
 func (d *duplex) overLimit(b *extprocv3.HttpBody) error {
 	v := d.exchange.route.detector.Unread(d.exchange.judge)
+	if d.kind == grpcMessage && d.exchange.enforced && !v.Clean() {
+		d.spoiled, d.body = &v, nil // another can only be put before the trailers
+		return nil
+	}
 	if d.state == held {
 		d.body = append(d.body, b.Body...)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
+	"github.com/safestate/safestate/internal/verdict"
 )
 
 // longRequest is chatRequest with a prompt of n bytes.
@@ -71,19 +72,48 @@ func TestMessagesOverTheLimit(t *testing.T) {
 			pol.Limits.BodyBytes = int64(len(message)) - 1
 			change(pol)
 			x := newProxy(t).converse(pol, streamPath, "", nil)
-			x.mayReset = true
-			x.respond(200, "application/grpc", false)
-			x.say(message, false)
+			short := string(protocol.Frame(nil, protocol.AppendStreamed(nil, nil, "no")))
+			want := message + short
 			if name == "enforced" {
-				if got := x.done(); got.grpcStatus != 14 {
-					t.Errorf("status %d", got.grpcStatus)
-				}
-				return
+				failed := verdict.Finding{Code: verdict.BrokenTooLarge, Detail: overDetail(pol.Limits.BodyBytes)}
+				want = string(errorFrame(failed)) + short
 			}
-			x.until("the message", func(g caller) bool { return g.body == message })
+			x.respond(200, "application/grpc", false)
+			for _, piece := range []string{message[:3], message[3:20], message[20:] + short} {
+				x.say(piece, false)
+			}
 			x.trail("grpc-status", "0")
-			x.done()
+			if got := x.done(); got.body != want {
+				t.Errorf("got %q\nwant %q", got.body, want)
+			}
 		})
+	}
+}
+
+// TestUnaryOverTheLimit: what is not read is replaced like any other.
+func TestUnaryOverTheLimit(t *testing.T) {
+	pol := grpcPolicy()
+	pol.Limits.BodyBytes = 64
+	x := newProxy(t).converse(pol, inferPath, string(protocol.Frame(nil, inferAnswer(t, "1"))), nil)
+	x.respond(200, "application/grpc", false)
+	for range 3 {
+		x.say(strings.Repeat("x", 60), false)
+	}
+	x.trail("grpc-status", "0")
+	if got := x.done(); got.headers["x-safestate-source"] != "safe_default" || !strings.HasPrefix(got.headers["x-safestate-reason"], "broken_too_large") {
+		t.Errorf("headers %v", got.headers)
+	}
+}
+
+// TestJSONForAStream: clients take it for a stream of nothing, whatever its 2xx.
+func TestJSONForAStream(t *testing.T) {
+	for _, status := range []int{200, 201, 299} {
+		x := newTalk(t, chatPolicy(), chatRequest)
+		x.respond(status, "application/json", false)
+		x.say(chatDefault, true)
+		if got := x.done(); got.headers["content-type"] != "text/event-stream" || !strings.HasSuffix(got.body, chunkDone) {
+			t.Errorf("%d: headers %v, body %s", status, got.headers, got.body)
+		}
 	}
 }
 

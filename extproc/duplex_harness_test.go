@@ -23,7 +23,6 @@ type talk struct {
 	got caller
 	// answered: the model's headers have been sent.
 	answered bool
-	mayReset bool // the caller's stream may be reset, as only clients of gRPC always raise it
 }
 
 // caller is what the caller of a duplex route has so far.
@@ -170,7 +169,7 @@ func (c *talk) carryOut(r *extprocv3.ProcessingResponse) (request bool) {
 		return true
 	case *extprocv3.ProcessingResponse_ImmediateResponse:
 		i := v.ImmediateResponse
-		if g.begun && !c.mayReset {
+		if g.begun {
 			c.t.Error("an immediate response behind headers that are out: Envoy would reset the caller")
 		}
 		g.immediate, g.begun, g.ended = true, true, true

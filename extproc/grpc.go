@@ -208,6 +208,8 @@ func immediateStatus(code codes.Code, reason string, lastRung bool) *reply {
 // messages is the state of a stream of messages.
 type messages struct {
 	tail   []byte          // of a message, as far as it has come
+	skip   int64           // bytes of a message over the limit that are still to come
+	pass   bool            // those bytes go to the caller
 	failed verdict.Finding // the last one; zero: none
 }
 
@@ -222,9 +224,16 @@ func (d *duplex) feedMessages(b []byte, ended bool) error {
 	}
 	var out []byte
 	for {
+		if in, out = d.messages.over(in, out); d.messages.skip > 0 {
+			break
+		}
 		size, ok := protocol.FrameSize(in)
-		if !ok || size > e.route.policy.Limits.BodyBytes || ended && size > int64(len(in)) {
-			return d.endUnreadable(out, in, ok && size > e.route.policy.Limits.BodyBytes, ended)
+		if ok && size > e.route.policy.Limits.BodyBytes {
+			out = append(out, d.tooLarge(size)...)
+			continue
+		}
+		if !ok || ended && size > int64(len(in)) {
+			return d.endUnreadable(out, in, ended)
 		}
 		if size == 0 || size > int64(len(in)) {
 			break
@@ -232,8 +241,8 @@ func (d *duplex) feedMessages(b []byte, ended bool) error {
 		out = append(out, d.judgeOne(in[:size])...)
 		in = in[size:]
 	}
-	if ended && len(in) > 0 {
-		return d.endUnreadable(out, in, false, true)
+	if ended && (len(in) > 0 || d.messages.skip > 0) {
+		return d.endUnreadable(out, in, true)
 	}
 	d.messages.tail = append(d.messages.tail[:0], in...)
 	if len(out) > 0 || ended && !d.trailed {
@@ -267,13 +276,43 @@ func (d *duplex) failedStatus() verdict.Finding {
 	return v.Failed
 }
 
-// endUnreadable ends a stream of messages in which the next one cannot be found
-// or is over the limit: Envoy resets it, which every client raises. One that is
-// only observed, or whose limit lets pass, goes on unread. out is what has been
-// judged, rest what has not.
-func (d *duplex) endUnreadable(out, rest []byte, tooLarge, ended bool) error {
+// over takes the bytes of a message over the limit off in, and gives them to out
+// where they may pass.
+func (m *messages) over(in, out []byte) (restIn, restOut []byte) {
+	n := min(m.skip, int64(len(in)))
+	m.skip -= n
+	if m.pass {
+		out = append(out, in[:n]...)
+	}
+	return in[n:], out
+}
+
+// tooLarge begins a message over the limit, which is not read: it passes, or its
+// place is taken by the error that is returned.
+func (d *duplex) tooLarge(size int64) []byte {
 	e := d.exchange
-	if !e.enforced || tooLarge && e.route.policy.Limits.ResponseOver == policy.OverPass {
+	d.messages.skip = size
+	d.messages.pass = !e.enforced || e.route.policy.Limits.ResponseOver == policy.OverPass
+	if d.messages.pass {
+		e.route.metrics.Uninspected(telemetry.CauseResponseOverLimit)
+		return nil
+	}
+	d.messages.failed = verdict.Finding{Code: verdict.BrokenTooLarge, Detail: overDetail(e.route.policy.Limits.BodyBytes), Enforced: true}
+	e.countFinding(d.messages.failed)
+	return errorFrame(d.messages.failed)
+}
+
+// errorFrame is the message that takes the place of one that failed.
+func errorFrame(f verdict.Finding) []byte {
+	return protocol.Frame(nil, protocol.AppendStreamed(nil, nil, "safestate: "+f.Reason()))
+}
+
+// endUnreadable ends a stream of messages in which the next one cannot be found:
+// Envoy resets it, which every client raises. One that is only observed goes on
+// unread. out is what has been judged, rest what has not.
+func (d *duplex) endUnreadable(out, rest []byte, ended bool) error {
+	e := d.exchange
+	if !e.enforced {
 		e.setAside(telemetry.CauseResponseOverLimit)
 		if err := e.out.send(piece(append(out, rest...), ended && !d.trailed)); err != nil {
 			return err
@@ -319,7 +358,7 @@ func (d *duplex) judgeOne(frame []byte) []byte {
 		return frame
 	}
 	d.messages.failed = v.Failed
-	return protocol.Frame(nil, protocol.AppendStreamed(nil, nil, "safestate: "+v.Failed.Reason()))
+	return errorFrame(v.Failed)
 }
 
 // endMessages counts a stream of messages as one answer.

@@ -1,8 +1,6 @@
 package extproc
 
 import (
-	"net/http"
-
 	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/inflate"
 	"github.com/safestate/safestate/internal/ladder"
@@ -16,7 +14,7 @@ func (d *duplex) restream(v *verdict.Verdict) []byte {
 	e := d.exchange
 	broken := e.route.policy.Detect.Broken
 	if d.kind != wholeAnswer || !e.shape.Stream || !e.enforced || broken == nil || !broken.Mode.Enforces() ||
-		e.judge.Status != http.StatusOK || !v.Clean() || v.Pass != verdict.Judged {
+		e.judge.Status/100 != 2 || !v.Clean() || v.Pass != verdict.Judged {
 		return nil
 	}
 	body, err := inflate.Body(nil, e.respond.text("content-encoding"), d.body)

@@ -38,12 +38,13 @@ type Stream struct {
 
 	split    chat.Splitter
 	hold     int64
+	event    int64  // the most bytes of one event
 	preamble int64  // bytes of whole events before the first content
 	held     []byte // events that are inspected and have not been passed on
 	passed   bool   // held was given out, and is free
 	total    int64  // bytes fed
 	events   int    // with data
-	spoke    bool   // the bytes fed last held data, or a part of it
+	spoke    bool   // the bytes fed last had content, or an end
 
 	choices    []choice
 	id, model  uint64 // hashes of the first that were given; 0: none yet
@@ -69,8 +70,9 @@ type Step struct {
 	// Content tells that the first content has been seen, or that nothing is held
 	// back any longer: the caller may be told that there is an answer. It stays.
 	Content bool
-	// Spoke tells that the bytes held data, or a part of an event: comments alone,
-	// by which servers keep a connection alive, say nothing.
+	// Spoke tells that the answer went on: there was content, or a choice's end.
+	// Comments, empty pieces and counts of tokens, by which servers keep a
+	// connection alive, say nothing.
 	Spoke bool
 	// Finished tells that the answer is over and all of it has been passed on:
 	// [DONE] has been seen (what follows it is dropped), or the body has ended. Of
@@ -134,7 +136,10 @@ func (d *Detector) stream(x *Exchange, t *plan) *Stream {
 	if p := d.policy.Stream; p != nil && p.HoldBytes > 0 {
 		s.hold = p.HoldBytes
 	}
-	s.split.Limit = int(min(s.hold, 1<<30))
+	// An event is bounded as a whole answer is; what is held in all before the
+	// first content, by hold.
+	s.event = max(s.hold, t.bodyBytes)
+	s.split.Limit = int(min(s.event, 1<<30))
 	if t.chat.Format != "" && chat.Formatted(r.Format) {
 		s.format = &contentFormat{text: bytes.Clone(r.Format.Raw()), room: t.bodyBytes}
 	}
@@ -166,7 +171,6 @@ func (s *Stream) Feed(b []byte) Step {
 		if rest, ok = s.split.Next(rest, &e); !ok {
 			break
 		}
-		s.spoke = s.spoke || e.HasData
 		if !s.take(doc, &e) {
 			break
 		}
@@ -178,7 +182,6 @@ func (s *Stream) Feed(b []byte) Step {
 		begin := end - len(e.Raw) - len(clean)
 		clean = b[begin:end:end]
 	}
-	s.spoke = s.spoke || s.split.Held() > 0
 	return s.step(clean)
 }
 

@@ -54,7 +54,7 @@ func (s *Stream) delta(d *chat.Delta) {
 	if d.Says() {
 		c.said = true
 		c.acts = c.acts || d.Acts
-		s.content = true
+		s.content, s.spoke = true, true
 	}
 	if t.ambiguous != "" && (d.Acts || d.Content.Kind() == scan.Array) { // what else there is, Read has looked at
 		if key, twice := duplicateIn(d.Node); twice {
@@ -72,7 +72,7 @@ func (s *Stream) delta(d *chat.Delta) {
 		s.gather(c, d)
 	}
 	if d.Finished() && !c.complete {
-		c.complete = true
+		c.complete, s.spoke = true, true
 		s.finish(c, d)
 	}
 }

@@ -23,7 +23,7 @@ func (s *Stream) take(doc *scan.Document, e *chat.Event) bool {
 	switch {
 	case e.Part:
 		if !s.unread {
-			s.note(s.tooLarge("event", s.hold))
+			s.note(s.tooLarge("event", s.event))
 		}
 		s.unread, s.format, s.content = true, nil, true // it cannot be held
 	case e.Stray:

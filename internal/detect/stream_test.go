@@ -70,7 +70,7 @@ func play(t testing.TB, s *Stream, body string, cuts []byte) (r ran) {
 		r.content, r.finished = step.Content, step.Finished
 		r.observed = append(r.observed, reasons(step.Verdict.Observed)...)
 		r.said = said(step.Verdict)
-		if held := len(s.held) + s.split.Held(); !step.Content && held > 2*int(s.hold) {
+		if held := len(s.held) + s.split.Held(); !step.Content && held > int(s.hold+s.event)+1 {
 			t.Fatalf("%d bytes held", held)
 		}
 		return step.Finished || !step.Verdict.Clean()
@@ -195,8 +195,9 @@ func TestStream(t *testing.T) {
 			"clean", "all"},
 		"two choices, one cut": {"", `{"model":"m","stream":true,"n":2}`, strings.ReplaceAll(events(role, hi), `"index":0`, `"index":1`) + good,
 			"broken_truncated choices[1].finish_reason", strings.ReplaceAll(events(role, hi), `"index":0`, `"index":1`) + events(role, hi, stop)},
-		"preamble over the cap": {"", "", strings.Repeat(": waiting\n\n", 100), "broken_too_large preamble > 1000", ""},
-		"one event over it":     {"", "", events(role, hi, with(`"delta":{"content":"`+strings.Repeat("x", 1000)+`"}`)), "broken_too_large event > 1000", events(role, hi)},
+		"preamble over the cap":  {"", "", strings.Repeat(": waiting\n\n", 100), "broken_too_large preamble > 1000", ""},
+		"one event over the cap": {"", "", events(role, with(`"delta":{"content":"`+strings.Repeat("x", 1500)+`"}`), stop, done), "clean", "all"},
+		"one event over it":      {"", "", events(role, hi, with(`"delta":{"content":"`+strings.Repeat("x", 2000)+`"}`)), "broken_too_large event > 2000", events(role, hi)},
 
 		"NaN somewhere":            {"", "", events(role, with(`"delta":{"content":"a"},"score":NaN`)), "nonfinite choices[0].score NaN", ""},
 		"the word NaN":             {"", "", events(role, with(`"delta":{"content":"NaN"}`), stop, done), "clean", "all"},
@@ -272,7 +273,7 @@ func TestStreamObserved(t *testing.T) {
 		"empty":            {asked, events(role, stop, done), "", []string{"broken_empty choices[0].delta.content"}},
 		"[DONE] too early": {asked, events(role, hi, done), "", []string{"broken_truncated choices[0].finish_reason"}},
 		"long preamble":    {asked, strings.Repeat(": waiting\n\n", 200) + events(hi, stop, done), "", []string{"broken_too_large preamble > 1000"}},
-		"a long event":     {asked, events(role, `{"x":"`+strings.Repeat("x", 5000)+`"}`, stop, done), "", []string{"broken_too_large event > 1000", "broken_empty choices[0].delta.content"}},
+		"a long event":     {asked, events(role, `{"x":"`+strings.Repeat("x", 5000)+`"}`, stop, done), "", []string{"broken_too_large event > 2000", "broken_empty choices[0].delta.content"}},
 		"no [DONE]":        {asked, events(role, hi, stop), events(role, hi, stop, done), nil},
 		"tokens": {`{"model":"m","logprobs":true}`, events(role, lp("a", "NaN"), lp("b", "NaN"), lp("c", "-3"), stop, done), "",
 			[]string{"nonfinite choices[0].logprobs.content[0].logprob NaN", "confidence_sentinel choices[0].logprobs.content[0].logprob NaN"}},
@@ -303,7 +304,7 @@ func TestStreamOverPass(t *testing.T) {
 	body := events(role, with(`"delta":{"content":"`+strings.Repeat("x", 5000)+`"},"finish_reason":"stop"`), done)
 	for _, cuts := range someCuts {
 		got := play(t, compiled(t, p).Stream(chatExchange(chatPath, asked)), body, cuts)
-		if got.said != "clean" || got.pass != body || !slices.Equal(got.observed, []string{"broken_too_large event > 1000"}) {
+		if got.said != "clean" || got.pass != body || !slices.Equal(got.observed, []string{"broken_too_large event > 2000"}) {
 			t.Fatalf("%s %q, %d bytes of %d", got.said, got.observed, len(got.pass), len(body))
 		}
 	}
