@@ -7,13 +7,31 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
+const (
+	// workers are goroutines that go from exchange to exchange with the stack
+	// that they have grown: a new one grows its own twice in each. Exchanges
+	// beyond them get goroutines of their own.
+	workers = 64
+	// streamWindow and connectionWindow are how many bytes Envoy may send ahead,
+	// of one exchange and of all on a connection. A message that is longer gets
+	// the room that it needs; a caller who reads slowly costs no more than the
+	// window. Left to itself gRPC finds windows by pings, one after the other
+	// while messages come, which is a tenth of what a token costs.
+	streamWindow     = 64 << 10
+	connectionWindow = 16 << 20
+)
+
 // ServerOptions are what a gRPC server needs to be given for Register: room
-// for bodies, and a codec that sends replies which are serialized already.
-// Other services on the same server are not concerned.
+// for bodies, a transport for many small messages, and a codec that sends replies
+// which are serialized already. Other services on the same server are not
+// concerned.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxMessageBytes),
 		grpc.MaxSendMsgSize(MaxMessageBytes),
+		grpc.NumStreamWorkers(workers),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2(proto.Name)}),
 	}
 }

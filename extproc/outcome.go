@@ -240,7 +240,11 @@ func tagsOf(a *ladder.Answer, f verdict.Finding) []ladder.Header {
 		ladder.Header{Name: "content-type", Value: a.ContentType},
 		ladder.Header{Name: "cache-control", Value: "no-store"},
 		ladder.Header{Name: verdict.HeaderReason, Value: f.Reason()})
-	if a.Source != ladder.Refused {
+	switch a.Source {
+	case ladder.Refused:
+	case cut: // the beginning, which the caller gets, is another model's
+		tags = append(tags, ladder.Header{Name: verdict.HeaderSource, Value: string(ladder.Fallback)})
+	default:
 		tags = append(tags, ladder.Header{Name: verdict.HeaderSource, Value: string(a.Source)})
 	}
 	if a.Model != "" {

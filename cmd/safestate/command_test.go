@@ -224,6 +224,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"a level by number":         {[]string{"serve", "--config", dir, "--log-level", "5"}, `--log-level "5" is none`},
 		"no time to drain":          {[]string{"serve", "--config", dir, "--drain", "-1s"}, "--drain is -1s: want 0"},
 		"a duration that is none":   {[]string{"serve", "--config", dir, "--drain", "soon"}, `invalid argument "soon" for "--drain" flag`},
+		"no room for bodies":        {[]string{"serve", "--config", dir, "--max-bodies-bytes", "1000"}, "--max-bodies-bytes is 1000: want at least 1048576"},
 		"a Redis that is none":      {[]string{"serve", "--config", dir, "--redis", "nonsense"}, "--redis: "},
 		"an address that is none":   {[]string{"render", "envoy", dir, "--processor", "nowhere"}, `"nowhere" is no address`},
 	} {

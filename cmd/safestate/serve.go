@@ -31,6 +31,9 @@ func newServe() *cobra.Command {
 			if o.Drain < 0 {
 				return fmt.Errorf("--drain is %s: want 0 (as long as the longest stream), or more", o.Drain)
 			}
+			if o.MaxBodies < serve.LeastMaxBodies {
+				return fmt.Errorf("--max-bodies-bytes is %d: want at least %d", o.MaxBodies, serve.LeastMaxBodies)
+			}
 			o.Version = version
 			if !cmd.Flags().Changed("processor") {
 				o.Envoy.Processor = "" // where our own gRPC listens
@@ -52,6 +55,7 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.Redis, "redis", "", "redis://[user:password@]host:port[/db] of the shared cache (default: a cache in the process)")
 	f.StringVar(&o.RedisPasswordFile, "redis-password-file", "", "file that holds the password of --redis, read at each connect")
 	f.Int64Var(&o.CacheBytes, "cache-bytes", 64<<20, "most bytes of the cache in the process")
+	f.Int64Var(&o.MaxBodies, "max-bodies-bytes", serve.DefaultMaxBodies, "most bytes of bodies held at once, of all requests in flight; what finds no room is answered from the ladder or passes unread, as its policy says")
 	f.DurationVar(&o.Drain, "drain", 0, "the longest that a shutdown waits for requests in flight; what is left then ends with an error event (default: as long as the longest stream that a policy allows, 10s at least)")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.BoolVar(&o.Log.Console, "log-console", false, "log for people, not one JSON object a line")

@@ -35,6 +35,8 @@ func run(args []string) error {
 	control := fs.String("control", "", "host:port of the control endpoint: POST /fault, GET /state, GET /faults; empty: none")
 	version := fs.String("version", "v1", "v1, v2 or small")
 	latency := fs.Duration("latency", 0, "added to every answer")
+	tokens := fs.Int("tokens", faultmodel.StreamTokens, "of a completion")
+	pace := fs.Duration("pace", 0, "between two tokens of a stream; 0: 2ms, negative: none")
 	header := fs.Bool("fault-header", false, "let a request choose its fault by x-sample-fault")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -45,7 +47,9 @@ func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	model, err := faultmodel.Start(faultmodel.Options{Addr: *addr, Version: *version, Latency: *latency, FaultHeader: *header})
+	model, err := faultmodel.Start(faultmodel.Options{
+		Addr: *addr, Version: *version, Latency: *latency, Tokens: *tokens, Pace: *pace, FaultHeader: *header,
+	})
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,14 @@ const (
 // where it is not told how long.
 const DefaultDrain = 10 * time.Second
 
+// DefaultMaxBodies is how many bytes of bodies are held at once, where it is not
+// told how many; LeastMaxBodies is the default limit of one body, under which
+// hardly anything would be inspected.
+const (
+	DefaultMaxBodies = extproc.DefaultMaxInFlight
+	LeastMaxBodies   = 1 << 20
+)
+
 // Options are what serve is started with.
 type Options struct {
 	ConfigDir string
@@ -51,6 +59,9 @@ type Options struct {
 	RedisPasswordFile string // its password; empty: in the URL, or none
 	// CacheBytes bounds the cache in the process; 0 is the cache's default.
 	CacheBytes int64
+	// MaxBodies bounds the bytes of bodies of all requests in flight; 0 is
+	// DefaultMaxBodies.
+	MaxBodies int64
 	// Drain is the longest that a shutdown waits for requests in flight; 0: as
 	// long as the longest stream that a policy allows, and DefaultDrain at least.
 	Drain   time.Duration
@@ -157,7 +168,9 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 		p.endTraces()
 		return nil, err
 	}
-	p.processor = extproc.New(extproc.Options{Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: p.state})
+	p.processor = extproc.New(extproc.Options{
+		Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: p.state, MaxInFlight: o.MaxBodies,
+	})
 	p.ads = envoy.NewADS(envoy.ADSOptions{Observer: proxies{p.metrics, p.log}})
 	p.metrics.Proxies(func() float64 { return float64(countProxies(p.ads.Proxies())) })
 	return p, nil
