@@ -83,6 +83,10 @@ $(CACHE)/bin/promtool: internal/deploytest/promtool/go.mod
 memory: setup ## What safestate's memory does over 200,000 requests: minutes
 	@$(FOUND) $(GO) test -count=1 -timeout 30m -v ./e2e/memory | e2e/setup/progress.py
 
+.PHONY: streams
+streams: setup $(CACHE)/clients.ready ## 5,000 open streams, long prompts, and what becomes of 100 streams when a part dies: minutes
+	@$(FOUND) $(GO) test -count=1 -timeout 30m -v ./e2e/streams | e2e/setup/progress.py
+
 .PHONY: lint
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, built from Go modules
 	@$< run ./...

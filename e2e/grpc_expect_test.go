@@ -53,7 +53,7 @@ var expectedGRPC = map[fm.Fault]grpcExpectation{
 	fm.C12HeaderOnly:    {group: "main", reason: []string{"broken_empty"}},
 	fm.C13TrailingBytes: {group: "main", reason: []string{"broken_grpc_message"}},
 	fm.C13SecondMessage: {group: "main", reason: []string{"broken_grpc_message"}},
-	fm.C15Huge:          {group: "main", reason: []string{"broken_too_large"}, unanswered: true},
+	fm.C15Huge:          {group: "main", reason: []string{"broken_too_large"}},
 }
 
 func onGRPC(f fm.Fault) grpcExpectation {

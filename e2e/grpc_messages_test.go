@@ -26,7 +26,7 @@ var endsStream = map[fm.Fault]bool{
 	fm.S01RateLimitedRetryAfter: true, fm.S01AfterHeaders: true, fm.S02RateLimitedForEver: true, fm.S02AfterHeaders: true,
 	fm.S03ErrorOnce: true, fm.S03AfterHeaders: true, fm.S04UnavailableForEver: true, fm.S04AfterHeaders: true, fm.S04HTTPStatus: true,
 	fm.S05ResetBeforeHeaders: true, fm.S05StreamReset: true, fm.S08BodyCut: true, fm.S08FrameShort: true, fm.S08NoTrailers: true,
-	fm.S16UnavailableFallbackNamed: true, fm.S16AfterHeaders: true, fm.C15Huge: true,
+	fm.S16UnavailableFallbackNamed: true, fm.S16AfterHeaders: true,
 }
 
 // notOfMessages are the faults that no inspection of single messages can see: a
