@@ -39,8 +39,16 @@ func interleave(targets []*target, connections, rounds int, during time.Duration
 }
 
 func (s *series) print(connections int) {
-	fmt.Printf("%-28s c=%-3d  p50 %7.0f µs  p99 %7.0f µs  cpu %6.0f µs/request, Envoy's %6.0f  %7d requests\n", s.target.name, connections,
-		micros(s.median(p50)), micros(s.median(p99)), micros(s.median(cpu)), micros(s.median(envoyCPU)), s.requests())
+	last := s.results[len(s.results)-1]
+	what := "request"
+	fmt.Printf("%-28s c=%-3d  ", s.target.name, connections)
+	if last.tokens > 0 {
+		what = "token"
+		fmt.Printf("first content p50 %6.0f µs", micros(s.median(first)))
+	} else {
+		fmt.Printf("p50 %7.0f µs  p99 %7.0f µs", micros(s.median(p50)), micros(s.median(p99)))
+	}
+	fmt.Printf("  cpu %6.1f µs/%s, Envoy's %6.1f  %7d requests\n", micros(s.median(cpu)), what, micros(s.median(envoyCPU)), s.requests())
 }
 
 func (s *series) median(of func(result) time.Duration) time.Duration {
@@ -68,9 +76,19 @@ func ratio(a, b *series, of func(result) time.Duration) float64 {
 	return median(values)
 }
 
-func p50(r result) time.Duration { return r.p50 }
-func p99(r result) time.Duration { return r.p99 }
-func cpu(r result) time.Duration { return r.cpu }
+// added is the median of a-b, round by round as ratio.
+func added(a, b *series, of func(result) time.Duration) time.Duration {
+	values := make([]time.Duration, len(a.results))
+	for i := range a.results {
+		values[i] = of(a.results[i]) - of(b.results[i])
+	}
+	return median(values)
+}
+
+func p50(r result) time.Duration   { return r.p50 }
+func p99(r result) time.Duration   { return r.p99 }
+func first(r result) time.Duration { return r.first }
+func cpu(r result) time.Duration   { return r.cpu }
 
 func envoyCPU(r result) time.Duration { return r.envoy }
 

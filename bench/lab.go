@@ -74,16 +74,16 @@ func (l *lab) start(name, program string, args ...string) (pid int, err error) {
 	return c.Process.Pid, nil
 }
 
-// config writes a copy of the samples with the lab's ports in the place of
-// theirs; policies may be left out.
-func (l *lab) config(name string, edit func(text string) string) (string, error) {
+// config writes a copy of a sample with the lab's ports in the place of its own;
+// policies may be left out.
+func (l *lab) config(name, sample string, edit func(text string) string) (string, error) {
 	dir := filepath.Join(l.folder, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	files, err := filepath.Glob(filepath.Join(l.settings.samples, "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(l.settings.samples, sample, "*.yaml"))
 	if err != nil || len(files) == 0 {
-		return "", fmt.Errorf("no samples in %s", l.settings.samples)
+		return "", fmt.Errorf("no sample in %s/%s", l.settings.samples, sample)
 	}
 	for _, f := range files {
 		text, err := os.ReadFile(f)
@@ -94,6 +94,8 @@ func (l *lab) config(name string, edit func(text string) string) (string, error)
 			"port: 9101", fmt.Sprintf("port: %d", l.models.primary),
 			"port: 9102", fmt.Sprintf("port: %d", l.models.primary),
 			"port: 9103", fmt.Sprintf("port: %d", l.models.small),
+			"port: 9115", fmt.Sprintf("port: %d", l.models.chat),
+			"grpcPort: 9127", fmt.Sprintf("grpcPort: %d", l.models.scoring),
 		).Replace(string(text))
 		if edit != nil {
 			changed = edit(changed)
@@ -135,8 +137,8 @@ func (l *lab) envoy(name, dir, processor string, edit func(text string) string) 
 
 // serve starts safestate on a configuration folder.
 func (l *lab) serve(name, dir, grpc string) (pid int, err error) {
-	httpAddress := freePort()
-	pid, err = l.start(name, l.settings.safestate, "serve", "--config", dir, "--grpc", grpc, "--http", httpAddress)
+	httpAddress, answers := freePort(), freePort()
+	pid, err = l.start(name, l.settings.safestate, "serve", "--config", dir, "--grpc", grpc, "--answers", answers, "--http", httpAddress)
 	if err != nil {
 		return 0, err
 	}

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,18 +17,35 @@ type result struct {
 	requests int
 	failed   int           // answers that were not what the target is there to give
 	p50, p99 time.Duration // of one request
-	cpu      time.Duration // of all measured processes, per request
+	first    time.Duration // the median to a stream's first content; 0: no streams
+	tokens   int           // of all answers
+	cpu      time.Duration // of all measured processes, per request or, of streams, per token
 	envoy    time.Duration // Envoy's part of it
 }
 
 // target is one way through a proxy.
 type target struct {
-	name    string
-	address string
-	path    string
-	body    []byte
-	accept  func(*http.Response, []byte) bool
-	pids    []int // whose CPU time counts, Envoy first
+	name string
+	dial func() (caller, error) // one connection
+	pids []int                  // whose CPU time counts, Envoy first
+	// spread is the time over which a round's connections begin: streams that
+	// begin together would go on together.
+	spread time.Duration
+}
+
+// caller is one connection of a client. It is used by one goroutine.
+type caller interface {
+	call() (sample, error)
+	close()
+}
+
+// sample is one request.
+type sample struct {
+	took  time.Duration
+	first time.Duration // to the first content of a stream
+	// tokens of a stream; 0: an answer in one piece
+	tokens int
+	good   bool // what the target is there to give
 }
 
 // load sends requests over as many connections as asked for, one at a time on
@@ -43,19 +57,18 @@ func load(t *target, connections int, during time.Duration) (result, error) {
 	}
 	var (
 		mu   sync.Mutex
-		all  []time.Duration
-		bad  int
+		all  []sample
 		errs []error
 		wg   sync.WaitGroup
 	)
 	until := time.Now().Add(during)
-	for range connections {
+	for i := range connections {
 		wg.Go(func() {
-			times, failed, err := one(t, until)
+			time.Sleep(t.spread * time.Duration(i) / time.Duration(connections))
+			samples, err := one(t, until)
 			mu.Lock()
 			defer mu.Unlock()
-			all = append(all, times...)
-			bad += failed
+			all = append(all, samples...)
 			if err != nil {
 				errs = append(errs, err)
 			}
@@ -72,44 +85,47 @@ func load(t *target, connections int, during time.Duration) (result, error) {
 	if len(all) == 0 {
 		return result{}, fmt.Errorf("%s: no request finished", t.name)
 	}
-	sort.Slice(all, func(i, j int) bool { return all[i] < all[j] })
-	return result{
-		requests: len(all), failed: bad,
-		p50: all[len(all)/2], p99: all[len(all)*99/100],
-		cpu:   (after - before) / time.Duration(len(all)),
-		envoy: (envoyAfter - envoyBefore) / time.Duration(len(all)),
-	}, nil
+	return sum(all, after-before, envoyAfter-envoyBefore), nil
 }
 
-func one(t *target, until time.Time) (times []time.Duration, failed int, err error) {
-	conn, err := net.Dial("tcp", t.address)
+func one(t *target, until time.Time) (samples []sample, err error) {
+	c, err := t.dial()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	defer func() { _ = conn.Close() }()
-	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n", t.path, len(t.body))
-	request = append(request, t.body...)
-	r := bufio.NewReaderSize(conn, 64<<10)
-	var body bytes.Buffer
+	defer c.close()
 	for time.Now().Before(until) {
-		started := time.Now()
-		if _, err := conn.Write(request); err != nil {
-			return times, failed, err
-		}
-		resp, err := http.ReadResponse(r, nil)
+		s, err := c.call()
 		if err != nil {
-			return times, failed, err
+			return samples, err
 		}
-		body.Reset()
-		if _, err := io.Copy(&body, resp.Body); err != nil {
-			return times, failed, err
-		}
-		times = append(times, time.Since(started))
-		if !t.accept(resp, body.Bytes()) {
-			failed++
+		samples = append(samples, s)
+	}
+	return samples, nil
+}
+
+// sum makes the figures of a round.
+func sum(all []sample, cpu, envoy time.Duration) result {
+	r := result{requests: len(all)}
+	for _, s := range all {
+		r.tokens += s.tokens
+		if !s.good {
+			r.failed++
 		}
 	}
-	return times, failed, nil
+	rank := func(of func(sample) time.Duration, percent int) time.Duration {
+		slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(of(a), of(b)) })
+		return of(all[len(all)*percent/100])
+	}
+	took := func(s sample) time.Duration { return s.took }
+	r.p50, r.p99 = rank(took, 50), rank(took, 99)
+	r.first = rank(func(s sample) time.Duration { return s.first }, 50)
+	per := time.Duration(len(all))
+	if r.tokens > 0 {
+		per = time.Duration(r.tokens)
+	}
+	r.cpu, r.envoy = cpu/per, envoy/per
+	return r
 }
 
 // cpuTime adds up the user and system time of processes, from the kernel's

@@ -24,10 +24,10 @@ type settings struct {
 	envoy     string        // the Envoy binary
 	safestate string        // the safestate binary
 	noop      string        // the no-op processor's binary
-	samples   string        // the folder of the fraud policy
+	samples   string        // the folder of the samples' folders
 	rounds    int           // of each target, interleaved
 	during    time.Duration // one round
-	micro     bool          // also the scanner's benchmarks
+	only      string        // the scenario to run; empty: all
 	out       string
 }
 
@@ -37,10 +37,10 @@ func main() {
 	flag.StringVar(&s.envoy, "envoy", os.Getenv("ENVOY"), "the Envoy binary (default: $ENVOY)")
 	flag.StringVar(&s.safestate, "safestate", "", "the safestate binary (default: built)")
 	flag.StringVar(&s.noop, "noop", "", "the no-op processor's binary (default: built)")
-	flag.StringVar(&s.samples, "samples", "docs/samples/fraud", "the folder of the fraud policy")
+	flag.StringVar(&s.samples, "samples", "docs/samples", "the folder of the samples")
 	flag.IntVar(&s.rounds, "rounds", 7, "rounds of each target, interleaved")
 	flag.DurationVar(&s.during, "during", 2*time.Second, "how long a round takes")
-	flag.BoolVar(&s.micro, "micro", true, "also run the scanner's benchmarks")
+	flag.StringVar(&s.only, "only", "", "one scenario: scanner, unary, fallback, chat or grpc (default: all)")
 	flag.StringVar(&s.out, "out", "bench/out", "where ratios.json is written")
 	flag.Parse()
 	if err := run(&s); err != nil {
@@ -50,21 +50,28 @@ func main() {
 
 func run(s *settings) (err error) {
 	ratios := map[string]float64{}
-	if s.micro {
-		if err := micro(ratios); err != nil {
-			return err
-		}
-	}
 	l, err := newLab(s)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	if err := l.proxies(ratios); err != nil {
-		return err
+	ran := false
+	for _, scenario := range []struct {
+		name string
+		run  func(ratios map[string]float64) error
+	}{
+		{"scanner", micro}, {"unary", l.proxies}, {"fallback", l.fallback}, {"chat", l.chat}, {"grpc", l.grpc},
+	} {
+		if s.only != "" && s.only != scenario.name {
+			continue
+		}
+		ran = true
+		if err := scenario.run(ratios); err != nil {
+			return fmt.Errorf("%s: %w", scenario.name, err)
+		}
 	}
-	if err := l.fallback(ratios); err != nil {
-		return err
+	if !ran {
+		return fmt.Errorf("no scenario %q", s.only)
 	}
 	return write(s.out, ratios)
 }

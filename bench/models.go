@@ -6,13 +6,16 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
 // models are the model servers of the lab: as quick as an HTTP server gets, so
 // that what is measured is the way to them.
 type models struct {
-	servers        []*http.Server
-	primary, small int // ports
+	servers                       []*http.Server
+	grpc                          *grpc.Server
+	primary, small, chat, scoring int // ports
 }
 
 // The paths that tell the primary what to do. Each is a prefix of the fraud
@@ -34,7 +37,13 @@ func startModels() (*models, error) {
 	if m.primary, err = m.serve(answerText); err != nil {
 		return nil, err
 	}
-	m.small, err = m.serve(strings.Replace(answerText, `"model_name":"fraud"`, `"model_name":"fraud-small"`, 1))
+	if m.small, err = m.serve(strings.Replace(answerText, `"model_name":"fraud"`, `"model_name":"fraud-small"`, 1)); err != nil {
+		return m, err
+	}
+	if m.chat, err = m.startChat(); err != nil {
+		return m, err
+	}
+	m.scoring, err = m.startGRPC()
 	return m, err
 }
 
@@ -62,5 +71,8 @@ func (m *models) serve(text string) (int, error) {
 func (m *models) close() {
 	for _, s := range m.servers {
 		_ = s.Close()
+	}
+	if m.grpc != nil {
+		m.grpc.Stop()
 	}
 }

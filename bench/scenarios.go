@@ -18,46 +18,67 @@ func withoutPolicies(text string) string {
 	return strings.Join(kept, "\n---\n")
 }
 
-// proxies compares Envoy alone, Envoy with a processor that does nothing, and
-// Envoy with safestate and the whole fraud policy.
-func (l *lab) proxies(ratios map[string]float64) error {
-	plainDir, err := l.config("plain", withoutPolicies)
-	if err != nil {
-		return err
+// trio is a sample behind Envoy alone, behind Envoy with a processor that does
+// nothing, and behind Envoy with safestate and the sample's policy.
+type trio struct {
+	plain, noop, full            string // addresses
+	plainPID, noopPIDs, fullPIDs []int
+}
+
+// trio starts the three. edit, which may be nil, changes the sample.
+func (l *lab) trio(sample string, edit func(text string) string) (t trio, err error) {
+	if edit == nil {
+		edit = func(text string) string { return text }
 	}
-	fullDir, err := l.config("full", nil)
+	plainDir, err := l.config(sample+"-plain", sample, func(text string) string { return withoutPolicies(edit(text)) })
 	if err != nil {
-		return err
+		return t, err
+	}
+	fullDir, err := l.config(sample+"-full", sample, edit)
+	if err != nil {
+		return t, err
 	}
 	noopGRPC, fullGRPC := freePort(), freePort()
-	noopPID, err := l.start("noop", l.settings.noop, "--listen", noopGRPC)
+	noopPID, err := l.start(sample+"-noop", l.settings.noop, "--listen", noopGRPC)
 	if err != nil {
-		return err
+		return t, err
 	}
 	if err := listening(noopGRPC); err != nil {
-		return err
+		return t, err
 	}
-	fullPID, err := l.serve("safestate", fullDir, fullGRPC)
+	fullPID, err := l.serve(sample+"-safestate", fullDir, fullGRPC)
 	if err != nil {
-		return err
+		return t, err
 	}
-	plain, plainEnvoy, err := l.envoy("envoy-plain", plainDir, noopGRPC, nil)
+	plain, plainEnvoy, err := l.envoy(sample+"-envoy-plain", plainDir, noopGRPC, nil)
 	if err != nil {
-		return err
+		return t, err
 	}
-	noop, noopEnvoy, err := l.envoy("envoy-noop", fullDir, noopGRPC, nil)
+	noop, noopEnvoy, err := l.envoy(sample+"-envoy-noop", fullDir, noopGRPC, nil)
 	if err != nil {
-		return err
+		return t, err
 	}
-	full, fullEnvoy, err := l.envoy("envoy-full", fullDir, fullGRPC, nil)
+	full, fullEnvoy, err := l.envoy(sample+"-envoy-full", fullDir, fullGRPC, nil)
+	if err != nil {
+		return t, err
+	}
+	return trio{
+		plain: plain, noop: noop, full: full,
+		plainPID: []int{plainEnvoy}, noopPIDs: []int{noopEnvoy, noopPID}, fullPIDs: []int{fullEnvoy, fullPID},
+	}, nil
+}
+
+// proxies compares whole answers over HTTP by the fraud sample.
+func (l *lab) proxies(ratios map[string]float64) error {
+	t, err := l.trio("fraud", nil)
 	if err != nil {
 		return err
 	}
 	body := kilobyte()
 	targets := []*target{
-		{name: "Envoy alone", address: plain, path: pathGood, body: body, accept: ok, pids: []int{plainEnvoy}},
-		{name: "Envoy, no-op processor", address: noop, path: pathGood, body: body, accept: ok, pids: []int{noopEnvoy, noopPID}},
-		{name: "Envoy, safestate", address: full, path: pathGood, body: body, accept: from("primary"), pids: []int{fullEnvoy, fullPID}},
+		{name: "Envoy alone", dial: dialUnary(t.plain, pathGood, body, ok), pids: t.plainPID},
+		{name: "Envoy, no-op processor", dial: dialUnary(t.noop, pathGood, body, ok), pids: t.noopPIDs},
+		{name: "Envoy, safestate", dial: dialUnary(t.full, pathGood, body, from("primary")), pids: t.fullPIDs},
 	}
 	for _, connections := range []int{1, 16} {
 		all, err := interleave(targets, connections, l.settings.rounds, l.settings.during)
@@ -82,11 +103,11 @@ func (l *lab) proxies(ratios map[string]float64) error {
 // fallback compares what a 500 costs: answered by another model, and retried
 // by Envoy itself.
 func (l *lab) fallback(ratios map[string]float64) error {
-	plainDir, err := l.config("retry", withoutPolicies)
+	plainDir, err := l.config("retry", "fraud", withoutPolicies)
 	if err != nil {
 		return err
 	}
-	fullDir, err := l.config("fallback", fallbackOnly)
+	fullDir, err := l.config("fallback", "fraud", fallbackOnly)
 	if err != nil {
 		return err
 	}
@@ -104,8 +125,8 @@ func (l *lab) fallback(ratios map[string]float64) error {
 		return err
 	}
 	targets := []*target{
-		{name: "500, Envoy's retry", address: retry, path: pathRetry, body: kilobyte(), accept: retried, pids: []int{retryEnvoy}},
-		{name: "500, the fallback model", address: full, path: pathBroke, body: kilobyte(), accept: from("fallback"), pids: []int{fullEnvoy, servePID}},
+		{name: "500, Envoy's retry", dial: dialUnary(retry, pathRetry, kilobyte(), retried), pids: []int{retryEnvoy}},
+		{name: "500, the fallback model", dial: dialUnary(full, pathBroke, kilobyte(), from("fallback")), pids: []int{fullEnvoy, servePID}},
 	}
 	all, err := interleave(targets, 1, l.settings.rounds, l.settings.during)
 	if err != nil {
