@@ -120,7 +120,7 @@ func TestLastRung(t *testing.T) {
 			p := startStatic(t, snapshot(t, enforced(c.edit), version("v1", c.model(t))), o)
 			r := p.post()
 			// The deadline is 600 ms; the rest is a busy machine.
-			if limit := 1500 * time.Millisecond; r.took > limit {
+			if limit := 5 * time.Second; r.took > limit {
 				t.Errorf("took %s, want at most %s", r.took, limit)
 			}
 			want, source := safeDefault, "safe_default"

@@ -106,8 +106,11 @@ type Outcome struct {
 	ended time.Time
 }
 
-// String is the manner, with the code where there is one.
+// String is the manner, with the code where there is one; "wrong" for what is.
 func (o Outcome) String() string {
+	if o.Wrong != "" {
+		return "wrong"
+	}
 	if o.Code != "" {
 		return string(o.Manner) + " " + o.Code
 	}

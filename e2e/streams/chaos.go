@@ -45,14 +45,13 @@ const found = 4 * time.Second
 
 // Endings that events allow.
 const (
-	complete    = string(Complete)
-	fallback    = string(Fallback)
-	broken      = string(Broken)
-	safeDefault = string(Default)
-	lost        = string(Refused) + " safestate_processor_away"
-	resetByIt   = string(Refused) + " safestate_broken_reset"
-	draining    = string(ErrorEvent) + " safestate_draining"
-	stalled     = string(ErrorEvent) + " safestate_stream_stalled"
+	complete  = string(Complete)
+	fallback  = string(Fallback)
+	broken    = string(Broken)
+	lost      = string(Refused) + " safestate_processor_away"
+	resetByIt = string(Refused) + " safestate_broken_reset"
+	draining  = string(ErrorEvent) + " safestate_draining"
+	stalled   = string(ErrorEvent) + " safestate_stream_stalled"
 )
 
 func kill(part func(*Stand) *dataplane.Process) func(testing.TB, *Stand) {

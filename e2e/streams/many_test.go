@@ -63,78 +63,17 @@ func TestManyStreams(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	caller := NewCaller(plane.Traffic, manyTokens, true)
-	defer caller.Close()
-	for range 50 { // so that what is made once is there
-		if o := caller.Ask(ctx, Question{Route: "chat"}); o.Manner != Complete {
-			t.Fatal(o.Detail())
-		}
-	}
-	before, begun := memoryOf(t, plane), time.Now()
-	calls := make([]*Call, 0, manyStreams)
-	tick := time.NewTicker(manyApart)
-	defer tick.Stop()
-	for range manyStreams {
-		<-tick.C
-		calls = append(calls, caller.Open(ctx, Question{Route: "chat", Stream: true}))
-	}
-	again := 0
-	dataplane.Eventually(t, 35*time.Second, "every stream goes on", func() bool {
-		for i, c := range calls {
-			switch {
-			case c.Ended() && c.out.Reason == away && again < manyAgain:
-				again++
-				calls[i] = caller.Open(ctx, Question{Route: "chat", Stream: true})
-				return false
-			case c.Ended():
-				t.Fatalf("stream %d: %s", i, c.out.Detail())
-			case c.Said() < 3:
-				return false
-			}
-		}
-		return true
-	})
-	opened := time.Since(begun)
-	if n := model.Open(); n != manyStreams {
-		t.Errorf("the model sends %d streams at once, want %d", n, manyStreams)
-	}
-	if n := plane.Metric("safestate_extproc_streams"); n < manyStreams {
-		t.Errorf("safestate has %.0f streams open, want %d", n, manyStreams)
-	}
-	during := memoryOf(t, plane)
-	connections := plane.EnvoyStat("envoy_http_downstream_cx_active", "envoy_http_conn_manager_prefix=\"safestate\"")
-	toModel := plane.EnvoyStat("envoy_cluster_upstream_cx_active", "default/chat/v1")
-	toSafestate := plane.EnvoyStat("envoy_cluster_upstream_cx_active", "safestate_extproc")
-	for i := 0; i < manyStreams; i += manyStreams / manyLeave {
-		calls[i].Cancel()
-	}
-	dataplane.Eventually(t, 10*time.Second, "the model notices those that left", func() bool { return model.Cancelled() >= manyLeave })
+	m := &many{t: t, ctx: ctx, plane: plane, model: model, caller: NewCaller(plane.Traffic, manyTokens, true)}
+	defer m.caller.Close()
 
-	ended := map[string]int{}
-	until := time.Now().Add(manyTokens*manyPace + 30*time.Second)
-	for i, c := range calls {
-		o, ok := c.Outcome(until)
-		if !ok {
-			t.Fatalf("stream %d hangs after %d pieces", i, c.Said())
-		}
-		ended[o.String()]++
-		want := Complete
-		if i%(manyStreams/manyLeave) == 0 {
-			want = Cancelled
-		}
-		if o.Wrong != "" || o.Manner != want {
-			t.Errorf("stream %d: want %s, %s", i, want, o.Detail())
-		}
-	}
-	dataplane.Eventually(t, 10*time.Second, "nothing is left open", func() bool {
-		return model.Open() == 0 && plane.Metric("safestate_extproc_streams") == 0 && plane.Metric("safestate_bodies_bytes") == 0
-	})
-	for range manyLater { // by which what the streams left behind is collected
-		if o := caller.Ask(ctx, Question{Route: "chat"}); o.Manner != Complete {
-			t.Fatal(o.Detail())
-		}
-	}
+	m.plain(50) // so that what is made once is there
+	before := memoryOf(t, plane)
+	m.open()
+	during := memoryOf(t, plane)
+	m.end()
+	m.plain(manyLater) // by which what the streams left behind is collected
 	after := memoryOf(t, plane)
+
 	for _, overflow := range []string{"envoy_cluster_upstream_rq_pending_overflow", "envoy_cluster_upstream_cx_overflow"} {
 		if n := plane.EnvoyStat(overflow); n != 0 {
 			t.Errorf("Envoy turned %.0f away: %s", n, overflow)
@@ -142,9 +81,6 @@ func TestManyStreams(t *testing.T) {
 	}
 	perSafestate := (during.safestate - before.safestate) / manyStreams
 	perEnvoy := (during.envoy - before.envoy) / manyStreams
-	fmt.Printf("figure streams open=%d ended=%s turned_away=%d asked_again=%d all_open_after=%s caller_connections=%d envoy_seen=%.0f to_model=%.0f to_safestate=%.0f\n",
-		manyStreams, told(ended), manyStreams-ended[complete]-ended[string(Cancelled)], again, opened.Round(time.Second),
-		caller.Connections(), connections, toModel, toSafestate)
 	fmt.Printf("figure streams rss_mb safestate before=%.1f open=%.1f after=%.1f per_stream_kb=%.1f envoy before=%.1f open=%.1f after=%.1f per_stream_kb=%.1f\n",
 		mb(before.safestate), mb(during.safestate), mb(after.safestate), float64(perSafestate)/1024,
 		mb(before.envoy), mb(during.envoy), mb(after.envoy), float64(perEnvoy)/1024)
@@ -154,4 +90,97 @@ func TestManyStreams(t *testing.T) {
 	if after.safestate-before.safestate > (during.safestate-before.safestate)/2 {
 		t.Errorf("safestate keeps %.1f MB of the %.1f MB that the streams took", mb(after.safestate-before.safestate), mb(during.safestate-before.safestate))
 	}
+}
+
+// many is a run of TestManyStreams.
+type many struct {
+	t      *testing.T
+	ctx    context.Context //nolint:containedctx // of the test
+	plane  *dataplane.Plane
+	model  *fm.Server
+	caller *Caller
+	calls  []*Call
+	again  int // asked once more: see manyAgain
+}
+
+// plain asks for whole answers one after the other.
+func (m *many) plain(n int) {
+	m.t.Helper()
+	for range n {
+		if o := m.caller.Ask(m.ctx, Question{Route: "chat"}); o.Manner != Complete {
+			m.t.Fatal(o.Detail())
+		}
+	}
+}
+
+// open opens the streams and waits until every one goes on, by everybody's count.
+func (m *many) open() {
+	t := m.t
+	t.Helper()
+	begun := time.Now()
+	tick := time.NewTicker(manyApart)
+	defer tick.Stop()
+	for range manyStreams {
+		<-tick.C
+		m.calls = append(m.calls, m.caller.Open(m.ctx, Question{Route: "chat", Stream: true}))
+	}
+	dataplane.Eventually(t, 35*time.Second, "every stream goes on", m.allGoOn)
+	if n := m.model.Open(); n != manyStreams {
+		t.Errorf("the model sends %d streams at once, want %d", n, manyStreams)
+	}
+	if n := m.plane.Metric("safestate_extproc_streams"); n < manyStreams {
+		t.Errorf("safestate has %.0f streams open, want %d", n, manyStreams)
+	}
+	fmt.Printf("figure streams open=%d after=%s asked_again=%d caller_connections=%d envoy_connections callers=%.0f model=%.0f safestate=%.0f\n",
+		manyStreams, time.Since(begun).Round(time.Second), m.again, m.caller.Connections(),
+		m.plane.EnvoyStat("envoy_http_downstream_cx_active", `envoy_http_conn_manager_prefix="safestate"`),
+		m.plane.EnvoyStat("envoy_cluster_upstream_cx_active", "default/chat/v1"),
+		m.plane.EnvoyStat("envoy_cluster_upstream_cx_active", "safestate_extproc"))
+}
+
+func (m *many) allGoOn() bool {
+	for i, c := range m.calls {
+		switch {
+		case c.Ended() && c.out.Reason == away && m.again < manyAgain:
+			m.again++
+			m.calls[i] = m.caller.Open(m.ctx, Question{Route: "chat", Stream: true})
+			return false
+		case c.Ended():
+			m.t.Fatalf("stream %d: %s", i, c.out.Detail())
+		case c.Said() < 3:
+			return false
+		}
+	}
+	return true
+}
+
+// end has a fifth of the callers leave and waits for the others' streams.
+func (m *many) end() {
+	t := m.t
+	t.Helper()
+	const every = manyStreams / manyLeave
+	for i := 0; i < manyStreams; i += every {
+		m.calls[i].Cancel()
+	}
+	dataplane.Eventually(t, 10*time.Second, "the model notices those that left", func() bool { return m.model.Cancelled() >= manyLeave })
+	ended := map[string]int{}
+	until := time.Now().Add(manyTokens*manyPace + 30*time.Second)
+	for i, c := range m.calls {
+		o, ok := c.Outcome(until)
+		if !ok {
+			t.Fatalf("stream %d hangs after %d pieces", i, c.Said())
+		}
+		ended[o.String()]++
+		want := complete
+		if i%every == 0 {
+			want = string(Cancelled)
+		}
+		if o.String() != want {
+			t.Errorf("stream %d: want %s, %s", i, want, o.Detail())
+		}
+	}
+	dataplane.Eventually(t, 10*time.Second, "nothing is left open", func() bool {
+		return m.model.Open() == 0 && m.plane.Metric("safestate_extproc_streams") == 0 && m.plane.Metric("safestate_bodies_bytes") == 0
+	})
+	fmt.Printf("figure streams ended=%s turned_away=%d\n", told(ended), manyStreams-ended[complete]-ended[string(Cancelled)])
 }
