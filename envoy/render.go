@@ -71,12 +71,17 @@ func render(s *compile.Snapshot, o Options, how delivery) (*Resources, error) {
 	return r, nil
 }
 
+// timeoutPerMiB is what each MiB of a body past the first adds to a message's
+// time: it is copied, parsed and judged on whatever the machine has to spare.
+const timeoutPerMiB = 10 * time.Millisecond
+
 // messageTimeout is what one message of the processor may take on a route.
 func messageTimeout(p *policy.Policy, o Options) time.Duration {
 	if o.MessageTimeout > 0 {
 		return o.MessageTimeout
 	}
-	return max(time.Millisecond, min(defaultMessageTimeout, p.Deadline.D()/2))
+	most := defaultMessageTimeout + time.Duration(max(0, p.Limits.BodyBytes>>20-1))*timeoutPerMiB
+	return max(time.Millisecond, min(most, p.Deadline.D()/2))
 }
 
 // packed wraps a message for Envoy's extension points. Marshalling fails only

@@ -291,15 +291,22 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestMessageTimeout: half the deadline at most, 200 ms at most.
+// TestMessageTimeout: half the deadline at most, and 200 ms at most but for large
+// bodies.
 func TestMessageTimeout(t *testing.T) {
-	for _, c := range []struct{ deadline, option, want time.Duration }{
-		{80 * time.Millisecond, 0, 40 * time.Millisecond},
-		{2 * time.Second, 0, 200 * time.Millisecond},
-		{time.Millisecond, 0, time.Millisecond},
-		{80 * time.Millisecond, time.Second, time.Second},
+	for _, c := range []struct {
+		deadline, option time.Duration
+		body             int64
+		want             time.Duration
+	}{
+		{80 * time.Millisecond, 0, 1 << 20, 40 * time.Millisecond},
+		{2 * time.Second, 0, 1 << 20, 200 * time.Millisecond},
+		{2 * time.Second, 0, 1 << 10, 200 * time.Millisecond},
+		{2 * time.Second, 0, 32 << 20, 510 * time.Millisecond},
+		{time.Millisecond, 0, 1 << 20, time.Millisecond},
+		{80 * time.Millisecond, time.Second, 1 << 20, time.Second},
 	} {
-		p := &policy.Policy{Deadline: policy.Duration(c.deadline)}
+		p := &policy.Policy{Deadline: policy.Duration(c.deadline), Limits: policy.Limits{BodyBytes: c.body}}
 		if got := messageTimeout(p, Options{MessageTimeout: c.option}); got != c.want {
 			t.Errorf("deadline %s, option %s: %s, want %s", c.deadline, c.option, got, c.want)
 		}
