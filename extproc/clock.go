@@ -51,7 +51,7 @@ func (d *duplex) survive(what string, panicked any) {
 	// Errors mean that the proxy has ended the stream by itself.
 	switch {
 	case was == flowing && d.kind == eventStream, was == supplanted:
-		_ = e.out.send(piece(chat.AppendErrorEvent(nil, errorCode(f), cutMessage), true))
+		_ = e.out.send(piece(endedBy(nil, errorCode(f)), true))
 	case was == held && !e.route.grpc(), was == awaiting:
 		tags := []ladder.Header{{Name: verdict.HeaderReason, Value: f.Reason()}, {Name: "content-type", Value: chat.TypeJSON}}
 		_ = e.out.send(immediate(http.StatusServiceUnavailable, tags, chat.AppendErrorBody(nil, errorCode(f), lostMessage), "safestate_lost"))

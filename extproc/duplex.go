@@ -308,9 +308,7 @@ func (d *duplex) decide(v *verdict.Verdict) error {
 	}
 	spotless := len(v.Observed) == 0 && v.Clean()
 	e.route.ladder.Clean(e.judge, e.version.Version, spotless && e.judge.Status == 200)
-	e.finish(&ladder.Answer{
-		Source: ladder.Primary, Status: e.judge.Status, Model: e.version.Model, Version: e.version.Name,
-	}, verdict.Finding{})
+	e.finish(e.primary(), verdict.Finding{})
 	if events != nil {
 		return d.releaseStream(events)
 	}
@@ -362,7 +360,7 @@ func (d *duplex) answeredUpstream(source string) error {
 	e := d.exchange
 	f := e.cause
 	if !f.Found() {
-		f = verdict.Finding{Code: verdict.BrokenStatus, Detail: "asked once, then the ladder", Enforced: true}
+		f = versionFailed
 		e.countFinding(f)
 		e.settle(f)
 	}

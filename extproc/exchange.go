@@ -329,9 +329,7 @@ func (e *exchange) pass(at phase, spotless bool) *reply {
 	r := e.route
 	remember := spotless && e.judge.Status == 200
 	r.ladder.Clean(e.judge, e.version.Version, remember)
-	e.finish(&ladder.Answer{
-		Source: ladder.Primary, Status: e.judge.Status, Model: e.version.Model, Version: e.version.Name,
-	}, verdict.Finding{})
+	e.finish(e.primary(), verdict.Finding{})
 	return e.version.primary(at, e.respond)
 }
 

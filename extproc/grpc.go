@@ -19,7 +19,6 @@ import (
 
 // Names of gRPC over HTTP/2 (PROTOCOL-HTTP2.md of grpc/grpc).
 const (
-	typeGRPC           = "application/grpc"
 	headerGRPCStatus   = "grpc-status"
 	headerGRPCMessage  = "grpc-message"
 	headerGRPCDetails  = "grpc-status-details-bin"
@@ -73,11 +72,7 @@ func statusGRPC(h ...headers) int {
 // upstream, and this is what came of it, or the caller's own error.
 func (d *duplex) trailersOnly() error {
 	e := d.exchange
-	e.judge.Status = protocol.HTTPStatus(statusGRPC(e.respond))
-	v, decided := e.route.detector.Headers(e.judge)
-	if !decided {
-		v = e.route.detector.Answer(e.judge)
-	}
+	v := e.judgeStatus(statusGRPC(e.respond))
 	if v.Clean() || !e.enforced {
 		return d.decide(&v)
 	}
@@ -90,17 +85,23 @@ func (d *duplex) trailersOnly() error {
 	return d.unavailable(v.Failed)
 }
 
+// judgeStatus judges an answer by the status that its call ended with.
+func (e *exchange) judgeStatus(status int) verdict.Verdict {
+	e.judge.Status = protocol.HTTPStatus(status)
+	v, decided := e.route.detector.Headers(e.judge)
+	if !decided {
+		v = e.route.detector.Answer(e.judge)
+	}
+	return v
+}
+
 // judgeMessage judges the one message of a call, or the status without one.
 func (d *duplex) judgeMessage() error {
 	e := d.exchange
 	x := e.judge
 	status := statusGRPC(e.trailers)
 	if status != int(codes.OK) {
-		x.Status = protocol.HTTPStatus(status)
-		v, decided := e.route.detector.Headers(x)
-		if !decided {
-			v = e.route.detector.Answer(x)
-		}
+		v := e.judgeStatus(status)
 		return d.decide(&v)
 	}
 	x.ResponseBody = d.body
@@ -129,7 +130,7 @@ func (d *duplex) replaceMessage(f verdict.Finding) error {
 		return d.unavailable(f)
 	}
 	d.state = over
-	a.ContentType, a.Extra = typeGRPC, nil
+	a.ContentType, a.Extra = protocol.TypeGRPC, nil
 	e.finish(&a, f)
 	tags := tagsOf(&a, f)
 	strip := append(dropped(e.respond, tags), "content-length")
@@ -155,7 +156,7 @@ func (d *duplex) replaceMessage(f verdict.Finding) error {
 // messageOf makes the message of an answer: the fallback model's own, or the
 // Open Inference JSON of the other rungs in the form that the request uses.
 func (r *route) messageOf(a *ladder.Answer, request []byte) ([]byte, error) {
-	if strings.HasPrefix(a.ContentType, typeGRPC) {
+	if strings.HasPrefix(a.ContentType, protocol.TypeGRPC) {
 		return a.Body, nil
 	}
 	text, tail := a.Body, []byte(nil)

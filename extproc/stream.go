@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -157,8 +158,7 @@ func (d *duplex) cut(f verdict.Finding, clean []byte) error {
 	a.Source = cut
 	e.finish(a, f)
 	d.state = over
-	event := chat.AppendErrorEvent(append([]byte(nil), clean...), errorCode(f), cutMessage)
-	if err := e.out.send(piece(event, !d.trailed)); err != nil {
+	if err := e.out.send(piece(endedBy(clean, errorCode(f)), !d.trailed)); err != nil {
 		return err
 	}
 	return d.releaseTrailers()
@@ -166,6 +166,12 @@ func (d *duplex) cut(f verdict.Finding, clean []byte) error {
 
 // cutMessage is what a caller is told in an error event; the code says why.
 const cutMessage = "The answer failed while it was being streamed. What came before is not the whole answer."
+
+// endedBy returns the last of a stream that failed after its commit: what of it
+// is clean, and the error event. clean may be shared, and stays as it is.
+func endedBy(clean []byte, code string) []byte {
+	return chat.AppendErrorEvent(slices.Clip(clean), code, cutMessage)
+}
 
 func errorCode(f verdict.Finding) string { return "safestate_" + string(f.Code) }
 

@@ -36,7 +36,7 @@ var (
 
 func (s *Server) answerUpstream(w http.ResponseWriter, r *http.Request) {
 	route := s.routes.byDigest(r.Header.Get(policy.HeaderDigest))
-	grpc := strings.HasPrefix(r.Header.Get("Content-Type"), typeGRPC)
+	grpc := strings.HasPrefix(r.Header.Get("Content-Type"), protocol.TypeGRPC)
 	if route == nil {
 		refuseUpstream(w, grpc, errUnknownPolicy.Error())
 		return
@@ -98,12 +98,16 @@ func (s *Server) readUpstream(judge *detect.Exchange, r *http.Request, route *ro
 	return size
 }
 
+// versionFailed is the cause of what Envoy sent on to the ladder by itself: it
+// does not say how the version failed that it had asked.
+var versionFailed = verdict.Finding{Code: verdict.BrokenStatus, Detail: "asked once, then the ladder", Enforced: true}
+
 // causeOf reads the reason that the processor gave. Without one Envoy came by
 // itself, because the version that it asked first failed.
 func causeOf(reason string) verdict.Finding {
 	code, detail, _ := strings.Cut(reason, " ")
 	if code == "" {
-		return verdict.Finding{Code: verdict.BrokenStatus, Detail: "asked once, then the ladder", Enforced: true}
+		return versionFailed
 	}
 	return verdict.Finding{Code: verdict.Code(code), Detail: detail, Enforced: true}
 }
@@ -135,7 +139,7 @@ func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, a *ladder.A
 	for {
 		b, err := a.Stream.Next(ctx)
 		if err != nil && !errors.Is(err, io.EOF) {
-			b = chat.AppendErrorEvent(append([]byte(nil), b...), s.streamErrorCode(err), cutMessage)
+			b = endedBy(b, s.streamErrorCode(err))
 		}
 		if _, failed := w.Write(b); failed != nil {
 			return
@@ -176,7 +180,7 @@ func (s *Server) writeMessage(w http.ResponseWriter, route *route, a *ladder.Ans
 		refuseUpstream(w, true, "safestate: no answer")
 		return
 	}
-	a.ContentType, a.Extra = typeGRPC, nil
+	a.ContentType, a.Extra = protocol.TypeGRPC, nil
 	writeTags(w, a, f)
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(protocol.Frame(nil, m)) // a proxy that left is not the ladder's concern
@@ -186,7 +190,7 @@ func (s *Server) writeMessage(w http.ResponseWriter, route *route, a *ladder.Ans
 // refuseUpstream says that there is no answer, in the protocol's own form.
 func refuseUpstream(w http.ResponseWriter, grpc bool, message string) {
 	if grpc {
-		w.Header().Set("Content-Type", typeGRPC)
+		w.Header().Set("Content-Type", protocol.TypeGRPC)
 		w.Header().Set(headerGRPCStatus, strconv.Itoa(int(codes.Unavailable)))
 		w.Header().Set(headerGRPCMessage, message)
 		w.WriteHeader(http.StatusOK)
