@@ -18,6 +18,10 @@ const (
 	defaultCheckTimeout       = time.Second
 	defaultUnhealthyThreshold = 3
 	defaultHealthyThreshold   = 2
+	defaultConsecutive5xx     = 5
+	defaultOutlierInterval    = 10 * time.Second
+	defaultBaseEjectionTime   = 30 * time.Second
+	defaultMaxEjectionPercent = 50
 )
 
 // clusters renders every version that some route names, once.
@@ -48,6 +52,8 @@ func cluster(b *backend) Cluster {
 		HTTP2:          b.grpc,
 		TLS:            tlsOf(spec),
 		ConnectTimeout: config.Interval(spec.ConnectTimeout, defaultConnectTimeout),
+		Limits:         connectionLimits(spec.Limits),
+		Outliers:       outliers(spec.OutlierDetection),
 	}
 	if spec.Credentials != nil {
 		out.AuthorizationFile = spec.Credentials.AuthorizationFile
@@ -62,6 +68,30 @@ func cluster(b *backend) Cluster {
 		}
 	}
 	return out
+}
+
+func connectionLimits(l *v1alpha1.Limits) Limits {
+	if l == nil {
+		return Limits{}
+	}
+	return Limits{
+		MaxConnections:     uint32(or(l.MaxConnections, 0)),
+		MaxPendingRequests: uint32(or(l.MaxPendingRequests, 0)),
+		MaxRequests:        uint32(or(l.MaxRequests, 0)),
+		MaxRetries:         uint32(or(l.MaxRetries, 0)),
+	}
+}
+
+func outliers(o *v1alpha1.OutlierDetection) *Outliers {
+	if o == nil {
+		return nil
+	}
+	return &Outliers{
+		Consecutive5xx:     uint32(or(o.Consecutive5xx, defaultConsecutive5xx)),
+		Interval:           config.Interval(o.Interval, defaultOutlierInterval),
+		BaseEjectionTime:   config.Interval(o.BaseEjectionTime, defaultBaseEjectionTime),
+		MaxEjectionPercent: uint32(or(o.MaxEjectionPercent, defaultMaxEjectionPercent)),
+	}
 }
 
 func endpoints(v *v1alpha1.ModelVersion, grpc bool) []policy.Endpoint {

@@ -70,6 +70,7 @@ func (c *compiler) compile() *Snapshot {
 	slices.SortStableFunc(s.Routes, func(a, b Route) int { return cmp.Compare(a.Name, b.Name) })
 	s.Clusters = c.clusters(rules)
 	s.Hosts = c.hosts(s.Routes)
+	s.Models = c.models(rules)
 	return s
 }
 

@@ -76,7 +76,6 @@ func (c *compiler) attach(p *config.Object[v1alpha1.FailSafePolicy], rule *confi
 	}
 	out.Model = heaviest.model.Key()
 	out.ServedName = servedName(heaviest.model)
-	out.Stable = heaviest.version.Name
 	out.Versions = make(map[string]policy.Version, len(backends))
 	for i := range backends {
 		b := &backends[i]
@@ -87,18 +86,35 @@ func (c *compiler) attach(p *config.Object[v1alpha1.FailSafePolicy], rule *confi
 		out.Versions[b.cluster()] = v
 	}
 	c.duplex(p, rule, &out)
-	out.Ladder = withOrigin(out.Ladder, heaviest, &out)
-	text, err := out.Marshal()
+	stable := cluster(heaviest)
+	made := withStable(&out, &stable)
+	text, err := made.Marshal()
 	if err != nil {
 		c.fail(p.Source, "spec", "cannot be compiled for route %s: %v", out.Route, err)
 		return nil, ""
 	}
-	if len(text) > policy.MaxBytes {
+	if size := largest(made, heaviest.model, backends); size > policy.MaxBytes {
 		c.fail(p.Source, "spec", "takes %d bytes compiled for route %s; want at most %d: shorten bodies, templates and expressions",
-			len(text), out.Route, policy.MaxBytes)
+			size, out.Route, policy.MaxBytes)
 		return nil, ""
 	}
-	return &out, string(text)
+	return made, string(text)
+}
+
+// largest is the size of a policy with whichever of its model's versions as the
+// stable one: a release may make any of them that.
+func largest(p *policy.Policy, model *config.Object[v1alpha1.Model], backends []backend) int {
+	most := 0
+	for i := range backends {
+		if backends[i].model != model {
+			continue
+		}
+		stable := cluster(&backends[i])
+		if text, err := withStable(p, &stable).Marshal(); err == nil {
+			most = max(most, len(text))
+		}
+	}
+	return most
 }
 
 // servedName is what the server calls the model. Of a JSON model nothing says

@@ -55,6 +55,7 @@ func (c *compiler) route(rule *config.Rule) Route {
 	} else {
 		out.filters(rule.HTTP.Filters)
 		out.OwnTimeout = ownTimeout(rule.HTTP.Timeouts)
+		out.Session = session(rule.HTTP.SessionPersistence)
 	}
 	out.ModelTimeout = out.OwnTimeout
 	attached := c.world.PoliciesFor(rule)

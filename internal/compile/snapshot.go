@@ -13,6 +13,7 @@ type Snapshot struct {
 	Hosts    []Host    // sorted by Domain
 	Routes   []Route   // sorted by Name
 	Clusters []Cluster // sorted by Name: every version that a route names, weight 0 included
+	Models   []Model   // sorted by namespace, then name
 }
 
 // Host is one virtual host.
@@ -70,6 +71,7 @@ type Route struct {
 	RequestHeaders  HeaderEdit
 	ResponseHeaders HeaderEdit
 	Rewrite         *Rewrite // nil: none
+	Session         *Session // nil: every request chooses anew
 
 	// ModelTimeout is what one answer of the model may take; 0 is no limit.
 	// Where lateness is enforced on every request it is the policy's deadline
@@ -88,6 +90,11 @@ type Route struct {
 
 	Policy     *policy.Policy // nil: no policy, the processor is off for this route
 	PolicyJSON string         // Policy as the route's metadata carries it; empty where Policy is nil
+
+	// Generation counts the releases of Policy.Model, or without a policy of the
+	// first backend's model; 0: it has had none. It says nothing of another model
+	// that the route may name as well.
+	Generation uint64
 }
 
 // Grace is what a proxy adds to a deadline before it cuts the exchange itself,
@@ -101,7 +108,7 @@ const StreamGrace = 2 * time.Second
 // Backend is one weighted version of a route.
 type Backend struct {
 	Cluster string // a Cluster's Name
-	Weight  uint32 // 0 to 1,000,000; the weights of a route may all be 0
+	Weight  uint32 // 0 to 1,000,000 in files; those of a route sum to less than 2^32, and may all be 0
 }
 
 // HeaderEdit changes headers: Set, then Add, then Remove. Names are lower case.
@@ -140,7 +147,26 @@ type Cluster struct {
 	AuthorizationFile string
 
 	ConnectTimeout time.Duration // more than 0
-	HealthCheck    *HealthCheck  // nil: no active checks; always with HTTP2, as a check is a GET
+	Limits         Limits
+	Outliers       *Outliers    // nil: endpoints are never ejected
+	HealthCheck    *HealthCheck // nil: no active checks; always with HTTP2, as a check is a GET
+}
+
+// Limits are what one proxy lets through to one version; 0 is the proxy's own
+// default, 65,536.
+type Limits struct {
+	MaxConnections     uint32
+	MaxPendingRequests uint32
+	MaxRequests        uint32
+	MaxRetries         uint32
+}
+
+// Outliers says when an endpoint is left out for a while.
+type Outliers struct {
+	Consecutive5xx     uint32
+	Interval           time.Duration
+	BaseEjectionTime   time.Duration
+	MaxEjectionPercent uint32
 }
 
 // HealthCheck is an active check: GET Path, 200 is healthy.

@@ -21,8 +21,10 @@ var gatewayEnums = map[reflect.Type][]string{
 	reflect.TypeFor[gatewayv1.HTTPRouteFilterType](): {
 		"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "RequestMirror",
 		"CORS", "ExternalAuth", "ExtensionRef"},
-	reflect.TypeFor[gatewayv1.GRPCMethodMatchType](): {"Exact", "RegularExpression"},
-	reflect.TypeFor[gatewayv1.GRPCHeaderMatchType](): {"Exact", "RegularExpression"},
+	reflect.TypeFor[gatewayv1.SessionPersistenceType](): {"Cookie", "Header"},
+	reflect.TypeFor[gatewayv1.CookieLifetimeType]():     {"Permanent", "Session"},
+	reflect.TypeFor[gatewayv1.GRPCMethodMatchType]():    {"Exact", "RegularExpression"},
+	reflect.TypeFor[gatewayv1.GRPCHeaderMatchType]():    {"Exact", "RegularExpression"},
 	reflect.TypeFor[gatewayv1.GRPCRouteFilterType](): {
 		"RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "ExtensionRef"},
 }

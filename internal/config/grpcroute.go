@@ -24,7 +24,7 @@ func (c *checker) grpcRoute(r *Object[gatewayv1.GRPCRoute]) {
 			}
 		}
 		if rule.SessionPersistence != nil {
-			c.session(field)
+			c.fail(field+".sessionPersistence", "is not supported on a GRPCRoute; remove it")
 		}
 	}
 }

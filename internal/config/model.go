@@ -33,12 +33,18 @@ func (c *checker) model(m *Object[v1alpha1.Model]) {
 		c.file("spec.credentials.authorizationFile", spec.Credentials.AuthorizationFile)
 	}
 	c.healthCheck("spec.healthCheck", spec.HealthCheck)
+	c.limits("spec.limits", spec.Limits)
+	c.outliers("spec.outlierDetection", spec.OutlierDetection)
+	c.rollout("spec.rollout", spec.Rollout)
 	if len(spec.Versions) == 0 {
 		c.fail("spec.versions", "is missing; want at least one version with its endpoints")
 	}
 	seen := map[string]bool{}
 	for i := range spec.Versions {
 		c.version(fmt.Sprintf("spec.versions[%d]", i), m, i, seen)
+	}
+	for i := range spec.Versions {
+		c.compatible(fmt.Sprintf("spec.versions[%d].compatibleWith", i), &spec.Versions[i], seen)
 	}
 }
 
@@ -140,4 +146,25 @@ func (c *checker) healthCheck(field string, h *v1alpha1.HealthCheck) {
 	c.within(field+".timeout", h.Timeout, 10*time.Millisecond, time.Minute)
 	c.count(field+".unhealthyThreshold", h.UnhealthyThreshold, 1, math.MaxInt16)
 	c.count(field+".healthyThreshold", h.HealthyThreshold, 1, math.MaxInt16)
+}
+
+func (c *checker) limits(field string, l *v1alpha1.Limits) {
+	if l == nil {
+		return
+	}
+	const most = 1 << 20
+	c.count(field+".maxConnections", l.MaxConnections, 1, most)
+	c.count(field+".maxPendingRequests", l.MaxPendingRequests, 1, most)
+	c.count(field+".maxRequests", l.MaxRequests, 1, most)
+	c.count(field+".maxRetries", l.MaxRetries, 1, most)
+}
+
+func (c *checker) outliers(field string, o *v1alpha1.OutlierDetection) {
+	if o == nil {
+		return
+	}
+	c.count(field+".consecutive5xx", o.Consecutive5xx, 1, 1000)
+	c.within(field+".interval", o.Interval, 100*time.Millisecond, time.Hour)
+	c.within(field+".baseEjectionTime", o.BaseEjectionTime, 100*time.Millisecond, 5*time.Minute)
+	c.count(field+".maxEjectionPercent", o.MaxEjectionPercent, 1, 100)
 }

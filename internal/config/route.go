@@ -31,13 +31,9 @@ func (c *checker) route(r *Object[gatewayv1.HTTPRoute]) {
 			c.fail(field+".retry", "is not supported; remove it: what failed is answered from the ladder")
 		}
 		if rule.SessionPersistence != nil {
-			c.session(field)
+			c.session(field+".sessionPersistence", rule.SessionPersistence)
 		}
 	}
-}
-
-func (c *checker) session(field string) {
-	c.fail(field+".sessionPersistence", "is not supported; remove it")
 }
 
 func (c *checker) hostnames(hostnames []gatewayv1.Hostname) {

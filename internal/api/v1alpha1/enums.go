@@ -175,3 +175,25 @@ func (Datatype) Values() []string {
 	return []string{"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
 		"FP16", "BF16", "FP32", "FP64", "BYTES"}
 }
+
+// Automatic says what is done about a version that fails by itself. The other
+// state is spelled Disabled, as that of Mode.
+type Automatic string
+
+// What is done about a version that fails.
+const (
+	AutomaticRollback Automatic = "Rollback" // the last good version is back
+	AutomaticDisabled Automatic = "Disabled" // it is said and nothing is done
+)
+
+// Values lists what can be done about a version that fails.
+func (Automatic) Values() []string { return []string{"Rollback", "Disabled"} }
+
+// Gate holds a rollout at the end of a step.
+type Gate string
+
+// GateManual goes on when a person says so.
+const GateManual Gate = "Manual"
+
+// Values lists the gates.
+func (Gate) Values() []string { return []string{"Manual"} }

@@ -38,6 +38,18 @@ type ModelSpec struct {
 	// HealthCheck probes every endpoint's port; a grpcPort is not probed.
 	// Default: none.
 	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
+
+	// Limits bound what the proxy has under way at each version. Default: as its
+	// fields say.
+	Limits *Limits `json:"limits,omitempty"`
+
+	// OutlierDetection leaves out single endpoints of a version that keep
+	// failing while others of it do not. Default: off.
+	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty"`
+
+	// Rollout says how a version comes into traffic, and what takes it out
+	// again. Default: as its fields say.
+	Rollout *Rollout `json:"rollout,omitempty"`
 }
 
 // ModelVersion is one immutable version: its name and artifact never change,
@@ -60,6 +72,10 @@ type ModelVersion struct {
 	// ReportedVersion is what the server writes as model_version; the contract
 	// detector's modelVersion compares it. Default: not compared.
 	ReportedVersion string `json:"reportedVersion,omitempty"`
+
+	// CompatibleWith names the versions that this one may be rolled back to,
+	// such as those that read the same features. Default: all.
+	CompatibleWith []string `json:"compatibleWith,omitempty"`
 }
 
 // BackendRef names a Service of the model's own namespace.
@@ -122,4 +138,36 @@ type HealthCheck struct {
 	UnhealthyThreshold *int32 `json:"unhealthyThreshold,omitempty"`
 	// HealthyThreshold is successes in a row. Default: 2.
 	HealthyThreshold *int32 `json:"healthyThreshold,omitempty"`
+}
+
+// Limits are what one proxy lets through to one version; what is over them is
+// answered by the ladder at once. Each is 1 to 1048576.
+type Limits struct {
+	// MaxConnections open. Default: 65536.
+	MaxConnections *int32 `json:"maxConnections,omitempty"`
+	// MaxPendingRequests wait for a connection. Default: 65536.
+	MaxPendingRequests *int32 `json:"maxPendingRequests,omitempty"`
+	// MaxRequests in flight. Default: 65536.
+	MaxRequests *int32 `json:"maxRequests,omitempty"`
+	// MaxRetries in flight; a gRPC call on its way from the model to the ladder
+	// is one. Default: 65536.
+	MaxRetries *int32 `json:"maxRetries,omitempty"`
+}
+
+// OutlierDetection ejects an endpoint for a while. It is no breaker: a version
+// whose every endpoint fails is the breaker's and the release's to judge, and
+// they could not with its endpoints ejected. A sole endpoint is ejected only
+// where MaxEjectionPercent is 100; its version then has none.
+type OutlierDetection struct {
+	// Consecutive5xx answers with 5xx, resets and refused connections in a row,
+	// 1 to 1000. Default: 5.
+	Consecutive5xx *int32 `json:"consecutive5xx,omitempty"`
+	// Interval between looks at what to bring back, 100ms to 1h. Default: 10s.
+	Interval *metav1.Duration `json:"interval,omitempty"`
+	// BaseEjectionTime is how long an endpoint is out, times how often it was,
+	// 100ms to 5m, which is also the most. Default: 30s.
+	BaseEjectionTime *metav1.Duration `json:"baseEjectionTime,omitempty"`
+	// MaxEjectionPercent of a version's endpoints are out at a time, 1 to 100.
+	// Default: 50.
+	MaxEjectionPercent *int32 `json:"maxEjectionPercent,omitempty"`
 }
