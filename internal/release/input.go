@@ -1,0 +1,116 @@
+package release
+
+import "time"
+
+// Input is all that Advance and Apply know of the world.
+type Input struct {
+	Plan Plan `json:"plan"`
+	// Versions are those of the files, by name. Empty means that the files
+	// were not read: then nothing is decided.
+	Versions map[string]VersionInfo `json:"versions,omitempty"`
+	// Evidence by version; one that is missing is Inconclusive.
+	Evidence map[string]Evidence `json:"evidence,omitempty"`
+	// Checks are the latest measurements for the candidate, by name.
+	Checks map[string]CheckResult `json:"checks,omitempty"`
+	// Proof is what the proxies made of State.Generation.
+	Proof Proof `json:"proof,omitzero"`
+	// Refused is set while a proxy refuses State.Generation.
+	Refused *Refused `json:"refused,omitempty"`
+}
+
+// Plan is how a model is released. The zero value needs no tuning.
+type Plan struct {
+	// Steps of a rollout. Default: 1 % for 1m and 100 requests, 10 % for 2m and
+	// 300, 50 % for 5m and 1,000, then 100 %.
+	Steps []Step `json:"steps,omitempty"`
+	// Checks are the names of the checks that have to succeed at every step.
+	// One that Input.Checks does not have holds the step.
+	Checks []string `json:"checks,omitempty"`
+	// Holdback is the percentage, 0 to 50, that stays on the stable version
+	// after a promotion while that has ready endpoints. Default: 1; 0: none.
+	Holdback *int `json:"holdback,omitempty"`
+	// CoolDown is how long the target of an automatic rollback is not rolled
+	// back itself, and how long a common cause has to be gone. Default: 5m.
+	CoolDown Duration `json:"coolDown,omitempty"`
+	// RollbacksPerHour bounds the automatic rollbacks. Default: 3; 0: none, a
+	// person is called instead.
+	RollbacksPerHour *int `json:"rollbacksPerHour,omitempty"`
+	// Hold is how long a forced decision stands. Default: 30m.
+	Hold Duration `json:"hold,omitempty"`
+	// CheckFailures is how many failed measurements of one check in a row roll
+	// back; fewer hold the step. Default: 2.
+	CheckFailures int `json:"checkFailures,omitempty"`
+	// CheckErrors is how many measurements of one check in a row that gave no
+	// value pause the rollout; fewer hold the step. Default: 5.
+	CheckErrors int `json:"checkErrors,omitempty"`
+	// Quiet is how long after the last ACK, and after the last request that a
+	// withdrawn version saw, a rollback is done. Default: 1s.
+	Quiet Duration `json:"quiet,omitempty"`
+	// HelpRequests, judged at the target, or HelpAfter with one request, say
+	// whether a rollback helped. Default: 100, 1m.
+	HelpRequests uint64   `json:"helpRequests,omitempty"`
+	HelpAfter    Duration `json:"helpAfter,omitempty"`
+}
+
+// VersionInfo is what the files, and the proxies' health checks, say of a
+// version.
+type VersionInfo struct {
+	URI    string `json:"uri,omitempty"`
+	Digest string `json:"digest,omitempty"`
+	// Ready says whether it has a ready endpoint. nil: not known, taken as yes.
+	Ready *bool `json:"ready,omitempty"`
+	// CompatibleWith are the versions that may take over from this one when it
+	// fails. Empty: any.
+	CompatibleWith []string `json:"compatibleWith,omitempty"`
+	// FileWeight is its share by the files, of any sum; not negative.
+	FileWeight int `json:"fileWeight,omitempty"`
+}
+
+// Evidence is what the answers of one version say of it.
+type Evidence struct {
+	Verdict Verdict `json:"verdict"`
+	Why     string  `json:"why,omitempty"` // one line for a person
+	// Requests that were judged and Bad ones among them, since the evidence was
+	// started; it may start anew at any time.
+	Requests        uint64            `json:"requests"`
+	Bad             uint64            `json:"bad"`
+	ControlRequests uint64            `json:"controlRequests,omitempty"`
+	ControlBad      uint64            `json:"controlBad,omitempty"`
+	LogE            float64           `json:"logE,omitempty"`      // natural logarithm of the e-value
+	Detectors       map[string]uint64 `json:"detectors,omitempty"` // bad ones by detector
+	// FirstBad is when the first of them came, by the control plane's clock.
+	// Required for a Failure: without it nothing is rolled back.
+	FirstBad time.Time `json:"firstBad,omitzero"`
+}
+
+// CheckResult is one measurement of a check; see [Limit.Judge].
+type CheckResult struct {
+	Verdict Verdict   `json:"verdict"`
+	Why     string    `json:"why,omitempty"`
+	At      time.Time `json:"at"` // of the measurement; the same time is the same measurement
+}
+
+// Proof is what the expected proxies made of one generation.
+type Proof struct {
+	// Generation that this is the proof of; of another than State.Generation
+	// it is ignored.
+	Generation uint64    `json:"generation"`
+	Pushed     time.Time `json:"pushed,omitzero"` // when it was handed to xDS
+	// Applied: all expected proxies ACKed it.
+	Applied   bool      `json:"applied"`
+	AppliedAt time.Time `json:"appliedAt,omitzero"` // the last ACK; zero: when it is seen
+	Expected  int       `json:"expected"`
+	Acked     int       `json:"acked"`
+	// Missing names the others, each with how long it has been silent or why it
+	// refused.
+	Missing []string `json:"missing,omitempty"`
+	// BadSeen is when a version of State.Withdrawal.From was last asked.
+	BadSeen time.Time `json:"badSeen,omitzero"`
+}
+
+// Refused is a configuration that a proxy did not take.
+type Refused struct {
+	Generation uint64 `json:"generation"`
+	Proxy      string `json:"proxy"`   // its name
+	Message    string `json:"message"` // Envoy's own
+}

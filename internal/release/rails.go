@@ -1,0 +1,80 @@
+package release
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// rails takes out the faults that automation may not act on, and calls a person
+// for the first of them.
+func (t *turn) rails(faults []fault) []fault {
+	var allowed []fault
+	var stopped []Bound
+	recent := t.recent()
+	for _, f := range faults {
+		w := t.s.Withdrawal
+		b := Bound{Since: t.now, Version: f.version}
+		switch {
+		case t.now.Before(t.s.Holds[f.version].Until):
+			b.Rail, b.Until = RailHold, t.s.Holds[f.version].Until
+		case w != nil && w.By == By && w.To == f.version && t.now.Before(w.Decided.Add(time.Duration(t.plan.CoolDown))):
+			b.Rail, b.Until = RailCoolDown, clean(w.Decided.Add(time.Duration(t.plan.CoolDown)))
+		case len(recent) >= *t.plan.RollbacksPerHour:
+			b.Rail = RailPerHour
+			if most := *t.plan.RollbacksPerHour; most > 0 {
+				b.Until = clean(recent[len(recent)-most].Add(time.Hour))
+			}
+		default:
+			allowed = append(allowed, f)
+			continue
+		}
+		stopped = append(stopped, b)
+	}
+	t.bound(stopped, faults)
+	return allowed
+}
+
+// recent are the automatic rollbacks of the last hour, the oldest first.
+func (t *turn) recent() []time.Time {
+	return slices.DeleteFunc(slices.Clone(t.s.Automatic), func(at time.Time) bool { return !t.now.Before(at.Add(time.Hour)) })
+}
+
+// bound notes the rail that was met, once, and when it ends.
+func (t *turn) bound(stopped []Bound, faults []fault) {
+	s := &t.s
+	same := func(b Bound) bool { return s.Bound != nil && b.Version == s.Bound.Version && b.Rail == s.Bound.Rail }
+	if b := s.Bound; b != nil {
+		over := !b.Until.IsZero() && !t.now.Before(b.Until)
+		if over || s.Weights[b.Version] == 0 && b.Version != s.Candidate {
+			s.Bound = nil
+		}
+	}
+	if len(stopped) > 0 && !slices.ContainsFunc(stopped, same) {
+		b := stopped[0]
+		s.Bound = &b
+		i := slices.IndexFunc(faults, func(f fault) bool { return f.version == b.Version })
+		t.record(t.seen(Record{Kind: KindBound, Version: b.Version, Reason: b.says() + "; " + faults[i].why}, slices.Collect(maps.Keys(s.Weights))...))
+	}
+	if s.Bound != nil {
+		t.at(s.Bound.Until)
+	}
+	for _, b := range stopped {
+		t.at(b.Until)
+	}
+}
+
+// says is the rail in a sentence.
+func (b Bound) says() string {
+	until := ""
+	if !b.Until.IsZero() {
+		until = " until " + b.Until.Format(clock)
+	}
+	switch b.Rail {
+	case RailHold:
+		return b.Version + " fails and stays: a person forced it" + until
+	case RailCoolDown:
+		return b.Version + " fails and stays: the last rollback went to it, cool-down" + until
+	}
+	return b.Version + " fails and stays: the bound of automatic rollbacks an hour is reached" + until + "; a person has to decide"
+}

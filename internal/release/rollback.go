@@ -1,0 +1,128 @@
+package release
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// rollback takes versions that fail out of traffic, in whatever state the model
+// is, as far as the rails allow. While a common cause is seen nothing is moved.
+func (t *turn) rollback() {
+	if t.s.Degraded {
+		t.recover()
+		return
+	}
+	if t.s.Incident != nil && t.s.Incident.Ended.IsZero() {
+		return
+	}
+	faults := t.rails(t.faults())
+	if len(faults) == 0 {
+		return
+	}
+	var bad, why []string
+	first := faults[0].since
+	for _, f := range faults {
+		bad, why = append(bad, f.version), append(why, f.version+": "+f.why)
+		if f.since.Before(first) {
+			first = f.since
+		}
+	}
+	w := t.away(bad, By, strings.Join(why, "; "))
+	w.first, w.condemn = first, slices.Clone(bad)
+	for _, g := range t.s.Good { // a target that fails as well is none later on
+		_, fails := t.fault(g.Version)
+		if fails && t.s.Weights[g.Version] == 0 && !slices.Contains(bad, g.Version) {
+			w.condemn = append(w.condemn, g.Version)
+		}
+	}
+	t.s.Automatic = append(t.recent(), t.now)
+	t.withdraw(w)
+}
+
+// recover leaves the degraded state once there is a target: its endpoints are
+// ready again. A version that failed is condemned, and so never one.
+func (t *turn) recover() {
+	var bad []string
+	if w := t.s.Withdrawal; w != nil {
+		bad = slices.DeleteFunc(slices.Clone(w.From), func(v string) bool { return !t.condemned(v) })
+	}
+	if w := t.away(bad, By, "there is a good version again"); w.to != "" {
+		w.kind = KindRecovered
+		t.withdraw(w)
+	}
+}
+
+// withdrawal is all traffic going to one version, or to none.
+type withdrawal struct {
+	kind    Kind
+	from    []string // at least these lose their traffic
+	condemn []string
+	to      string // empty: the model degrades
+	by      string
+	reason  string
+	forced  bool
+	first   time.Time // the first bad answer; zero: none
+}
+
+// away is a rollback from versions to the best target that there is.
+func (t *turn) away(bad []string, by, reason string) withdrawal {
+	w := withdrawal{kind: KindRollback, from: bad, by: by, reason: reason}
+	var rejected []string
+	if w.to, rejected = t.target(bad); w.to == "" {
+		w.kind = KindDegraded
+	}
+	if len(rejected) > 0 {
+		w.reason += " (no target: " + strings.Join(rejected, "; ") + ")"
+	}
+	return w
+}
+
+// withdraw makes a withdrawal: of the versions that lose their traffic nothing
+// is left, no weight, no rollout and no role.
+func (t *turn) withdraw(w withdrawal) {
+	s, before := &t.s, t.s.Weights
+	from := append(slices.Clone(w.from), s.serving()...)
+	if last := s.Withdrawal; last != nil && last.Done.IsZero() { // to be proved still
+		from = append(from, last.From...)
+	}
+	slices.Sort(from)
+	from = slices.DeleteFunc(slices.Compact(from), func(v string) bool { return v == w.to })
+
+	var took Took
+	if r := s.Rollout; r != nil {
+		took.Rollout, took.Step = between(r.Started, t.now), between(r.Since, t.now)
+	}
+	took.Decide = between(w.first, t.now)
+	target := t.in.Evidence[w.to]
+	next := &Withdrawal{
+		Kind: w.kind, From: from, To: w.to, By: w.by, Reason: line(w.reason), FirstBad: w.first, Decided: t.now,
+		Rate: t.worst(w.from), Base: target.Requests, BaseBad: target.Bad,
+	}
+	for _, v := range w.condemn {
+		put(&s.Condemned, v, Condemned{At: t.now, By: w.by, Reason: line(w.reason)})
+		drop(&s.Holds, v)
+	}
+	s.Rollout, s.Candidate, s.Stable, s.Checks = nil, "", w.to, nil
+	s.Released, s.Bound = true, nil
+	weights := map[string]int{}
+	if w.to != "" {
+		weights[w.to] = 100
+	}
+	t.setWeights(weights, false)
+	next.Generation = s.Generation
+	s.Withdrawal = next
+	r := Record{Kind: w.kind, By: w.by, Version: strings.Join(w.from, ", "), Target: w.to, Reason: w.reason, Forced: w.forced, Took: took}
+	t.record(t.seen(t.changedWeights(r, before), append(slices.Clone(from), w.to)...))
+}
+
+// worst is the highest share of bad answers of versions; what a recovery comes
+// from had it when it was withdrawn.
+func (t *turn) worst(versions []string) float64 {
+	worst := 0.0
+	for _, v := range versions {
+		e := t.in.Evidence[v]
+		worst = max(worst, rate(e.Bad, e.Requests))
+	}
+	return worst
+}
