@@ -23,7 +23,10 @@ import (
 // RequestAttributes are what the processor is told of a request beside its
 // headers; ResponseAttributes, of an answer.
 var (
-	RequestAttributes  = []string{policy.AttributePolicy, policy.AttributeCluster, policy.AttributeNode}
+	RequestAttributes = []string{
+		policy.AttributePolicy, policy.AttributeCluster, policy.AttributeNode,
+		policy.AttributeSource, policy.AttributeGeneration,
+	}
 	ResponseAttributes = []string{policy.AttributeCodeDetails}
 )
 

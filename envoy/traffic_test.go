@@ -43,6 +43,7 @@ func TestMessages(t *testing.T) {
 			m := newModel(t, nil)
 			pol := enforced(c.edit)
 			s := snapshot(t, pol, version("v1", m.addr), version("v2", m.addr))
+			s.Routes[0].Generation = 12
 			p := startStatic(t, s, o)
 			r := p.do(c.method, c.path, strings.NewReader("{}"))
 			if r.status != 200 || r.body != clean || m.calls.Load() != 1 {
@@ -65,6 +66,12 @@ func TestMessages(t *testing.T) {
 			}
 			if got := ours.attribute("xds.node.id"); got != "node-7" {
 				t.Errorf("node %q", got)
+			}
+			if got := ours.attribute("source.address"); !strings.HasPrefix(got, "127.0.0.1:") {
+				t.Errorf("asked by %q", got)
+			}
+			if got := ours.attribute(policy.AttributeGeneration); got != "12" {
+				t.Errorf("generation %q", got)
 			}
 			if got := ours.attribute("response.code_details"); got != "via_upstream" {
 				t.Errorf("details %q", got)

@@ -8,18 +8,23 @@ import (
 
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/signals"
 	"github.com/safestate/safestate/internal/telemetry"
 )
 
 // BenchmarkCleanExchange is the processor's own work on a clean answer, gRPC
-// left out: four messages, one verdict.
+// left out: four messages, one verdict, counted for the control plane.
 func BenchmarkCleanExchange(b *testing.B) {
 	metrics := telemetry.NewMetrics("bench", telemetry.Caps{})
 	state, err := NewState(StateOptions{Metrics: metrics})
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := New(Options{Metrics: metrics, Log: telemetry.NopLog(), State: state})
+	hub := signals.NewHub(signals.HubOptions{})
+	defer hub.Close()
+	reporter := signals.NewReporter(signals.ReporterOptions{Name: "bench", Links: []signals.Link{hub.Link()}, Breakers: state.Breakers})
+	defer reporter.Close()
+	s := New(Options{Metrics: metrics, Log: telemetry.NopLog(), State: state, Signals: reporter})
 	defer s.Close()
 	text, err := fraud(readBody).Marshal()
 	if err != nil {
@@ -32,7 +37,10 @@ func BenchmarkCleanExchange(b *testing.B) {
 			Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
 				header(":method", "POST"), header(":path", "/v2/models/fraud/infer"), header("content-type", "application/json"), header("content-length", "80"),
 			}}}},
-			Attributes: attributes(map[string]string{policy.AttributePolicy: string(text), policy.AttributeCluster: "default/fraud/v1", policy.AttributeNode: "n"}),
+			Attributes: attributes(map[string]string{
+				policy.AttributePolicy: string(text), policy.AttributeCluster: "default/fraud/v1", policy.AttributeNode: "n",
+				policy.AttributeSource: "10.1.2.3:45678", policy.AttributeGeneration: "12",
+			}),
 		},
 		{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{Body: body, EndOfStream: true}}},
 		{

@@ -124,7 +124,7 @@ func (d *duplex) silent(now time.Time) error {
 		return d.cut(verdict.Finding{Code: verdict.LateAnswer, Detail: "longer than " + p.Stream.MaxDuration.D().String(), Enforced: true}, nil)
 	case quiet >= between:
 		if d.size > envoyHolds {
-			e.permits.ignore() // it may be the caller that does not read on
+			e.countNothing() // it may be the caller that does not read on
 		}
 		return d.cut(verdict.Finding{Code: verdict.StreamStalled, Detail: strconv.FormatInt(quiet.Milliseconds(), 10) + " ms", Enforced: true}, nil)
 	}
@@ -192,11 +192,11 @@ func (d *duplex) drain() {
 	// Errors mean that the proxy has ended the stream by itself.
 	switch {
 	case d.state == held:
-		d.exchange.permits.ignore()
+		d.exchange.countNothing()
 		d.exchange.countFinding(f)
 		_ = d.replace(f)
 	case d.state == flowing && d.kind == eventStream && d.exchange.enforced && d.stream != nil:
-		d.exchange.permits.ignore()
+		d.exchange.countNothing()
 		_ = d.cut(f, nil)
 	case d.cancel != nil:
 		d.cancel()

@@ -101,7 +101,7 @@ func (d *duplex) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.Ht
 	x := e.judge
 	x.ResponseHeaders = e.respond
 	x.Status = statusOf(e.respond)
-	x.CodeDetails = attribute(m, policy.AttributeCodeDetails)
+	x.CodeDetails = attributesOf(m).text(policy.AttributeCodeDetails)
 	// A reply of Envoy's own has a source too, and is none of the ladder's.
 	if source := e.respond.text(verdict.HeaderSource); source != "" && detect.ViaUpstream(x.CodeDetails) {
 		return d.answeredUpstream(source)
@@ -298,7 +298,7 @@ func (d *duplex) decide(v *verdict.Verdict) error {
 		return d.release(nil, nil)
 	}
 	if v.Pass == verdict.CallerError {
-		e.permits.ignore()
+		e.countCallerError()
 	} else {
 		e.settle(v.Failed)
 	}

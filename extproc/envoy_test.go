@@ -31,14 +31,18 @@ type proxy struct {
 	conn    *grpc.ClientConn
 }
 
-func newProxy(t *testing.T) *proxy {
+func newProxy(t *testing.T, change ...func(*Options)) *proxy {
 	t.Helper()
 	metrics := telemetry.NewMetrics("test", telemetry.Caps{})
 	state, err := NewState(StateOptions{Metrics: metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(Options{Metrics: metrics, Log: telemetry.NopLog(), State: state})
+	o := Options{Metrics: metrics, Log: telemetry.NopLog(), State: state}
+	for _, c := range change {
+		c(&o)
+	}
+	s := New(o)
 	l := bufconn.Listen(1 << 20)
 	g := grpc.NewServer(ServerOptions()...)
 	s.Register(g)
@@ -173,7 +177,10 @@ func (x *play) requestHeaders() *extprocv3.ProcessingRequest {
 		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{
 			Headers: &corev3.HeaderMap{Headers: list}, EndOfStream: r.noBody,
 		}},
-		Attributes: attributes(map[string]string{policy.AttributePolicy: string(text), policy.AttributeCluster: r.cluster, policy.AttributeNode: "node-1"}),
+		Attributes: attributes(map[string]string{
+			policy.AttributePolicy: string(text), policy.AttributeCluster: r.cluster, policy.AttributeNode: "node-1",
+			policy.AttributeSource: "10.1.2.3:4567", policy.AttributeGeneration: "12",
+		}),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/safestate/safestate/internal/breaker"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/signals"
 	"github.com/safestate/safestate/internal/telemetry"
 	"github.com/safestate/safestate/internal/verdict"
 )
@@ -36,18 +37,22 @@ func (v *evidence) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAc
 }
 
 func (v *evidence) read(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
+	node := "" // the first message of a stream says it
 	for {
 		m, err := stream.Recv()
 		if err != nil {
 			return err
 		}
+		if id := m.GetIdentifier().GetNode().GetId(); id != "" {
+			node = id
+		}
 		for _, entry := range m.GetHttpLogs().GetLogEntry() {
-			v.take(entry)
+			v.take(node, entry)
 		}
 	}
 }
 
-func (v *evidence) take(entry *datav3.HTTPAccessLogEntry) {
+func (v *evidence) take(node string, entry *datav3.HTTPAccessLogEntry) {
 	details := entry.GetResponse().GetResponseCodeDetails()
 	common := entry.GetCommonProperties()
 	r := v.server.routes.named(common.GetRouteName())
@@ -64,6 +69,10 @@ func (v *evidence) take(entry *datav3.HTTPAccessLogEntry) {
 		if permit, ok := b.Allow(); ok {
 			permit.Done(breaker.Failure, 0)
 		}
+	}
+	if f.Enforced {
+		caller := signals.PlaceOf(common.GetDownstreamRemoteAddress().GetSocketAddress().GetAddress())
+		version.rows.Of(node).Bad(f.Detector(), common.GetTimeToLastUpstreamRxByte().AsDuration(), caller)
 	}
 	v.server.log.FailedAnswer(telemetry.Failure{
 		Route: r.policy.Route, Model: version.Model, Version: version.Name,

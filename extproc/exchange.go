@@ -54,6 +54,7 @@ type exchange struct {
 	trailers headers // the response's
 
 	permits permits
+	counted
 	// busy is the time spent on messages, climbing the part of it in which the
 	// ladder ran.
 	busy, climbing time.Duration
@@ -114,7 +115,8 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 		return nil, errOutOfOrder
 	}
 	e.started = time.Now()
-	r, err := e.server.routes.get(attribute(m, policy.AttributePolicy))
+	from := attributesOf(m)
+	r, err := e.server.routes.get(from.text(policy.AttributePolicy))
 	if err != nil {
 		e.server.metrics.Uninspected("", telemetry.CausePolicyUnreadable)
 		return nil, err
@@ -132,9 +134,10 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 		}
 		return leaveAlone, nil
 	}
-	e.cluster = attribute(m, policy.AttributeCluster)
+	e.cluster = from.text(policy.AttributeCluster)
 	e.version, e.routed = r.version(e.cluster), e.cluster != ""
-	e.node = attribute(m, policy.AttributeNode)
+	e.node = from.text(policy.AttributeNode)
+	e.countFor(from)
 	e.judge.Version = e.version.Version
 	e.enforced = r.enforces()
 	if r.policy.Needs.Duplex {
@@ -205,6 +208,7 @@ func (e *exchange) ask(next *reply) *reply {
 	}
 	e.stage = stageAsked
 	e.asked = time.Now()
+	e.row.Asked(e.asked)
 	told := e.upstreamHeaders()
 	switch {
 	case len(told) == 0:
@@ -258,7 +262,7 @@ func (e *exchange) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.
 	x := e.judge
 	x.ResponseHeaders = e.respond
 	x.Status = statusOf(e.respond)
-	x.CodeDetails = attribute(m, policy.AttributeCodeDetails)
+	x.CodeDetails = attributesOf(m).text(policy.AttributeCodeDetails)
 
 	v, decided := e.route.detector.Headers(x)
 	if !decided && h.EndOfStream {
@@ -301,7 +305,7 @@ func (e *exchange) decide(at phase, v *verdict.Verdict) *reply {
 		return e.unread(at, telemetry.CauseResponseOverLimit)
 	}
 	if v.Pass == verdict.CallerError {
-		e.permits.ignore() // it says nothing about the model
+		e.countCallerError()
 	} else {
 		e.settle(v.Failed)
 	}

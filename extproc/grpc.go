@@ -211,7 +211,8 @@ type messages struct {
 	tail   []byte          // of a message, as far as it has come
 	skip   int64           // bytes of a message over the limit that are still to come
 	pass   bool            // those bytes go to the caller
-	failed verdict.Finding // the last one; zero: none
+	failed verdict.Finding // the last one that was replaced; zero: none
+	found  verdict.Finding // the last one that failed, replaced or not
 }
 
 // feedMessages judges each message of a stream by itself as it comes; one that
@@ -270,11 +271,16 @@ func (d *duplex) failedStatus() verdict.Finding {
 	if status <= 0 || !e.enforced {
 		return verdict.Finding{}
 	}
-	x := e.judge
+	return d.judgeEnd(status).Failed
+}
+
+// judgeEnd judges a stream of messages by the status that it ended with.
+func (d *duplex) judgeEnd(status int) verdict.Verdict {
+	x := d.exchange.judge
 	x.ResetAnswer()
-	x.ResponseHeaders, x.Status = e.respond, protocol.HTTPStatus(status)
-	v, _ := e.route.detector.Headers(x)
-	return v.Failed
+	x.ResponseHeaders, x.Status = d.exchange.respond, protocol.HTTPStatus(status)
+	v, _ := d.exchange.route.detector.Headers(x)
+	return v
 }
 
 // over takes the bytes of a message over the limit off in, and gives them to out
@@ -299,6 +305,7 @@ func (d *duplex) tooLarge(size int64) []byte {
 		return nil
 	}
 	d.messages.failed = verdict.Finding{Code: verdict.BrokenTooLarge, Detail: overDetail(e.route.policy.Limits.BodyBytes), Enforced: true}
+	d.messages.found = d.messages.failed
 	e.countFinding(d.messages.failed)
 	return errorFrame(d.messages.failed)
 }
@@ -355,6 +362,9 @@ func (d *duplex) judgeOne(frame []byte) []byte {
 	}
 	v := e.route.detector.Answer(x)
 	e.count(&v)
+	if !v.Clean() {
+		d.messages.found = v.Failed
+	}
 	if v.Clean() || !e.enforced {
 		return frame
 	}
@@ -365,10 +375,6 @@ func (d *duplex) judgeOne(frame []byte) []byte {
 // endMessages counts a stream of messages as one answer.
 func (d *duplex) endMessages() {
 	e := d.exchange
-	f := d.messages.failed
-	if status := statusGRPC(e.trailers); status > 0 {
-		e.permits.ignore() // a stream that ends by an error says so to its caller
-	}
-	e.settle(f)
-	e.finish(e.primary(), f)
+	d.countMessages()
+	e.finish(e.primary(), d.messages.failed)
 }

@@ -50,13 +50,22 @@ func value(v *corev3.HeaderValue) string {
 	return v.Value
 }
 
-// attribute returns one attribute of a message as text. Envoy sends them in a
-// struct under the filter's own name, of which there is one.
-func attribute(m *extprocv3.ProcessingRequest, name string) string {
+// envoyAttributes are a message's attributes by name.
+type envoyAttributes map[string]*structpb.Value
+
+// attributesOf returns a message's attributes. Envoy sends them in a struct under
+// the filter's own name, of which there is one.
+func attributesOf(m *extprocv3.ProcessingRequest) envoyAttributes {
 	for _, s := range m.GetAttributes() {
-		if v, ok := s.GetFields()[name].GetKind().(*structpb.Value_StringValue); ok {
-			return v.StringValue
-		}
+		return s.GetFields()
+	}
+	return nil
+}
+
+// text returns an attribute that is text, or "".
+func (a envoyAttributes) text(name string) string {
+	if v, ok := a[name].GetKind().(*structpb.Value_StringValue); ok {
+		return v.StringValue
 	}
 	return ""
 }

@@ -112,6 +112,7 @@ func (e *exchange) count(v *verdict.Verdict) {
 
 func (e *exchange) countObserved(f verdict.Finding) {
 	f.Enforced = false
+	e.observed = e.observed || !e.asked.IsZero() // else it is the request's
 	e.countFinding(f)
 }
 
@@ -119,16 +120,19 @@ func (e *exchange) countFinding(f verdict.Finding) {
 	e.route.metrics.Detection(e.version.Model, e.version.Name, f.Detector(), f.Enforced && e.enforced)
 }
 
-// settle tells the breakers how the model did.
+// settle tells the breakers and the control plane how the model did.
 func (e *exchange) settle(f verdict.Finding) {
-	switch {
-	case e.asked.IsZero(), f.Code == verdict.LateAnswer && e.judge.CodeDetails == detailsMaxDuration:
-		e.permits.ignore() // the caller's upload took the time, not the model
-	case f.Found():
-		e.permits.fail(f, time.Since(e.asked))
-	default:
-		e.permits.succeed(time.Since(e.asked))
+	if e.asked.IsZero() || f.Code == verdict.LateAnswer && e.judge.CodeDetails == detailsMaxDuration {
+		e.countNothing() // the caller's upload took the time, not the model
+		return
 	}
+	took := time.Since(e.asked)
+	e.countJudged(f, took)
+	if f.Found() {
+		e.permits.fail(f, took)
+		return
+	}
+	e.permits.succeed(took)
 }
 
 // detailsMaxDuration is Envoy's word for an exchange that took longer than its
@@ -145,6 +149,7 @@ func (e *exchange) finish(a *ladder.Answer, f verdict.Finding) {
 		took = e.answered.Sub(e.started)
 	}
 	e.route.metrics.Served(a.Model, a.Version, string(a.Source), took)
+	e.countServed(a, f)
 	if prompt, completion, ok := usageOf(a); ok {
 		e.route.metrics.Tokens(a.Model, a.Version, prompt, completion, false)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/signals"
 	"github.com/safestate/safestate/internal/telemetry"
 	"github.com/safestate/safestate/internal/verdict"
 )
@@ -35,6 +36,7 @@ type route struct {
 type version struct {
 	policy.Version
 	breaker   *breaker.Breaker // nil: none
+	rows      *signals.Rows    // where its answers count; nil: nowhere
 	tags      []ladder.Header
 	asHeaders *reply // the clean reply at each phase, made once
 	asBody    *reply
@@ -52,7 +54,7 @@ type dependency struct {
 // less.
 const messageTimeout = 200 * time.Millisecond
 
-func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State) (*route, error) {
+func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State, to *signals.Reporter) (*route, error) {
 	d, err := detect.Compile(p)
 	if err != nil {
 		return nil, err
@@ -69,8 +71,10 @@ func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State) (*route, error) 
 			v.Model = p.Model
 		}
 		r.versions[cluster] = newVersion(v, p, s)
+		r.versions[cluster].rows = to.Rows(p.Route, v.Model, v.Name)
 	}
 	r.unknown = newVersion(policy.Version{Model: p.Model}, p, nil)
+	r.unknown.rows = to.Rows(p.Route, p.Model, "")
 	for _, dep := range p.Detect.Dependencies {
 		if dep.Mode == policy.Observe {
 			continue // a breaker that is only watched keeps nobody from the model

@@ -104,7 +104,7 @@ func (r *routes) compile(text string) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRoute(p, r.server.metrics, r.state)
+	return newRoute(p, r.server.metrics, r.state, r.server.signals)
 }
 
 // pin builds the routes of policies and keeps these, and no earlier ones,

@@ -23,6 +23,7 @@ import (
 
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/signals"
 	"github.com/safestate/safestate/internal/telemetry"
 )
 
@@ -34,12 +35,15 @@ const DefaultMaxInFlight = 512 << 20
 // surrounds them.
 const MaxMessageBytes = 96 << 20
 
-// Options are what a Server needs; all are required but MaxInFlight.
+// Options are what a Server needs; all are required but MaxInFlight and Signals.
 type Options struct {
 	Metrics *telemetry.Metrics
 	Log     *telemetry.Log
 	Tracer  *telemetry.Tracer
 	State   *State
+	// Signals tells the control plane what was seen of each version; nil: nobody
+	// is told. It must outlive the server.
+	Signals *signals.Reporter
 	// MaxInFlight bounds the bytes of bodies held at once; 0 is
 	// DefaultMaxInFlight.
 	MaxInFlight int64
@@ -52,6 +56,7 @@ type Server struct {
 	metrics     *telemetry.Metrics
 	log         *telemetry.Log
 	tracer      *telemetry.Tracer
+	signals     *signals.Reporter
 	routes      *routes
 	exchanges   sync.Pool
 	judges      sync.Pool
@@ -67,7 +72,7 @@ type Server struct {
 
 // New makes a Server.
 func New(o Options) *Server {
-	s := &Server{metrics: o.Metrics, log: o.Log, tracer: o.Tracer, maxInFlight: o.MaxInFlight}
+	s := &Server{metrics: o.Metrics, log: o.Log, tracer: o.Tracer, signals: o.Signals, maxInFlight: o.MaxInFlight}
 	if s.maxInFlight <= 0 {
 		s.maxInFlight = DefaultMaxInFlight
 	}

@@ -22,7 +22,8 @@ type machine struct {
 	state      State
 	cause      Cause // of the latest change
 	generation uint64
-	since      time.Time // when state was entered
+	since      time.Time     // when state was entered
+	openFor    time.Duration // of an open state that ends before the recovery time; 0: none
 
 	// Closed.
 	consecutive int
@@ -48,7 +49,7 @@ func newMachine(r rules, now time.Time) machine {
 // allow decides one request.
 func (m *machine) allow(now time.Time) (grant, bool) {
 	if m.state == Open {
-		if now.Sub(m.since) < m.rules.recovery {
+		if now.Sub(m.since) < m.recovery() {
 			return grant{}, false
 		}
 		m.enter(HalfOpen, CauseRecoveryOver, now)
@@ -60,6 +61,24 @@ func (m *machine) allow(now time.Time) (grant, bool) {
 		return grant{}, false
 	}
 	return grant{generation: m.generation}, true
+}
+
+// recovery is how long the open state lasts.
+func (m *machine) recovery() time.Duration {
+	if m.openFor > 0 {
+		return min(m.openFor, m.rules.recovery)
+	}
+	return m.rules.recovery
+}
+
+// trip opens a closed machine for d, or for the recovery time where that is less
+// or d is 0. One that is open or half-open knows by itself, and goes on.
+func (m *machine) trip(d time.Duration, now time.Time) {
+	if m.state != Closed {
+		return
+	}
+	m.enter(Open, CauseShared, now)
+	m.openFor = max(d, 0)
 }
 
 // allowHalfOpen admits as many requests as have still to succeed. A request
@@ -207,7 +226,7 @@ func (m *machine) isSlow(latency time.Duration) bool {
 func (m *machine) enter(s State, why Cause, now time.Time) {
 	m.state, m.cause, m.since = s, why, now
 	m.generation++
-	m.consecutive, m.ramping, m.credit = 0, false, 0
+	m.consecutive, m.ramping, m.credit, m.openFor = 0, false, 0, 0
 	m.slots, m.succeeded, m.slow = m.slots[:0], 0, 0
 	m.window.reset(now)
 }

@@ -50,6 +50,7 @@ const (
 	CauseHalfOpenFailed  Cause = "half_open_failed"
 	CauseHalfOpenSlow    Cause = "half_open_slow"
 	CauseHalfOpenSucceed Cause = "half_open_succeeded"
+	CauseShared          Cause = "shared" // what all replicas together saw
 	CauseManual          Cause = "manual"
 )
 

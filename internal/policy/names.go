@@ -16,15 +16,19 @@ const (
 	MetadataDefaultBody   = "default_body"   // the last rung's body, static
 	MetadataDefaultStatus = "default_status" // the last rung's status, a string such as "200"
 	MetadataDefaultType   = "default_type"   // the last rung's content-type
+	MetadataGeneration    = "generation"     // how many releases the policy's model has had, a decimal number as a string; absent: none
 )
 
-// Attributes of Envoy's that the processor is sent: the policy, the version
-// that was chosen, the proxy, and why an answer is what it is. Never ask for
-// the whole xds.node: it is 82 KB a request.
+// Attributes of Envoy's that the processor is sent: the policy, the generation
+// of the route's weights, the version that was chosen, the proxy, who asks, and
+// why an answer is what it is. Never ask for the whole xds.node: it is 82 KB a
+// request.
 const (
 	AttributePolicy      = "xds.route_metadata.filter_metadata['" + MetadataNamespace + "']['" + MetadataPolicy + "']"
+	AttributeGeneration  = "xds.route_metadata.filter_metadata['" + MetadataNamespace + "']['" + MetadataGeneration + "']"
 	AttributeCluster     = "xds.cluster_name"
 	AttributeNode        = "xds.node.id"
+	AttributeSource      = "source.address" // with the port
 	AttributeCodeDetails = "response.code_details"
 )
 

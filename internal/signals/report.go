@@ -1,0 +1,151 @@
+package signals
+
+import (
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/safestate/safestate/internal/breaker"
+	"github.com/safestate/safestate/internal/signals/signalsv1"
+)
+
+const (
+	// rowsAReport keeps a report under mostBytes: a row takes 3.5 KiB at the
+	// most.
+	rowsAReport = 200
+	// mostBytes is the largest report that a hub takes.
+	mostBytes = 1 << 20
+	// mostBreakers bounds the breakers that a report names.
+	mostBreakers = 1024
+	// breakersEvery is how often the host's breakers are looked at.
+	breakersEvery = time.Second
+)
+
+// reports makes the reports for a link that has seen the rows of an earlier
+// reading, and returns the number of this one: all rows (whole), or those that
+// have counted since. There is none where nothing has.
+//
+// The number of a report is drawn and the rows are read under one lock, so that
+// of two reports that name a row the later one never has less.
+func (r *Reporter) reports(now time.Time, seen uint64, whole bool) ([]*signalsv1.Report, uint64) {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	if r.breakers.look(r.o.Breakers, now) {
+		r.readings++
+		r.breakers.changed = r.readings
+	}
+	rows := r.read(now, seen, whole)
+	if whole {
+		r.drop(now)
+	}
+	named := whole || r.breakers.changed > seen
+	if len(rows) == 0 && !named {
+		return nil, r.readings
+	}
+	var out []*signalsv1.Report
+	for first := true; first || len(rows) > 0; first = false {
+		n := min(len(rows), rowsAReport)
+		r.sequence++
+		m := &signalsv1.Report{
+			Reporter: r.name, Epoch: uint64(r.epoch.UnixNano()), Sequence: r.sequence,
+			Sent: uint64(now.UnixNano()), Counts: make([]*signalsv1.Counts, n),
+		}
+		if first && named {
+			m.Breakers, m.BreakersKnown = r.breakers.list(), true
+		}
+		for i, row := range rows[:n] {
+			m.Counts[i] = row.message()
+		}
+		rows = rows[n:]
+		out = append(out, m)
+	}
+	return out, r.readings
+}
+
+// read returns the rows that have counted after a reading, or all, once it has
+// noted those that have counted since the last one.
+func (r *Reporter) read(now time.Time, seen uint64, whole bool) []*Row {
+	dirty := r.dirty.Swap(false)
+	if !dirty && !whole && seen == r.readings {
+		return nil
+	}
+	r.readings++
+	var out []*Row
+	for _, row := range r.rows.list() {
+		if row.dirty.Swap(false) || row.readAt.IsZero() {
+			row.read, row.readAt = r.readings, now
+		}
+		if whole || row.read > seen {
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+func (w *Row) message() *signalsv1.Counts {
+	t := w.tally() // before the times: a bad answer has one before it is counted
+	c := &signalsv1.Counts{
+		Node: w.name.node, Route: w.name.route, Model: w.name.model, Version: w.name.version,
+		Generation: w.generation.Load(), Since: uint64(w.since),
+		FirstBad: uint64(w.firstBad.Load()), LastBad: uint64(w.lastBad.Load()), LastAsked: uint64(w.lastAsked.Load()),
+		Streak: w.streak.Load(),
+	}
+	t.write(c)
+	return c
+}
+
+// breakerStates are the host's breakers of versions that are not closed, as they
+// were found last. The reporter's reading lock guards it.
+type breakerStates struct {
+	looked  time.Time
+	states  map[string]string
+	changed uint64 // the reading after which they changed
+}
+
+// look finds the states anew, not more often than breakersEvery, and reports
+// whether they have changed.
+func (b *breakerStates) look(set *breaker.Set, now time.Time) bool {
+	if set == nil || !b.looked.IsZero() && now.Sub(b.looked) < breakersEvery {
+		return false
+	}
+	b.looked = now
+	found := map[string]string{}
+	set.Each(func(key string, s breaker.Snapshot) {
+		if state := stateOf(s); state != "" && strings.HasPrefix(key, breaker.VersionPrefix) && len(found) < mostBreakers {
+			found[fit(key)] = state
+		}
+	})
+	if maps.Equal(found, b.states) {
+		return false
+	}
+	b.states = found
+	return true
+}
+
+func (b *breakerStates) list() []*signalsv1.Breaker {
+	var out []*signalsv1.Breaker
+	for key, state := range b.states {
+		out = append(out, &signalsv1.Breaker{Key: key, State: state})
+	}
+	return out
+}
+
+// Names of the states in reports.
+const (
+	stateOpen     = "open"
+	stateHalfOpen = "half_open"
+	stateRamp     = "ramp"
+)
+
+// stateOf names the state that requests meet; empty: closed.
+func stateOf(s breaker.Snapshot) string {
+	switch {
+	case s.State == breaker.Open:
+		return stateOpen
+	case s.State == breaker.HalfOpen:
+		return stateHalfOpen
+	case s.Share < 1:
+		return stateRamp
+	}
+	return ""
+}

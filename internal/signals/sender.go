@@ -1,0 +1,167 @@
+package signals
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/safestate/safestate/internal/breaker"
+	"github.com/safestate/safestate/internal/signals/signalsv1"
+)
+
+const (
+	// reportEvery is how often a link reports while there is something new.
+	reportEvery = 100 * time.Millisecond
+	// burst is how long a report that must go at once waits for others like it.
+	burst = 5 * time.Millisecond
+	// wholeEvery is how often all rows are reported, changed or not: a hub knows
+	// by it that the reporter lives.
+	wholeEvery = 10 * time.Second
+	// stuckAfter is how long reports may take to be sent.
+	stuckAfter = 10 * time.Second
+)
+
+// sender reports over one link.
+type sender struct {
+	reporter *Reporter
+	link     Link
+	wake     chan struct{}
+
+	seen uint64 // the reading up to which the stream at hand has every row
+	last uint64 // the sequence of the last report
+}
+
+func (s *sender) hurry() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is on its way
+	}
+}
+
+// run keeps a stream open until ctx or the reporter ends.
+func (s *sender) run(ctx context.Context) {
+	keep(ctx, s.reporter.closing, s.reporter.o.OnLink, s.report)
+}
+
+// report opens a stream and reports until it breaks or the reporter ends.
+func (s *sender) report(parent context.Context) error {
+	ctx, cancel := context.WithCancel(parent)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer cancel()
+	stream, err := s.link(ctx)
+	if err != nil {
+		return err
+	}
+	ear := newEar(s.reporter.o.OnLink, s.reporter.open)
+	reading.Go(func() { ear.listen(stream) })
+	s.seen = 0
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	var whole time.Time
+	for {
+		now := time.Now()
+		all := whole.IsZero() || now.Sub(whole) >= wholeEvery
+		if all {
+			whole = now
+		}
+		sent, err := s.send(stream, cancel, now, all)
+		if err != nil {
+			return ear.reason(err)
+		}
+		if ear.silent(now, sent) {
+			return errSilent
+		}
+		select {
+		case <-tick.C:
+		case <-s.wake:
+			s.gather(ctx)
+		case err := <-ear.ended:
+			return err
+		case <-s.reporter.closing:
+			return s.lastWords(ctx, stream, cancel, ear)
+		}
+	}
+}
+
+// gather waits a little for what else is urgent: a version turns bad on many
+// proxies at once.
+func (s *sender) gather(ctx context.Context) {
+	wait := time.NewTimer(burst)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+	select {
+	case <-s.wake:
+	default:
+	}
+}
+
+// send sends what is new, or all.
+func (s *sender) send(stream Stream, cancel context.CancelFunc, now time.Time, whole bool) (sent bool, err error) {
+	reports, reading := s.reporter.reports(now, s.seen, whole)
+	if err := sendAll(stream, cancel, reports); err != nil {
+		return false, err
+	}
+	s.seen = reading
+	if n := len(reports); n > 0 {
+		s.last = reports[n-1].Sequence
+	}
+	return len(reports) > 0, nil
+}
+
+// sendAll sends reports. A control plane that does not read them ends the
+// stream.
+func sendAll(stream Stream, cancel context.CancelFunc, reports []*signalsv1.Report) error {
+	if len(reports) == 0 {
+		return nil
+	}
+	stuck := time.AfterFunc(stuckAfter, cancel)
+	defer stuck.Stop()
+	for _, m := range reports {
+		if err := stream.Send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lastWords sends what is left and waits until it is acknowledged. The
+// reporter's Close bounds it.
+func (s *sender) lastWords(ctx context.Context, stream Stream, cancel context.CancelFunc, ear *ear) error {
+	if _, err := s.send(stream, cancel, time.Now(), false); err != nil {
+		return ear.reason(err)
+	}
+	for ear.acknowledged.Load() < s.last {
+		select {
+		case <-ear.news:
+		case err := <-ear.ended:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return stream.CloseSend()
+}
+
+// open opens breakers of the host's that all hosts together have opened.
+func (r *Reporter) open(list []*signalsv1.OpenBreaker) {
+	if r.o.Breakers == nil {
+		return
+	}
+	for _, o := range list[:min(len(list), mostBreakers)] {
+		if !strings.HasPrefix(o.Key, breaker.VersionPrefix) || o.Milliseconds == 0 {
+			continue
+		}
+		if b, ok := r.o.Breakers.Lookup(o.Key); ok {
+			b.Trip(time.Duration(min(o.Milliseconds, mostOpen)) * time.Millisecond)
+		}
+	}
+}
+
+// mostOpen bounds what a control plane may ask, in milliseconds: a day, which no
+// recovery time reaches.
+const mostOpen = 24 * 60 * 60 * 1000
