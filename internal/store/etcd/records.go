@@ -1,0 +1,134 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/safestate/safestate/internal/store"
+)
+
+// Get implements store.Store.
+func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
+	if err := checkKey(key); err != nil {
+		return store.Entry{}, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	got, err := s.client.Get(ctx, key)
+	if err != nil {
+		return store.Entry{}, s.fault("get", key, err)
+	}
+	if len(got.Kvs) == 0 {
+		return store.Entry{}, fmt.Errorf("store: get %s: %w", key, store.ErrNotFound)
+	}
+	return entryOf(got.Kvs[0]), nil
+}
+
+// List implements store.Store.
+func (s *Store) List(ctx context.Context, prefix string) ([]store.Entry, error) {
+	entries, _, err := s.list(ctx, prefix)
+	return entries, err
+}
+
+// list also returns the revision at which the records were so.
+func (s *Store) list(ctx context.Context, prefix string) ([]store.Entry, int64, error) {
+	if err := checkKey(prefix); err != nil {
+		return nil, 0, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	got, err := s.client.Get(ctx, prefix, clientv3.WithPrefix()) // sorted by key
+	if err != nil {
+		return nil, 0, s.fault("list", prefix, err)
+	}
+	entries := make([]store.Entry, len(got.Kvs))
+	for i, kv := range got.Kvs {
+		entries[i] = entryOf(kv)
+	}
+	return entries, got.Header.Revision, nil
+}
+
+// Put implements store.Store.
+func (s *Store) Put(ctx context.Context, key string, value []byte, revision int64) (store.Entry, error) {
+	if err := checkKey(key); err != nil {
+		return store.Entry{}, err
+	}
+	if len(value) > store.MaxValue {
+		return store.Entry{}, fmt.Errorf("store: put %s: %w: %d bytes, at most %d", key, store.ErrTooLarge, len(value), store.MaxValue)
+	}
+	if err := s.writable("put", key); err != nil {
+		return store.Entry{}, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	done, err := s.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).
+		Then(clientv3.OpPut(key, string(value))).
+		Commit()
+	if err != nil {
+		return store.Entry{}, s.fault("put", key, err)
+	}
+	if !done.Succeeded {
+		return store.Entry{}, fmt.Errorf("store: put %s at revision %d: %w", key, revision, store.ErrConflict)
+	}
+	return store.Entry{Key: key, Value: value, Revision: done.Header.Revision}, nil
+}
+
+// Delete implements store.Store.
+func (s *Store) Delete(ctx context.Context, key string, revision int64) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if revision <= 0 {
+		return fmt.Errorf("store: delete %s: revision %d: give the revision that was read", key, revision)
+	}
+	if err := s.writable("delete", key); err != nil {
+		return err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	done, err := s.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).
+		Then(clientv3.OpDelete(key)).
+		Else(clientv3.OpGet(key, clientv3.WithCountOnly())).
+		Commit()
+	if err != nil {
+		return s.fault("delete", key, err)
+	}
+	if done.Succeeded {
+		return nil
+	}
+	why := store.ErrConflict
+	if done.Responses[0].GetResponseRange().Count == 0 {
+		why = store.ErrNotFound
+	}
+	return fmt.Errorf("store: delete %s at revision %d: %w", key, revision, why)
+}
+
+// writable refuses what the embedded server could not finish.
+func (s *Store) writable(call, key string) error {
+	if s.server == nil {
+		return nil
+	}
+	if err := s.server.writable(); err != nil {
+		return fmt.Errorf("store: %s %s: %w: %w", call, key, store.ErrUnavailable, err)
+	}
+	return nil
+}
+
+func entryOf(kv *mvccpb.KeyValue) store.Entry {
+	return store.Entry{Key: string(kv.Key), Value: kv.Value, Revision: kv.ModRevision}
+}
+
+// checkKey holds a key against what every engine takes.
+func checkKey(key string) error {
+	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f }
+	if !strings.HasPrefix(key, "/") || len(key) > 512 || strings.ContainsFunc(key, odd) {
+		return fmt.Errorf("store: key %q: want up to 512 printable ASCII characters, the first a slash", key)
+	}
+	return nil
+}
