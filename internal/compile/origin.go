@@ -14,6 +14,22 @@ func withStable(p *policy.Policy, stable *Cluster) *policy.Policy {
 	return &out
 }
 
+// withFallen returns p with a version as the stable one that is not asked: only
+// what the cache has of it counts. Empty: nothing that the cache has does.
+func withFallen(p *policy.Policy, version string) *policy.Policy {
+	out := *p
+	out.Stable = version
+	for i := range out.Ladder {
+		if c := out.Ladder[i].Cache; c != nil && c.Origin != nil {
+			own := *c
+			own.Origin = nil
+			out.Ladder = slices.Clone(out.Ladder)
+			out.Ladder[i].Cache = &own
+		}
+	}
+	return &out
+}
+
 // withOrigin returns the ladder with the stable version as the origin of a
 // cache that answers first and may serve stale: only then is the model asked
 // in the background, and never for a tenant, whose own headers the request in

@@ -4,12 +4,23 @@ import (
 	"math"
 	"math/big"
 	"slices"
+
+	"github.com/safestate/safestate/internal/policy"
 )
 
-// WithWeights returns s with the weights of released models in the place of the
-// files': percents by version and by model (namespace/name), and each model's
-// generation by the same name. It is pure, and shares with s what it does not
-// change.
+// Release is what releases have made of one model.
+type Release struct {
+	Generation uint64
+	// Weights are percents by version; nil: the files' hold.
+	Weights map[string]int
+	// Fallen is the version whose cached answers stand in while all Weights are 0;
+	// empty: none is fit to. Where a version has a weight it is the heaviest one.
+	Fallen string
+}
+
+// WithReleases returns s with the weights of released models in the place of the
+// files', by the models' names (namespace/name). It is pure, and shares with s
+// what it does not change.
 //
 // In each rule a model keeps the share that its versions have together in the
 // file, and the percents divide it among those of them that the rule names; a
@@ -20,7 +31,7 @@ import (
 // models, and where there is none, a request is answered without a model. A
 // model without percents keeps its weights, and one that the file gives no
 // weight in a rule gets none there.
-func (s *Snapshot) WithWeights(weights map[string]map[string]int, generations map[string]uint64) *Snapshot {
+func (s *Snapshot) WithReleases(releases map[string]Release) *Snapshot {
 	out := *s
 	out.Routes = slices.Clone(s.Routes)
 	clusters := make(map[string]*Cluster, len(s.Clusters))
@@ -29,11 +40,11 @@ func (s *Snapshot) WithWeights(weights map[string]map[string]int, generations ma
 	}
 	for i := range out.Routes {
 		r := &out.Routes[i]
-		r.Generation = generations[generationOf(r, clusters)]
-		if divided, changed := divide(r.Backends, weights, clusters); changed {
+		r.Generation = releases[generationOf(r, clusters)].Generation
+		if divided, changed := divide(r.Backends, releases, clusters); changed {
 			r.Backends = divided
 		}
-		r.follow(clusters)
+		r.follow(releases, clusters)
 	}
 	return &out
 }
@@ -66,7 +77,7 @@ type stake struct {
 }
 
 // divide gives a rule's backends their weights; false: they are as they were.
-func divide(backends []Backend, weights map[string]map[string]int, clusters map[string]*Cluster) ([]Backend, bool) {
+func divide(backends []Backend, releases map[string]Release, clusters map[string]*Cluster) ([]Backend, bool) {
 	stakes, parts, released := map[string]*stake{}, make([]uint64, len(backends)), false
 	for i, b := range backends {
 		c := clusters[b.Cluster]
@@ -76,7 +87,7 @@ func divide(backends []Backend, weights map[string]map[string]int, clusters map[
 			stakes[c.model()] = k
 		}
 		parts[i] = uint64(b.Weight)
-		if percents, ok := weights[c.model()]; ok && c != nil {
+		if percents := releases[c.model()].Weights; percents != nil && c != nil {
 			parts[i], released = uint64(max(percents[c.Version], 0)), true
 		}
 		k.share += uint64(b.Weight)
@@ -144,9 +155,11 @@ func capped(exact []*big.Int) []uint64 {
 	return out
 }
 
-// follow makes the heaviest version of the policy's own model the stable one,
-// the first among equals and the one before where none has any weight.
-func (r *Route) follow(clusters map[string]*Cluster) {
+// follow makes the heaviest version of the policy's own model the stable one, the
+// first among equals. Where releases have taken all weights away it is the fallen
+// one, which nobody asks, not in the background either; where the files give none
+// it stays.
+func (r *Route) follow(releases map[string]Release, clusters map[string]*Cluster) {
 	if r.Policy == nil {
 		return
 	}
@@ -157,10 +170,16 @@ func (r *Route) follow(clusters map[string]*Cluster) {
 			heaviest, most = c, b.Weight
 		}
 	}
-	if heaviest == nil || heaviest.Version == r.Policy.Stable {
+	var p *policy.Policy
+	release := releases[r.Policy.Model]
+	switch {
+	case heaviest != nil && heaviest.Version != r.Policy.Stable:
+		p = withStable(r.Policy, heaviest)
+	case heaviest == nil && release.Weights != nil:
+		p = withFallen(r.Policy, release.Fallen)
+	default:
 		return
 	}
-	p := withStable(r.Policy, heaviest)
 	text, err := p.Marshal()
 	if err != nil {
 		return // it was compiled with each of its versions as the stable one

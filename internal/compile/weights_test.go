@@ -72,7 +72,7 @@ func TestWithWeights(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := snapshotOf(ruleOf("r", tc.backends...))
 			before := slices.Clone(tc.backends)
-			got := s.WithWeights(percents, nil)
+			got := s.WithReleases(released(percents))
 			if !slices.Equal(weightsOf(&got.Routes[0]), tc.want) {
 				t.Errorf("got %v, want %v", weightsOf(&got.Routes[0]), tc.want)
 			}
@@ -110,7 +110,7 @@ func TestWithWeightsKeepsShares(t *testing.T) {
 		}
 		random.Shuffle(len(backends), func(i, j int) { backends[i], backends[j] = backends[j], backends[i] })
 		s := snapshotOf(ruleOf("r", backends...))
-		got, sum := s.WithWeights(weights, nil), uint64(0)
+		got, sum := s.WithReleases(released(weights)), uint64(0)
 		for _, w := range weightsOf(&got.Routes[0]) {
 			sum += uint64(w)
 		}
@@ -177,7 +177,7 @@ func TestWithWeightsHasABound(t *testing.T) {
 		backends = append(backends, Backend{"ns/" + model + "/v1", uint32(999_983 - m)}, Backend{"ns/" + model + "/v2", 0}, Backend{"ns/" + model + "/v3", 0})
 		weights["ns/"+model] = map[string]int{"v1": 97 - m, "v2": 1} // v3: none
 	}
-	got := snapshotOf(ruleOf("r", backends...)).WithWeights(weights, nil)
+	got := snapshotOf(ruleOf("r", backends...)).WithReleases(released(weights))
 	sum := uint64(0)
 	for i, b := range got.Routes[0].Backends {
 		sum += uint64(b.Weight)
@@ -200,11 +200,11 @@ func TestWithWeightsHasABound(t *testing.T) {
 // that to render it again is to find it unchanged.
 func TestWithWeightsSharesTheRest(t *testing.T) {
 	s := compileFile(t, "testdata/full.yaml")
-	got := s.WithWeights(nil, nil)
+	got := s.WithReleases(nil)
 	if !reflect.DeepEqual(got, s) {
 		t.Errorf("no release, and something changed")
 	}
-	got = s.WithWeights(map[string]map[string]int{"default/fraud": {"v1": 60, "v2": 40}}, map[string]uint64{"default/fraud": 7})
+	got = s.WithReleases(map[string]Release{"default/fraud": {Generation: 7, Weights: map[string]int{"v1": 60, "v2": 40}}})
 	if r := got.Routes[0]; !slices.Equal(weightsOf(&r), []uint32{60, 40}) || r.Generation != 7 || r.Policy != s.Routes[0].Policy || r.PolicyJSON != s.Routes[0].PolicyJSON {
 		t.Errorf("got %v, generation %d, policy made anew: %v", weightsOf(&r), r.Generation, r.Policy != s.Routes[0].Policy)
 	}
@@ -217,8 +217,8 @@ func TestStableFollows(t *testing.T) {
 	for _, tc := range []struct {
 		v1, v2 int
 		want   string
-	}{{90, 10, "v1"}, {50, 50, "v1"}, {49, 51, "v2"}, {0, 100, "v2"}, {0, 0, "v1"}} {
-		got := s.WithWeights(map[string]map[string]int{"default/fraud": {"v1": tc.v1, "v2": tc.v2}}, nil)
+	}{{90, 10, "v1"}, {50, 50, "v1"}, {49, 51, "v2"}, {0, 100, "v2"}, {0, 0, ""}} {
+		got := s.WithReleases(released(map[string]map[string]int{"default/fraud": {"v1": tc.v1, "v2": tc.v2}}))
 		read, err := policy.Parse(got.Routes[0].PolicyJSON)
 		if err != nil {
 			t.Fatal(err)
@@ -234,6 +234,23 @@ func TestStableFollows(t *testing.T) {
 	}
 }
 
+// TestFallen: while no version has a weight, the cache of one that was good
+// answers, and of no other; and nobody asks a model in the background.
+func TestFallen(t *testing.T) {
+	s := snapshotOf(ruleOf("r", Backend{"ns/a/v1", 1}, Backend{"ns/a/v2", 0}))
+	s.Routes[0].Policy = &policy.Policy{Format: policy.FormatVersion, Model: "ns/a", Stable: "v1", Deadline: 10,
+		Ladder: []policy.Rung{{Cache: &policy.Cache{When: policy.First, TTL: 1, StaleWhileRevalidate: 1, Origin: &policy.Fallback{Version: "v1"}}}}}
+	for _, fallen := range []string{"v1", "v2", ""} {
+		got := s.WithReleases(map[string]Release{"ns/a": {Weights: map[string]int{}, Fallen: fallen}}).Routes[0].Policy
+		if got.Stable != fallen || got.Ladder[0].Cache.Origin != nil {
+			t.Errorf("stable is %q, want %q; the origin is %v", got.Stable, fallen, got.Ladder[0].Cache.Origin)
+		}
+	}
+	if s.Routes[0].Policy.Ladder[0].Cache.Origin == nil {
+		t.Error("the snapshot itself was changed")
+	}
+}
+
 // TestOriginFollows: what asks the model in the background asks the stable
 // version.
 func TestOriginFollows(t *testing.T) {
@@ -242,7 +259,7 @@ func TestOriginFollows(t *testing.T) {
 	s.Clusters[1].AuthorizationFile = "/run/token"
 	s.Routes[0].Policy = &policy.Policy{Format: policy.FormatVersion, Model: "ns/a", ServedName: "a", Stable: "v1", Deadline: 10, Reserve: 4,
 		Ladder: []policy.Rung{{Cache: &policy.Cache{When: policy.First, TTL: 1, StaleWhileRevalidate: 1, Origin: &policy.Fallback{Version: "v1"}}}}}
-	got := s.WithWeights(map[string]map[string]int{"ns/a": {"v2": 100}}, nil).Routes[0].Policy.Ladder[0].Cache.Origin
+	got := s.WithReleases(released(map[string]map[string]int{"ns/a": {"v2": 100}})).Routes[0].Policy.Ladder[0].Cache.Origin
 	want := &policy.Fallback{Model: "ns/a", Version: "v2", ServedName: "a", Endpoints: s.Clusters[1].Endpoints, Deadline: 6, Credentials: "/run/token"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -259,7 +276,7 @@ func TestAShiftMovesNoMoreThanItHasTo(t *testing.T) {
 	sums := map[uint32]bool{}
 	for v2 := range 101 {
 		sum := uint32(0)
-		for _, w := range weightsOf(&s.WithWeights(map[string]map[string]int{"ns/a": {"v1": 100 - v2, "v2": v2}}, nil).Routes[0]) {
+		for _, w := range weightsOf(&s.WithReleases(released(map[string]map[string]int{"ns/a": {"v1": 100 - v2, "v2": v2}})).Routes[0]) {
 			sum += w
 		}
 		sums[sum] = true
@@ -267,4 +284,16 @@ func TestAShiftMovesNoMoreThanItHasTo(t *testing.T) {
 	if len(sums) != 1 {
 		t.Errorf("the sums are %v, want one", sums)
 	}
+}
+
+// released are releases of which the weights alone matter.
+func released(weights map[string]map[string]int) map[string]Release {
+	out := map[string]Release{}
+	for model, w := range weights {
+		if w == nil {
+			w = map[string]int{}
+		}
+		out[model] = Release{Weights: w}
+	}
+	return out
 }

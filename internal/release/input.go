@@ -74,6 +74,9 @@ type Evidence struct {
 	// started; it may start anew at any time.
 	Requests        uint64            `json:"requests"`
 	Bad             uint64            `json:"bad"`
+	// Rate is the share of bad answers, 0 to 1, since the failure began; 0 where
+	// that is not known: then that of all of them.
+	Rate            float64           `json:"rate,omitempty"`
 	ControlRequests uint64            `json:"controlRequests,omitempty"`
 	ControlBad      uint64            `json:"controlBad,omitempty"`
 	LogE            float64           `json:"logE,omitempty"`      // natural logarithm of the e-value

@@ -31,8 +31,35 @@ func (t *turn) rails(faults []fault) []fault {
 		}
 		stopped = append(stopped, b)
 	}
+	if len(allowed) > 0 && t.needless(allowed) {
+		for _, f := range allowed {
+			stopped = append(stopped, Bound{Since: t.now, Version: f.version, Rail: RailNoTarget})
+		}
+		allowed = nil
+	}
 	t.bound(stopped, faults)
 	return allowed
+}
+
+// mostlyBad is the share of bad answers from which on the ladder alone serves
+// callers better than a version and the ladder together.
+const mostlyBad = 0.5
+
+// needless says that taking the versions out of traffic would leave none and help
+// nobody: either none of them is new, so that it is not a release that went wrong,
+// and while they fail their breakers have the ladder answer anyway, and end it when
+// they recover; or most of a new one's answers are good.
+func (t *turn) needless(faults []fault) bool {
+	var versions []string
+	for _, f := range faults {
+		known := t.in.Evidence[f.version].Rate
+		if f.version == t.s.Candidate && (known == 0 || known >= mostlyBad) {
+			return false
+		}
+		versions = append(versions, f.version)
+	}
+	target, _ := t.target(versions)
+	return target == ""
 }
 
 // recent are the automatic rollbacks of the last hour, the oldest first.
@@ -45,7 +72,8 @@ func (t *turn) bound(stopped []Bound, faults []fault) {
 	s := &t.s
 	same := func(b Bound) bool { return s.Bound != nil && b.Version == s.Bound.Version && b.Rail == s.Bound.Rail }
 	if b := s.Bound; b != nil {
-		over := !b.Until.IsZero() && !t.now.Before(b.Until)
+		over := !b.Until.IsZero() && !t.now.Before(b.Until) ||
+			b.Rail == RailNoTarget && !slices.ContainsFunc(stopped, same)
 		if over || s.Weights[b.Version] == 0 && b.Version != s.Candidate {
 			s.Bound = nil
 		}
@@ -73,6 +101,8 @@ func (b Bound) says() string {
 	switch b.Rail {
 	case RailHold:
 		return b.Version + " fails and stays: a person forced it" + until
+	case RailNoTarget:
+		return b.Version + " fails and stays: there is no version to take over, and it is no new one or most of its answers are good; what fails is answered by the ladder"
 	case RailCoolDown:
 		return b.Version + " fails and stays: the last rollback went to it, cool-down" + until
 	}

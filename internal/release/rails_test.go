@@ -172,3 +172,43 @@ func TestNeverPastAPersonsDecision(t *testing.T) {
 		w.weights(map[string]int{"v1": 100})
 	})
 }
+
+// A good version that has a bad minute is not taken away where nothing would take
+// over: its breaker does for that minute what a degraded model would do for good.
+func TestAGoodVersionWithoutAnotherStays(t *testing.T) {
+	w := newWorld(t)
+	before := w.s.Weights
+	w.fail("v1")
+	w.pass(time.Minute)
+	w.weights(before)
+	if r := w.one(KindBound); w.s.Degraded || w.s.Bound == nil || w.s.Bound.Rail != RailNoTarget || !strings.Contains(r.Reason, "no version to take over") {
+		t.Errorf("%+v, %+v", w.s.Bound, r)
+	}
+	w.fresh()
+	w.pass(time.Minute)
+	if w.s.Bound != nil {
+		t.Errorf("it is well again, and still: %+v", w.s.Bound)
+	}
+}
+
+// A promoted version of which one answer in five is bad serves callers better than
+// no version at all.
+func TestAVersionThatIsMostlyWellIsNotTakenAwayForNothing(t *testing.T) {
+	for rate, degrades := range map[float64]bool{0.2: false, 0.9: true} {
+		w := newWorld(t)
+		w.promoteFully("v2")
+		w.version("v1", func(v *VersionInfo) { v.Ready = no() })
+		w.pass(time.Second)
+		w.fail("v2")
+		e := w.in.Evidence["v2"]
+		e.Rate = rate
+		w.in.Evidence["v2"] = e
+		w.pass(time.Minute)
+		if w.s.Degraded != degrades {
+			t.Errorf("at %v: degraded %v", rate, w.s.Degraded)
+		}
+		if r := w.s.Bound; !degrades && (r == nil || r.Rail != RailNoTarget) {
+			t.Errorf("at %v: %+v", rate, r)
+		}
+	}
+}

@@ -116,13 +116,20 @@ func (t *turn) withdraw(w withdrawal) {
 	t.record(t.seen(t.changedWeights(r, before), append(slices.Clone(from), w.to)...))
 }
 
+// rate is the share of bad answers since the failure began.
+func (e Evidence) rate() float64 {
+	if e.Rate > 0 {
+		return e.Rate
+	}
+	return rate(e.Bad, e.Requests)
+}
+
 // worst is the highest share of bad answers of versions; what a recovery comes
 // from had it when it was withdrawn.
 func (t *turn) worst(versions []string) float64 {
 	worst := 0.0
 	for _, v := range versions {
-		e := t.in.Evidence[v]
-		worst = max(worst, rate(e.Bad, e.Requests))
+		worst = max(worst, t.in.Evidence[v].rate())
 	}
 	return worst
 }

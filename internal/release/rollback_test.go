@@ -265,8 +265,10 @@ func TestDegradedRecoversWhenATargetIsReadyAgain(t *testing.T) {
 func TestNothingButAPersonLeavesDegradedWhenAllFailed(t *testing.T) {
 	w := newWorld(t)
 	w.version("v3", nil)
+	w.promoteFully("v2")
 	w.pass(time.Second)
 	w.fail("v1")
+	w.fail("v2")
 	w.advance()
 	w.weights(map[string]int{})
 	w.fresh()

@@ -221,6 +221,7 @@ const (
 	RailPerHour  Rail = "rollbacks-per-hour"
 	RailCoolDown Rail = "cool-down"
 	RailHold     Rail = "hold"
+	RailNoTarget Rail = "no-target"
 )
 
 // Phase is a state in one word.

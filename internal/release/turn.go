@@ -114,6 +114,9 @@ func (t *turn) seen(r Record, versions ...string) Record {
 			continue
 		}
 		e.Why, e.FirstBad = line(e.Why), clean(e.FirstBad)
+		if !(e.Rate >= 0 && e.Rate <= 1) {
+			e.Rate = 0
+		}
 		if !(math.Abs(e.LogE) <= math.MaxFloat64) {
 			e.LogE = 0
 		}
