@@ -34,32 +34,37 @@ func Bootstrap(o Options) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	xds, err := serviceCluster(XDSClusterName, o.XDS)
+	xds, err := serviceCluster(XDSClusterName, o.XDS, o.TLS)
 	if err != nil {
 		return nil, err
 	}
 	b.StaticResources.Clusters = append(b.StaticResources.Clusters, xds)
 	b.DynamicResources = &bootstrapv3.Bootstrap_DynamicResources{
-		LdsConfig: adsSource(),
-		CdsConfig: adsSource(),
-		AdsConfig: &corev3.ApiConfigSource{
-			ApiType:                   corev3.ApiConfigSource_DELTA_GRPC,
-			TransportApiVersion:       corev3.ApiVersion_V3,
-			SetNodeOnFirstMessageOnly: true,
-			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
-					ClusterName: XDSClusterName,
-					// Envoy's own is up to 30 s: as long as a control plane
-					// that is back would go unheard.
-					RetryPolicy: &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{
-						BaseInterval: durationpb.New(250 * time.Millisecond),
-						MaxInterval:  durationpb.New(2 * time.Second),
-					}},
-				},
-			}}},
-		},
+		LdsConfig: overADS.source(),
+		CdsConfig: overADS.source(),
+		AdsConfig: xdsService(),
 	}
 	return checked(b)
+}
+
+// xdsService is how a proxy asks the control plane.
+func xdsService() *corev3.ApiConfigSource {
+	return &corev3.ApiConfigSource{
+		ApiType:                   corev3.ApiConfigSource_DELTA_GRPC,
+		TransportApiVersion:       corev3.ApiVersion_V3,
+		SetNodeOnFirstMessageOnly: true,
+		GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
+				ClusterName: XDSClusterName,
+				// Envoy's own is up to 30 s: as long as a control plane
+				// that is back would go unheard.
+				RetryPolicy: &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{
+					BaseInterval: durationpb.New(250 * time.Millisecond),
+					MaxInterval:  durationpb.New(2 * time.Second),
+				}},
+			},
+		}}},
+	}
 }
 
 // Static is the whole configuration in one file, without ADS.
@@ -89,11 +94,11 @@ func base(o Options) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	processor, err := serviceCluster(ProcessorClusterName, o.Processor)
+	processor, err := serviceCluster(ProcessorClusterName, o.Processor, o.TLS)
 	if err != nil {
 		return nil, err
 	}
-	answers, err := answersCluster(o.Answers)
+	answers, err := answersCluster(o.Answers, o.TLS)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -26,9 +27,9 @@ import (
 )
 
 const (
-	// concurrency is what Envoy lets through to one version. Envoy's default
-	// is 1,024 requests; the processor's bulkhead is what sheds, this is only
-	// a stop for the worst.
+	// concurrency is what Envoy lets through to one version whose Model names no
+	// limits. Envoy's default is 1,024 requests; the processor's bulkhead is
+	// what sheds, this is only a stop for the worst.
 	concurrency = 1 << 16
 	// processorConcurrency is the same towards the processor and the ladder.
 	// With Envoy's default of 1,024, 376 of 1,400 open streams got the default
@@ -44,6 +45,8 @@ const (
 	// modelIdle closes idle connections before uvicorn does (after 5 s), so
 	// that no request goes out on a connection that is just being closed.
 	modelIdle = 4 * time.Second
+	// longestEjection is Envoy's own default, made explicit.
+	longestEjection = 5 * time.Minute
 	// dnsRefresh is how often a host name is resolved again.
 	dnsRefresh = 5 * time.Second
 )
@@ -73,7 +76,7 @@ func versionCluster(c *compile.Cluster, o Options, how delivery) (*clusterv3.Clu
 		ConnectTimeout:       duration(c.ConnectTimeout),
 		LbPolicy:             clusterv3.Cluster_LEAST_REQUEST,
 		LoadAssignment:       endpoints(c),
-		CircuitBreakers:      thresholds(concurrency),
+		CircuitBreakers:      versionLimits(c.Limits, concurrency),
 		UpstreamConnectionOptions: &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
 			KeepaliveProbes: wrapperspb.UInt32(3), KeepaliveTime: wrapperspb.UInt32(10), KeepaliveInterval: wrapperspb.UInt32(5),
 		}},
@@ -93,6 +96,9 @@ func versionCluster(c *compile.Cluster, o Options, how delivery) (*clusterv3.Clu
 	}
 	if c.HealthCheck != nil {
 		out.HealthChecks = []*corev3.HealthCheck{healthCheck(c)}
+	}
+	if c.Outliers != nil {
+		out.OutlierDetection = outlierDetection(c.Outliers)
 	}
 	if c.TLS != nil {
 		out.TransportSocket = upstreamTLS(c, o.SystemCA)
@@ -114,12 +120,35 @@ func endpoints(c *compile.Cluster) *endpointv3.ClusterLoadAssignment {
 }
 
 func thresholds(n uint32) *clusterv3.CircuitBreakers {
+	return versionLimits(compile.Limits{}, n)
+}
+
+// versionLimits are Envoy's circuit breakers, n where there is no limit. None is
+// left to its defaults: 1,024 of each, and 3 retries.
+func versionLimits(l compile.Limits, n uint32) *clusterv3.CircuitBreakers {
 	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
-		MaxConnections:     wrapperspb.UInt32(n),
-		MaxPendingRequests: wrapperspb.UInt32(n),
-		MaxRequests:        wrapperspb.UInt32(n),
-		MaxRetries:         wrapperspb.UInt32(n),
+		MaxConnections:     wrapperspb.UInt32(cmp.Or(l.MaxConnections, n)),
+		MaxPendingRequests: wrapperspb.UInt32(cmp.Or(l.MaxPendingRequests, n)),
+		MaxRequests:        wrapperspb.UInt32(cmp.Or(l.MaxRequests, n)),
+		MaxRetries:         wrapperspb.UInt32(cmp.Or(l.MaxRetries, n)),
 	}}}
+}
+
+// outlierDetection ejects single endpoints by what they answer in a row. The
+// rates that Envoy looks at by itself are off: they are held against the other
+// endpoints, and a version's health is ours to judge.
+func outlierDetection(o *compile.Outliers) *clusterv3.OutlierDetection {
+	return &clusterv3.OutlierDetection{
+		Consecutive_5Xx:                    wrapperspb.UInt32(o.Consecutive5xx),
+		EnforcingConsecutive_5Xx:           wrapperspb.UInt32(100),
+		Interval:                           duration(o.Interval),
+		BaseEjectionTime:                   duration(o.BaseEjectionTime),
+		MaxEjectionTime:                    duration(longestEjection),
+		MaxEjectionPercent:                 wrapperspb.UInt32(o.MaxEjectionPercent),
+		EnforcingSuccessRate:               wrapperspb.UInt32(0),
+		EnforcingFailurePercentage:         wrapperspb.UInt32(0),
+		EnforcingConsecutiveGatewayFailure: wrapperspb.UInt32(0),
+	}
 }
 
 // modelHTTP is HTTP/1.1, which every model server speaks.
@@ -143,12 +172,17 @@ func upstreamFilter(name string, config proto.Message) *hcmv3.HttpFilter {
 
 // authorization adds the Authorization header from a file that Envoy reads
 // itself: neither this configuration nor Envoy's dump of it has the content.
-// The file is read again when it is replaced by a move.
+// The file is read again when it is replaced by a move. All versions of a model
+// have the same.
+//
+// The secret is fetched by a stream of its own, over ADS too: an Envoy that takes
+// routes and clusters alone refuses a cluster that refers to ADS, and would get no
+// route any more that needs it.
 func authorization(c *compile.Cluster, how delivery) (*hcmv3.HttpFilter, *tlsv3.Secret) {
-	name := "authorization:" + c.Name
+	name := "authorization:" + c.Namespace + "/" + c.Model
 	reference := &tlsv3.SdsSecretConfig{Name: name}
-	if how == overADS {
-		reference.SdsConfig = adsSource()
+	if how != inStatic {
+		reference.SdsConfig = alone.source()
 	}
 	injector := upstreamFilter("safestate.authorization", &injectorv3.CredentialInjector{
 		Overwrite: true,
@@ -158,7 +192,7 @@ func authorization(c *compile.Cluster, how delivery) (*hcmv3.HttpFilter, *tlsv3.
 		},
 	})
 	secret := &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_GenericSecret{GenericSecret: &tlsv3.GenericSecret{
-		Secret: &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: c.AuthorizationFile}},
+		Secret: file(c.AuthorizationFile),
 	}}}
 	return injector, secret
 }
@@ -168,15 +202,14 @@ func authorization(c *compile.Cluster, how delivery) (*hcmv3.HttpFilter, *tlsv3.
 // check of the name. Without a server name
 // each endpoint is held to its own: its host name, or its address.
 func upstreamTLS(c *compile.Cluster, systemCA string) *corev3.TransportSocket {
-	ca := &tlsv3.CertificateValidationContext{}
-	ca.TrustedCa = &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: orElse(c.TLS.CAFile, systemCA)}}
+	ca := &tlsv3.CertificateValidationContext{TrustedCa: file(orElse(c.TLS.CAFile, systemCA))}
 	ctx := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
 		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: ca},
 	}}
 	if c.TLS.CertFile != "" {
 		ctx.CommonTlsContext.TlsCertificates = []*tlsv3.TlsCertificate{{
-			CertificateChain: &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: c.TLS.CertFile}},
-			PrivateKey:       &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: c.TLS.KeyFile}},
+			CertificateChain: file(c.TLS.CertFile),
+			PrivateKey:       file(c.TLS.KeyFile),
 		}}
 	}
 	switch addresses := ipAddresses(c); {
@@ -235,8 +268,12 @@ func healthCheck(c *compile.Cluster) *corev3.HealthCheck {
 }
 
 // serviceCluster is one of our own services: the processor, ADS or the ladder.
-func serviceCluster(name, where string) (*clusterv3.Cluster, error) {
+func serviceCluster(name, where string, secured TLS) (*clusterv3.Cluster, error) {
 	addr, err := address(name, where)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := secured.to(name, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -245,6 +282,7 @@ func serviceCluster(name, where string) (*clusterv3.Cluster, error) {
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		ConnectTimeout:       duration(time.Second),
 		CircuitBreakers:      thresholds(processorConcurrency),
+		TransportSocket:      transport,
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
 			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: addr}}}},
 		}}},

@@ -3,7 +3,9 @@
 //
 // Render is a pure function: equal snapshots give equal resources, and nothing
 // is read from disk or from the clock. Static is the same configuration in one
-// file, Bootstrap the few lines that a proxy needs to fetch it from ADS.
+// file, Bootstrap the few lines that a proxy needs to fetch it from ADS, Fragment
+// the pieces for an Envoy that keeps a listener of its own, ProxylessResources
+// the weights for gRPC clients that are their own proxy.
 //
 // What the rendered configuration does for one request, in the order of the
 // filters:

@@ -125,7 +125,7 @@ func TestForeignFailures(t *testing.T) {
 				o := testOptions(t)
 				otherAddr := freeAddress(t)
 				c.server(t)(otherAddr)
-				cluster, err := serviceCluster(other, otherAddr)
+				cluster, err := serviceCluster(other, otherAddr, TLS{})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -75,6 +75,7 @@ func inferRoute(s *compile.Snapshot, m *compile.Match, r *compile.Route, o Optio
 		out.TypedPerFilterConfig[filterRemember] = packed(rememberConfig())
 	}
 	if answersByMessage(r) {
+		out.RequestHeadersToRemove = append(out.RequestHeadersToRemove, headerDefault)
 		out.Metadata.FilterMetadata[policy.MetadataNamespace].Fields[metadataCauses] = structpb.NewStringValue(strings.Join(causesOf(r.Policy), ","))
 	}
 	if action := out.GetRoute(); action != nil && fallsToLadder(r.Policy) {

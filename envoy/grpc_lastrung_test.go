@@ -178,10 +178,7 @@ func TestGRPCHopOverADS(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)
 	o.XDS = freeAddress(t)
-	a := serveADS(t, o.XDS, ADSOptions{})
-	if err := a.Set(rendered(t, grpcSnapshot(t, grpcPolicy(byMessage), version("v1", newGRPCModel(t).addr)), o)); err != nil {
-		t.Fatal(err)
-	}
+	serveADS(t, o.XDS, rendered(t, grpcSnapshot(t, grpcPolicy(byMessage), version("v1", newGRPCModel(t).addr)), o))
 	p := startADS(t, o)
 	eventually(t, "the default is given", func() bool {
 		r := p.call(inferCall, []byte("question"))

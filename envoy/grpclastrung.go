@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -17,6 +18,7 @@ import (
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
+	"github.com/safestate/safestate/internal/verdict"
 )
 
 // The last rung of gRPC. A local reply to a gRPC call is a status without a
@@ -42,6 +44,11 @@ const (
 	messageName  = "safestate_message"  // the bridge: bytes to a gRPC message
 	defaultsName = "safestate_defaults" // the defaults' bytes
 )
+
+// headerDefault names the route whose default is asked for, where nothing else
+// answered. The digest of the policy would not do: it changes with the stable
+// version, and the defaults would have to change in the same moment.
+const headerDefault = verdict.HeaderPrefix + "default"
 
 // headerUnanswered marks a local reply of the inner listener: why there is no
 // answer.
@@ -75,7 +82,7 @@ func hopRoute(infer *routev3.Route, r *compile.Route) *routev3.Route {
 	return &routev3.Route{
 		Name:                   infer.Name + " (hop)",
 		Match:                  proto.Clone(infer.Match).(*routev3.RouteMatch),
-		RequestHeadersToAdd:    []*corev3.HeaderValueOption{policyDigest(r)},
+		RequestHeadersToAdd:    []*corev3.HeaderValueOption{policyDigest(r), setHeader(headerDefault, formatLiteral(r.Name))},
 		RequestBodyBufferLimit: infer.RequestBodyBufferLimit,
 		Action:                 &routev3.Route_Route{Route: action},
 	}
@@ -124,22 +131,28 @@ func addHop(out *Resources, s *compile.Snapshot, o Options, how delivery) error 
 	if err != nil {
 		return err
 	}
-	hcm := innerManager(o)
-	if how == inStatic {
-		hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: inner}
-	} else {
-		hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: adsSource(), RouteConfigName: inner.Name}}
-	}
-	out.Routes = append(out.Routes, inner)
-	out.Listeners = append(out.Listeners,
-		internalListener(innerName, hcm),
-		internalListener(messageName, bridgeManager()),
-		internalListener(defaultsName, defaultsManager(defaults)),
-	)
-	for _, name := range []string{innerName, messageName, defaultsName} {
-		out.Clusters = append(out.Clusters, internalCluster(name))
-	}
+	out.Routes = append(out.Routes, inner, defaults)
+	out.Listeners = append(out.Listeners, hopListeners(o, how, inner, defaults)...)
+	out.Clusters = append(out.Clusters, hopClusters()...)
 	return nil
+}
+
+func hopClusters() []*clusterv3.Cluster {
+	return []*clusterv3.Cluster{internalCluster(innerName), internalCluster(messageName), internalCluster(defaultsName)}
+}
+
+// hopListeners do not depend on the snapshot but for the routes inline: a
+// listener that changes is drained.
+func hopListeners(o Options, how delivery, inner, defaults *routev3.RouteConfiguration) []*listenerv3.Listener {
+	innerHCM, defaultsHCM := innerManager(o), internalManager(defaultsName)
+	how.setRoutes(innerHCM, inner)
+	how.setRoutes(defaultsHCM, defaults)
+	defaultsHCM.AccessLog = []*accesslogv3.AccessLog{lastRungCounter()}
+	return []*listenerv3.Listener{
+		internalListener(innerName, innerHCM),
+		internalListener(messageName, bridgeManager()),
+		internalListener(defaultsName, defaultsHCM),
+	}
 }
 
 func internalListener(name string, hcm *hcmv3.HttpConnectionManager) *listenerv3.Listener {
@@ -212,41 +225,28 @@ func bridgeManager() *hcmv3.HttpConnectionManager {
 			ContentType: typeProtobuf, WithholdGrpcFrames: true,
 		})},
 	})
-	hcm.RouteSpecifier = inlineRoutes(messageName, &routev3.Route{
+	inStatic.setRoutes(hcm, oneHost(messageName, &routev3.Route{
 		Name:  messageName,
 		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: defaultsName},
 		}},
-	})
+	}))
 	return hcm
 }
 
-// defaultsManager answers with the default of the policy that a request names.
-func defaultsManager(defaults []*routev3.Route) *hcmv3.HttpConnectionManager {
-	hcm := internalManager(defaultsName)
-	hcm.AccessLog = []*accesslogv3.AccessLog{lastRungCounter()}
-	config := inlineRoutes(defaultsName, defaults...)
-	longest := 0
-	for _, r := range defaults {
-		longest = max(longest, len(r.GetDirectResponse().GetBody().GetInlineBytes()))
-	}
-	config.RouteConfig.MaxDirectResponseBodySizeBytes = wrapperspb.UInt32(uint32(max(longest, 4096)))
-	hcm.RouteSpecifier = config
-	return hcm
-}
-
-func inlineRoutes(name string, routes ...*routev3.Route) *hcmv3.HttpConnectionManager_RouteConfig {
-	return &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
+func oneHost(name string, routes ...*routev3.Route) *routev3.RouteConfiguration {
+	return &routev3.RouteConfiguration{
 		Name:         name,
 		VirtualHosts: []*routev3.VirtualHost{{Name: name, Domains: []string{"*"}, Routes: routes}},
-	}}
+	}
 }
 
 // defaultMessages has one direct response for each route that Envoy alone
 // answers by a message.
-func defaultMessages(s *compile.Snapshot) ([]*routev3.Route, error) {
+func defaultMessages(s *compile.Snapshot) (*routev3.RouteConfiguration, error) {
 	var out []*routev3.Route
+	longest := 4096 // Envoy's default
 	for i := range s.Routes {
 		r := &s.Routes[i]
 		if !answersByMessage(r) {
@@ -257,11 +257,12 @@ func defaultMessages(s *compile.Snapshot) ([]*routev3.Route, error) {
 		if err != nil {
 			return nil, fmt.Errorf("route %s: the default is no gRPC message: %w", r.Name, err)
 		}
+		longest = max(longest, len(message))
 		out = append(out, &routev3.Route{
 			Name: r.Name,
 			Match: &routev3.RouteMatch{
 				PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
-				Headers:       []*routev3.HeaderMatcher{header(policy.HeaderDigest, exactly(policy.Digest(r.PolicyJSON)))},
+				Headers:       []*routev3.HeaderMatcher{header(headerDefault, exactly(r.Name))},
 			},
 			ResponseHeadersToAdd: []*corev3.HeaderValueOption{
 				setHeader("content-type", typeProtobuf),
@@ -275,5 +276,7 @@ func defaultMessages(s *compile.Snapshot) ([]*routev3.Route, error) {
 			}},
 		})
 	}
-	return out, nil
+	config := oneHost(defaultsName, out...)
+	config.MaxDirectResponseBodySizeBytes = wrapperspb.UInt32(uint32(longest))
+	return config, nil
 }

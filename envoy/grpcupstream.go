@@ -73,8 +73,8 @@ func hasCredentials(s *compile.Snapshot, r *compile.Route) bool {
 
 // answersCluster is the ladder as an upstream. Where the caller's authorization
 // was kept it is told by policy.HeaderAuthorization.
-func answersCluster(where string) (*clusterv3.Cluster, error) {
-	out, err := serviceCluster(AnswersClusterName, where)
+func answersCluster(where string, secured TLS) (*clusterv3.Cluster, error) {
+	out, err := serviceCluster(AnswersClusterName, where, secured)
 	if err != nil {
 		return nil, err
 	}

@@ -100,6 +100,9 @@ func processorFailed() string {
 // the default for Envoy alone where every request is enforced.
 func policyMetadata(r *compile.Route) (*corev3.Metadata, error) {
 	fields := map[string]*structpb.Value{policy.MetadataPolicy: structpb.NewStringValue(r.PolicyJSON)}
+	if r.Generation > 0 {
+		fields[policy.MetadataGeneration] = structpb.NewStringValue(strconv.FormatUint(r.Generation, 10))
+	}
 	switch {
 	case !answersAlone(r.Policy):
 	case answersByError(r.Policy):
@@ -163,9 +166,8 @@ func formOf(p *policy.Policy) rungForm {
 	return rungForm{status: statusOf(p.Default()), contentType: contentTypeOf(p.Default())}
 }
 
-// lastRung renders the local replies: for each distinct form one mapper a
-// cause.
-func lastRung(s *compile.Snapshot) *hcmv3.LocalReplyConfig {
+// formsOf lists the distinct forms in which Envoy alone answers.
+func formsOf(s *compile.Snapshot) []rungForm {
 	var forms []rungForm
 	for i := range s.Routes {
 		p := s.Routes[i].Policy
@@ -176,6 +178,11 @@ func lastRung(s *compile.Snapshot) *hcmv3.LocalReplyConfig {
 			forms = append(forms, f)
 		}
 	}
+	return forms
+}
+
+// lastRung renders the local replies: for each form one mapper a cause.
+func lastRung(forms []rungForm) *hcmv3.LocalReplyConfig {
 	if len(forms) == 0 {
 		return nil
 	}

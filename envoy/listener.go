@@ -35,18 +35,19 @@ var callersHeaders = []string{
 }
 
 func trafficListener(s *compile.Snapshot, o Options, how delivery, routes *routev3.RouteConfiguration) (*listenerv3.Listener, error) {
+	return listenerFor(ListenerName, formsOf(s), o, how, routes)
+}
+
+// listenerFor takes traffic for routes, whose defaults have one of the forms.
+func listenerFor(name string, forms []rungForm, o Options, how delivery, routes *routev3.RouteConfiguration) (*listenerv3.Listener, error) {
 	addr, err := address("listen", o.Listen)
 	if err != nil {
 		return nil, err
 	}
-	hcm := connectionManager(s, o)
-	if how == inStatic {
-		hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes}
-	} else {
-		hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: adsSource(), RouteConfigName: RouteConfigName}}
-	}
+	hcm := connectionManager(forms, o)
+	how.setRoutes(hcm, routes)
 	return &listenerv3.Listener{
-		Name:                          ListenerName,
+		Name:                          name,
 		Address:                       addr,
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(listenerBuffer),
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
@@ -56,7 +57,7 @@ func trafficListener(s *compile.Snapshot, o Options, how delivery, routes *route
 	}, nil
 }
 
-func connectionManager(s *compile.Snapshot, o Options) *hcmv3.HttpConnectionManager {
+func connectionManager(forms []rungForm, o Options) *hcmv3.HttpConnectionManager {
 	hcm := &hcmv3.HttpConnectionManager{
 		StatPrefix: StatPrefix,
 		// A path is matched as the model's server will read it. What is only
@@ -69,7 +70,7 @@ func connectionManager(s *compile.Snapshot, o Options) *hcmv3.HttpConnectionMana
 		MergeSlashes:                  true,
 		PathWithEscapedSlashesAction:  hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD,
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{stripCallers()},
-		LocalReplyConfig:              lastRung(s),
+		LocalReplyConfig:              lastRung(forms),
 	}
 	if hcm.LocalReplyConfig != nil {
 		hcm.AccessLog = []*accesslogv3.AccessLog{lastRungCounter()}

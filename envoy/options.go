@@ -68,9 +68,12 @@ type Options struct {
 	// Default: DefaultProcessor. XDS is where ADS is reached; default: Processor.
 	Processor string
 	XDS       string
-	// Answers is where the ladder is reached as an upstream, by HTTP/2 without
-	// upgrade: host:port, or unix:PATH. Default: DefaultAnswers.
+	// Answers is where the ladder is reached as an upstream, by HTTP/2 with prior
+	// knowledge or TLS: host:port, or unix:PATH. Default: DefaultAnswers.
 	Answers string
+
+	// TLS is how Processor, XDS and Answers are dialled. Default: plain text.
+	TLS TLS
 
 	// AccessLog is the file that gets one JSON object a request;
 	// "/dev/stdout" works. Empty: no access log.

@@ -2,12 +2,15 @@ package envoy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -17,12 +20,34 @@ import (
 )
 
 // delivery says how the parts of a configuration refer to each other.
-type delivery bool
+type delivery int
 
 const (
-	overADS  delivery = false // by name, fetched from ADS
-	inStatic delivery = true  // inline or by name in the same file
+	overADS  delivery = iota // by name, fetched from ADS
+	inStatic                 // inline or by name in the same file
+	alone                    // by name, fetched by a service of each type
 )
+
+// setRoutes tells a listener where its routes are.
+func (d delivery) setRoutes(hcm *hcmv3.HttpConnectionManager, rc *routev3.RouteConfiguration) {
+	if d == inStatic {
+		hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: rc}
+		return
+	}
+	hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: d.source(), RouteConfigName: rc.GetName()}}
+}
+
+// source is where a type is fetched from. A proxy that has never reached its
+// control plane waits for it this long, then goes on without.
+func (d delivery) source() *corev3.ConfigSource {
+	out := &corev3.ConfigSource{ResourceApiVersion: corev3.ApiVersion_V3, InitialFetchTimeout: duration(time.Second)}
+	if d == alone {
+		out.ConfigSourceSpecifier = &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: xdsService()}
+	} else {
+		out.ConfigSourceSpecifier = &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}}
+	}
+	return out
+}
 
 // Render gives the configuration as ADS serves it. It is pure; an error means
 // that the snapshot or an option cannot be expressed, or that Envoy's own
@@ -31,6 +56,9 @@ const (
 func Render(s *compile.Snapshot, o Options) (*Resources, error) {
 	r, err := render(s, o.withDefaults(), overADS)
 	if err != nil {
+		return nil, err
+	}
+	if r.Proxyless, err = ProxylessResources(s); err != nil {
 		return nil, err
 	}
 	if err := r.Validate(); err != nil {
@@ -58,7 +86,7 @@ func render(s *compile.Snapshot, o Options, how delivery) (*Resources, error) {
 			return nil, err
 		}
 		r.Clusters = append(r.Clusters, c)
-		if secret != nil {
+		if secret != nil && !slices.ContainsFunc(r.Secrets, func(s *tlsv3.Secret) bool { return s.Name == secret.Name }) {
 			r.Secrets = append(r.Secrets, secret)
 		}
 	}
@@ -95,16 +123,6 @@ func packed(m proto.Message) *anypb.Any {
 }
 
 func duration(d time.Duration) *durationpb.Duration { return durationpb.New(d) }
-
-// adsSource is "from the ADS that the bootstrap names". A proxy that has never
-// reached its control plane waits for it this long, then goes on without.
-func adsSource() *corev3.ConfigSource {
-	return &corev3.ConfigSource{
-		ResourceApiVersion:    corev3.ApiVersion_V3,
-		InitialFetchTimeout:   duration(time.Second),
-		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
-	}
-}
 
 func setHeader(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{

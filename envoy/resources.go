@@ -1,12 +1,16 @@
 package envoy
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -22,6 +26,11 @@ type Resources struct {
 	Routes    []*routev3.RouteConfiguration
 	Clusters  []*clusterv3.Cluster
 	Secrets   []*tlsv3.Secret // references to files, never their content
+	// Endpoints are those of clusters of type EDS, which fetch them by name.
+	Endpoints []*endpointv3.ClusterLoadAssignment
+	// Proxyless is what clients without a proxy ask for by name, and what a
+	// proxy that asks for everything is not given. nil: nothing.
+	Proxyless *Proxyless
 }
 
 // Version is a hash of the content: equal configurations have equal versions.
@@ -32,7 +41,15 @@ func (r *Resources) all() []proto.Message {
 	out = append(out, messages(r.Listeners)...)
 	out = append(out, messages(r.Routes)...)
 	out = append(out, messages(r.Clusters)...)
-	return append(out, messages(r.Secrets)...)
+	out = append(out, messages(r.Secrets)...)
+	out = append(out, messages(r.Endpoints)...)
+	if p := r.Proxyless; p != nil {
+		out = append(out, messages(p.Listeners)...)
+		out = append(out, messages(p.Routes)...)
+		out = append(out, messages(p.Clusters)...)
+		out = append(out, messages(p.Endpoints)...)
+	}
+	return out
 }
 
 func messages[M proto.Message](in []M) []proto.Message {
@@ -66,6 +83,16 @@ func (r *Resources) Validate() error {
 	for _, m := range r.all() {
 		errs = append(errs, validate(m)...)
 	}
+	return errors.Join(append(errs, r.ValidateReferences())...)
+}
+
+// ValidateMessage is Validate for one resource by itself.
+func ValidateMessage(m proto.Message) error { return errors.Join(validate(m)...) }
+
+// ValidateReferences is what Validate checks of resources together.
+func (r *Resources) ValidateReferences() error {
+	var errs []error
+	errs = append(errs, r.validateEndpoints()...)
 	have := map[string]bool{ProcessorClusterName: true, XDSClusterName: true, AnswersClusterName: true} // in the bootstrap
 	for _, c := range r.Clusters {
 		if have[c.GetName()] {
@@ -85,6 +112,45 @@ func (r *Resources) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// validateEndpoints checks that each list of endpoints is of one cluster, which
+// exists.
+func (r *Resources) validateEndpoints() (errs []error) {
+	wanted := map[string]bool{}
+	for _, c := range r.Clusters {
+		if c.GetType() == clusterv3.Cluster_EDS {
+			wanted[cmp.Or(c.GetEdsClusterConfig().GetServiceName(), c.GetName())] = true
+		}
+	}
+	seen := map[string]bool{}
+	for _, e := range r.Endpoints {
+		name := e.GetClusterName()
+		switch {
+		case seen[name]:
+			errs = append(errs, fmt.Errorf("the endpoints of %q are there twice", name))
+		case !wanted[name]:
+			errs = append(errs, fmt.Errorf("endpoints are given for %q, which no cluster of type EDS asks for", name))
+		}
+		seen[name] = true
+	}
+	return errs
+}
+
+// NamedClusters are the clusters that routes name, sorted, those of the
+// bootstrap among them.
+func (r *Resources) NamedClusters() []string {
+	named := map[string]bool{}
+	for _, rc := range r.Routes {
+		for _, vh := range rc.GetVirtualHosts() {
+			for _, rt := range vh.GetRoutes() {
+				for _, name := range clustersOf(rt) {
+					named[name] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(named))
 }
 
 func clustersOf(rt *routev3.Route) []string {

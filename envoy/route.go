@@ -36,7 +36,7 @@ func routeConfig(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, e
 			if err != nil {
 				return nil, fmt.Errorf("route %s: %w", s.Routes[e.Route].Name, err)
 			}
-			vh.Routes = append(vh.Routes, routes...)
+			vh.Routes = append(vh.Routes, withSession(routes, s.Routes[e.Route].Session)...)
 		}
 		rc.VirtualHosts = append(rc.VirtualHosts, vh)
 	}

@@ -1,0 +1,19 @@
+// Package xds hands a rendered configuration to proxies and knows what each of
+// them made of it.
+//
+//	Set → content (marshaled once) → world ──► streams ──► proxies
+//	                                   ▲          │ accepted, refused
+//	                               retirement ◄── ledger ──► Proof, Await, Proxies
+//
+// A world is what all proxies are led to. Each stream goes there at its own
+// pace: it is told a type once what that type needs is accepted there
+// (order.go), the newest only (stream.go), and a refused version not again at
+// once (subscription.go). The loop of the protocol is go-control-plane's, one
+// server a stream, with the stream itself as its configuration cache: its own
+// caches do not know which stream they answer, and neither they nor the server
+// read a refusal.
+//
+// One lock, the Server's, guards everything that changes. What is done under it
+// does not block: streams send on goroutines of their own, observers are told
+// after it is released.
+package xds
