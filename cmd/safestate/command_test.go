@@ -51,6 +51,7 @@ type ran struct {
 func run(t *testing.T, args ...string) ran {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Dir = t.TempDir() // what it makes by default goes there
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	var failed *exec.ExitError
@@ -215,7 +216,12 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"an unknown flag":           {[]string{"serve", "--prot", "1"}, "unknown flag: --prot; see safestate serve --help"},
 		"an unknown flag, render":   {[]string{"render", "envoy", dir, "--http", "x"}, "unknown flag: --http; see safestate render envoy --help"},
 		"an unknown flag, validate": {[]string{"validate", "--strict", dir}, "unknown flag: --strict; see safestate validate --help"},
-		"no --config":               {[]string{"serve"}, `required flag(s) "config" not set`},
+		"no --config":               {[]string{"serve"}, "--role all needs a configuration: name its folder by --config"},
+		"a role that is none":       {[]string{"serve", "--config", dir, "--role", "both"}, `--role "both" is none: want all, extproc or control`},
+		"a role's own folder":       {[]string{"serve", "--config", dir, "--role", "extproc"}, "leave out --config"},
+		"a plane of its own":        {[]string{"serve", "--config", dir, "--control", "127.0.0.1:1"}, "--control is for --role extproc"},
+		"half a certificate":        {[]string{"serve", "--config", dir, "--data-dir", t.TempDir(), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--answers", "127.0.0.1:0", "--tls-cert", "x.pem"}, "give all three or none"},
+		"two stores":                {[]string{"serve", "--config", dir, "--no-releases", "--etcd-endpoints", "127.0.0.1:1"}, "exclude each other"},
 		"a word too many":           {[]string{"serve", "--config", dir, "now"}, `"now"`},
 		"no folder to validate":     {[]string{"validate"}, "accepts 1 arg(s), received 0"},
 		"a level that is none":      {[]string{"serve", "--config", dir, "--log-level", "loud"}, `--log-level "loud" is none: want debug, info, warn or error`},

@@ -29,11 +29,21 @@ func main() {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newServe(), newValidate(), newRender())
+	root.AddCommand(newServe(), newValidate(), newRender(),
+		newStatus(), newRollout(), newRollback(), newHistory(), newProxy(), newStore())
 	if err := root.Execute(); err != nil {
-		if !errors.Is(err, errReported) {
-			fmt.Fprintln(os.Stderr, "safestate:", err)
-		}
-		os.Exit(1)
+		os.Exit(exit(err))
 	}
+}
+
+// exit says what went wrong, where the command has not, and returns the
+// process's status.
+func exit(err error) int {
+	switch {
+	case errors.Is(err, errNotProven):
+		return 3
+	case !errors.Is(err, errReported):
+		fmt.Fprintln(os.Stderr, "safestate:", err)
+	}
+	return 1
 }

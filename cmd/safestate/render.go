@@ -19,7 +19,7 @@ func newRender() *cobra.Command {
 		Args:  cobra.NoArgs, // or a mistyped word would print the help and succeed
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	render.AddCommand(newRenderEnvoy(), newRenderBootstrap())
+	render.AddCommand(newRenderEnvoy(), newRenderBootstrap(), newRenderFragment(), newRenderSecret())
 	return render
 }
 
@@ -30,12 +30,9 @@ func newRenderEnvoy() *cobra.Command {
 		Short: "Print the whole static configuration of an Envoy for a configuration folder",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			snapshot, problems := compile.Dir(args[0])
-			for _, p := range problems {
-				fmt.Fprintln(cmd.ErrOrStderr(), p)
-			}
-			if problems.Failed() {
-				return errReported
+			snapshot, err := compileDir(cmd, args[0])
+			if err != nil {
+				return err
 			}
 			b, err := envoy.Static(snapshot, o)
 			if err != nil {
@@ -45,6 +42,7 @@ func newRenderEnvoy() *cobra.Command {
 		},
 	}
 	envoyFlags(cmd.Flags(), &o)
+	tlsFlags(cmd.Flags(), &o.TLS)
 	return cmd
 }
 
@@ -63,8 +61,81 @@ func newRenderBootstrap() *cobra.Command {
 		},
 	}
 	envoyFlags(cmd.Flags(), &o)
+	tlsFlags(cmd.Flags(), &o.TLS)
 	cmd.Flags().StringVar(&o.XDS, "xds", "", "address of the control plane as Envoy reaches it (default: --processor)")
 	return cmd
+}
+
+func newRenderFragment() *cobra.Command {
+	var o envoy.Options
+	var ads bool
+	cmd := &cobra.Command{
+		Use:   "fragment [DIR]",
+		Short: "Print what an Envoy of your own needs to take routes and clusters from safestate serve",
+		Long: `Print what an Envoy of your own needs to take routes (RDS) and clusters (CDS) from
+safestate serve: a bootstrap to take pieces from, with a listener that is yours.
+Envoy runs it as it stands.
+
+With DIR it has what that configuration needs besides: a local reply for each
+status and content-type of a safe default that is not 200 or not
+application/json, and the listeners behind grpcLastRung: Answer. Print it again
+when these change.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var snapshot *compile.Snapshot
+			if len(args) > 0 {
+				var err error
+				if snapshot, err = compileDir(cmd, args[0]); err != nil {
+					return err
+				}
+			}
+			b, err := envoy.Fragment(snapshot, o, ads)
+			if err != nil {
+				return err
+			}
+			text, err := envoy.FragmentYAML(b)
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
+	envoyFlags(cmd.Flags(), &o)
+	tlsFlags(cmd.Flags(), &o.TLS)
+	cmd.Flags().StringVar(&o.XDS, "xds", "", "address of the control plane as Envoy reaches it (default: --processor)")
+	cmd.Flags().BoolVar(&ads, "ads", false, "fetch both over one ADS stream instead of a service each")
+	return cmd
+}
+
+func newRenderSecret() *cobra.Command {
+	var o envoy.TLS
+	cmd := &cobra.Command{
+		Use:   "secret",
+		Short: "Print the file of --tls-secret, by which an Envoy rereads renewed certificates",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := envoy.TLSSecret(o)
+			if err != nil {
+				return err
+			}
+			return print(cmd, s)
+		},
+	}
+	certificateFlags(cmd.Flags(), &o)
+	return cmd
+}
+
+// compileDir compiles a folder and prints its problems.
+func compileDir(cmd *cobra.Command, dir string) (*compile.Snapshot, error) {
+	snapshot, problems := compile.Dir(dir)
+	for _, p := range problems {
+		fmt.Fprintln(cmd.ErrOrStderr(), p)
+	}
+	if problems.Failed() {
+		return nil, errReported
+	}
+	return snapshot, nil
 }
 
 func print(cmd *cobra.Command, m proto.Message) error {
@@ -85,4 +156,18 @@ func envoyFlags(f *pflag.FlagSet, o *envoy.Options) {
 	f.StringVar(&o.NodeID, "node-id", "safestate", "node id of the Envoy")
 	f.StringVar(&o.NodeCluster, "node-cluster", "safestate", "node cluster of the Envoy")
 	f.StringVar(&o.AccessLog, "access-log", "", "file for Envoy's access log, one JSON object a request; /dev/stdout works")
+}
+
+// tlsFlags are how an Envoy dials a safestate that is served with --tls-cert. They
+// name files on Envoy's machine.
+func tlsFlags(f *pflag.FlagSet, o *envoy.TLS) {
+	f.StringVar(&o.CA, "tls-ca", "", "on Envoy's machine: PEM file of the authorities of safestate's certificate (default: plain text)")
+	certificateFlags(f, o)
+	f.StringVar(&o.ServerName, "tls-server-name", "", "name that safestate's certificate has to have (default: the host of each address)")
+	f.StringVar(&o.Secret, "tls-secret", "", "on Envoy's machine: file with what safestate render secret prints; a renewed certificate is used without a restart (default: it is read at the start only)")
+}
+
+func certificateFlags(f *pflag.FlagSet, o *envoy.TLS) {
+	f.StringVar(&o.Cert, "tls-cert", "", "on Envoy's machine: PEM file of Envoy's certificate; --node-id has to be a name in it, or begin with one and a slash")
+	f.StringVar(&o.Key, "tls-key", "", "on Envoy's machine: PEM file of its key")
 }

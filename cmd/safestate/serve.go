@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/internal/serve"
@@ -18,6 +19,7 @@ func newServe() *cobra.Command {
 	var (
 		o     serve.Options
 		level string
+		role  string
 	)
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -34,7 +36,7 @@ func newServe() *cobra.Command {
 			if o.MaxBodies < serve.LeastMaxBodies {
 				return fmt.Errorf("--max-bodies-bytes is %d: want at least %d", o.MaxBodies, serve.LeastMaxBodies)
 			}
-			o.Version = version
+			o.Version, o.Role = version, serve.Role(role)
 			if !cmd.Flags().Changed("processor") {
 				o.Envoy.Processor = "" // where our own gRPC listens
 			}
@@ -47,7 +49,8 @@ func newServe() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.ConfigDir, "config", "", "folder of the configuration (required)")
+	f.StringVar(&role, "role", string(serve.RoleAll), "all; or apart, so that one's restart does not touch the other: extproc (judges and answers) or control (releases, and the proxies' configuration)")
+	f.StringVar(&o.ConfigDir, "config", "", "folder of the configuration (required but for --role extproc)")
 	f.StringVar(&o.HTTP, "http", serve.DefaultHTTP, "address of /healthz, /readyz and /metrics")
 	f.StringVar(&o.GRPC, "grpc", serve.DefaultGRPC, "address of the external processor and of ADS: host:port or unix:PATH")
 	f.StringVar(&o.Answers, "answers", envoy.DefaultAnswers, "address of the ladder as Envoy's upstream, for what no processor can answer: host:port or unix:PATH")
@@ -62,8 +65,26 @@ func newServe() *cobra.Command {
 	f.Float64Var(&o.Log.PerSecond, "log-failures-per-second", 10, "most lines about failed answers a second and route; less than 0: no limit")
 	f.StringVar(&o.Trace.Endpoint, "otlp-endpoint", "", "OTLP/gRPC endpoint for traces (default: the OTEL_EXPORTER_OTLP_* environment; none: no traces)")
 	envoyFlags(f, &o.Envoy)
-	_ = cmd.MarkFlagRequired("config")
+	releaseFlags(f, &o)
 	return cmd
+}
+
+// releaseFlags are those of the control plane and its replicas.
+func releaseFlags(f *pflag.FlagSet, o *serve.Options) {
+	f.BoolVar(&o.NoReleases, "no-releases", false, "keep no releases: the weights are those of the files, and no store is opened")
+	f.StringVar(&o.DataDir, "data-dir", serve.DefaultDataDir, "folder of the embedded store, and of the local copy of what it holds")
+	f.StringSliceVar(&o.Etcd, "etcd-endpoints", nil, "endpoints of an etcd cluster that several replicas share, in place of the embedded store")
+	f.StringVar(&o.EtcdCA, "etcd-ca", "", "PEM file of the authorities of --etcd-endpoints (default: the system's)")
+	f.StringVar(&o.EtcdCert, "etcd-cert", "", "PEM file of our certificate for --etcd-endpoints")
+	f.StringVar(&o.EtcdKey, "etcd-key", "", "PEM file of its key")
+	f.StringVar(&o.EtcdUser, "etcd-user", "", "user of --etcd-endpoints")
+	f.StringVar(&o.EtcdPasswordFile, "etcd-password-file", "", "file that holds the password of --etcd-user on its first line")
+	f.StringVar(&o.Advertise, "advertise", "", "host:port at which other replicas reach --grpc (default: there are none)")
+	f.StringVar(&o.Replica, "replica", "", "name of this process among the replicas (default: the host's name and the process id)")
+	f.StringSliceVar(&o.Control, "control", nil, "addresses of the control plane that --role extproc reports to: host:port or unix:PATH")
+	f.StringVar(&o.TLS.Cert, "tls-cert", "", "PEM file of our certificate on --grpc and --answers; renewed files are read")
+	f.StringVar(&o.TLS.Key, "tls-key", "", "PEM file of its key")
+	f.StringVar(&o.TLS.ClientCA, "tls-client-ca", "", "PEM file of the authorities of the proxies' certificates; a proxy's node id has to be a name in its own")
 }
 
 // untilSignal returns a context that ends with the first signal to stop. By

@@ -30,7 +30,7 @@ func startServe(t *testing.T, args ...string) *serving {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	all := append([]string{"serve", "--config", folder(t, "fraud.yaml", good), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--answers", "127.0.0.1:0", "--processor", "127.0.0.1:18000"}, args...)
+	all := append([]string{"serve", "--config", folder(t, "fraud.yaml", good), "--data-dir", t.TempDir(), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--answers", "127.0.0.1:0", "--processor", "127.0.0.1:18000"}, args...)
 	s := &serving{t: t, cmd: exec.CommandContext(ctx, binary, all...)}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
@@ -130,12 +130,12 @@ func TestServeThatCannotStart(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	dir := folder(t, "fraud.yaml", good)
-	got := run(t, "serve", "--config", dir, "--http", "127.0.0.1:0", "--grpc", taken.Addr().String(), "--answers", "127.0.0.1:0", "--log-level", "error")
+	got := run(t, "serve", "--config", dir, "--data-dir", t.TempDir(), "--http", "127.0.0.1:0", "--grpc", taken.Addr().String(), "--answers", "127.0.0.1:0", "--log-level", "error")
 	if want := "safestate: " + taken.Addr().String() + " is in use: stop what listens there, or choose another address with --grpc\n"; got.exit != 1 || got.stderr != want {
 		t.Errorf("%+v, want %q", got, want)
 	}
 	bad := folder(t, "a.yaml", strings.Replace(good, "deadline: 300ms", "deadline: 300us", 1), "b.yaml", "kind: Nothing\n")
-	got = run(t, "serve", "--config", bad, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--answers", "127.0.0.1:0")
+	got = run(t, "serve", "--config", bad, "--data-dir", t.TempDir(), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--answers", "127.0.0.1:0")
 	for _, want := range []string{"a.yaml:25: spec.deadline: ", "b.yaml:1: "} {
 		if got.exit != 1 || !strings.Contains(got.stderr, want) {
 			t.Errorf("no %q in %+v", want, got)

@@ -56,6 +56,9 @@ type Metrics struct {
 	lastSuccess  prometheus.Gauge
 	mistakes     prometheus.Gauge
 	xds          *prometheus.CounterVec
+	denied       prometheus.Counter
+	records      *prometheus.CounterVec
+	leading      prometheus.Gauge
 	linesDropped prometheus.Counter
 	traceErrors  prometheus.Counter
 
@@ -95,6 +98,9 @@ func NewMetrics(version string, caps Caps) *Metrics {
 		lastSuccess:  gaugeVec(r, configLastSuccess).WithLabelValues(),
 		mistakes:     gaugeVec(r, configErrors).WithLabelValues(),
 		xds:          counterVec(r, xdsResponses),
+		denied:       counterVec(r, xdsDenied).WithLabelValues(),
+		records:      counterVec(r, releaseRecords),
+		leading:      gaugeVec(r, releaseLeading).WithLabelValues(),
 		linesDropped: counterVec(r, logDropped).WithLabelValues(),
 		traceErrors:  counterVec(r, traceExportFailures).WithLabelValues(),
 		routes:       newLabels(caps.Routes),

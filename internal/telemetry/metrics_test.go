@@ -382,6 +382,10 @@ func TestTableIsWhatIsExported(t *testing.T) {
 	m.BodiesInFlight(one)
 	m.Proxies(one)
 	m.ConfigApplied(time.Now())
+	m.Releases(func(emit func(ModelReleases)) {
+		emit(ModelReleases{Model: "default/fraud", Generation: 2, Weights: map[string]int{"v1": 100}, Degraded: true, Unproven: 1})
+	})
+	m.ReleaseRecord("default/fraud", "rollback")
 
 	exported := map[string]*dto.MetricFamily{}
 	for _, f := range gather(t, m) {

@@ -162,6 +162,44 @@ var (
 		Name: "safestate_xds_proxies", Kind: Gauge,
 		Help: "Envoys that are subscribed to configuration.",
 	}
+	xdsDenied = Metric{
+		Name: "safestate_xds_denied_total", Kind: Counter,
+		Help: "Proxies that were turned away: their node id is no name in their certificate.",
+	}
+	releaseWeight = Metric{
+		Name: "safestate_release_weight_percent", Kind: Gauge,
+		Labels: []string{"model", "model_version"},
+		Help:   "A version's share of its model's traffic, as releases have decided; without any, as the files say.",
+	}
+	releaseGeneration = Metric{
+		Name: "safestate_release_generation", Kind: Gauge,
+		Labels: []string{"model"},
+		Help:   "Changes of a model's weights so far.",
+	}
+	releaseDegraded = Metric{
+		Name: "safestate_release_degraded", Kind: Gauge,
+		Labels: []string{"model"},
+		Help:   "1 while no version of a model gets traffic, because none is good: the ladder answers.",
+	}
+	releaseStuck = Metric{
+		Name: "safestate_release_stuck", Kind: Gauge,
+		Labels: []string{"model"},
+		Help:   "1 while a model's version fails and a rail keeps safestate from rolling it back, or a proxy refuses its weights: a person is needed.",
+	}
+	releaseUnproven = Metric{
+		Name: "safestate_release_unproven_proxies", Kind: Gauge,
+		Labels: []string{"model"},
+		Help:   "Proxies that are expected to have a model's weights and have not accepted them: silent, late, or refusing.",
+	}
+	releaseRecords = Metric{
+		Name: "safestate_release_records_total", Kind: Counter,
+		Labels: []string{"model", "kind"},
+		Help:   "What happened to a model's releases, by the kind of record: rollback, promoted, common-cause and so on. Counted by the replica that decided it.",
+	}
+	releaseLeading = Metric{
+		Name: "safestate_release_leading", Kind: Gauge,
+		Help: "1 at the replica that decides releases.",
+	}
 	logDropped = Metric{
 		Name: "safestate_log_lines_dropped_total", Kind: Counter,
 		Help: "Lines about failed answers that sampling left out.",
@@ -185,7 +223,8 @@ var Table = []Metric{
 	extprocMessages, extprocStreams, bodiesBytes,
 	breakerState, breakerTransitions, bulkheadInFlight, bulkheadRejected,
 	cacheLookups, cacheWrites, cacheBytes, cacheEntries, refreshes,
-	configReloads, configLastSuccess, configErrors, xdsResponses, xdsProxies,
+	configReloads, configLastSuccess, configErrors, xdsResponses, xdsProxies, xdsDenied,
+	releaseWeight, releaseGeneration, releaseDegraded, releaseStuck, releaseUnproven, releaseRecords, releaseLeading,
 	logDropped, traceExportFailures, buildInfo,
 }
 

@@ -1,0 +1,382 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/safestate/safestate/internal/release"
+)
+
+var update = flag.Bool("update", false, "write openapi.json anew")
+
+// The document is made from the routes and the types that they take and give,
+// its texts from the comments in the code. A text that was reworded fails
+// nothing; a route, a field or a type that is not in the document does.
+func TestOpenAPIDocument(t *testing.T) {
+	made := newDocument(t).make()
+	text, err := json.MarshalIndent(made, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, '\n')
+	if *update {
+		if err := os.WriteFile("openapi.json", text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got, want := withoutTexts(t, openAPIDocument), withoutTexts(t, text); !bytes.Equal(got, want) {
+		t.Error("openapi.json is not what the routes and their types are: go test ./internal/admin -run OpenAPI -update writes it anew")
+	}
+}
+
+// withoutTexts is a document without its descriptions and summaries.
+func withoutTexts(t *testing.T, text []byte) []byte {
+	t.Helper()
+	var doc any
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	var strip func(any, bool)
+	strip = func(v any, names bool) { // names: the keys are names of ours
+		switch v := v.(type) {
+		case map[string]any:
+			for key, value := range v {
+				if text, ok := value.(string); ok && !names && (key == "description" || key == "summary") && text != "" {
+					delete(v, key)
+					continue
+				}
+				strip(value, key == "properties" || key == "schemas")
+			}
+		case []any:
+			for _, value := range v {
+				strip(value, false)
+			}
+		}
+	}
+	strip(doc, false)
+	out, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+type object = map[string]any
+
+// document makes the OpenAPI document.
+type document struct {
+	t       *testing.T
+	schemas object
+	types   map[string]reflect.Type
+	sources map[string]*source // by import path
+}
+
+// source is what a package's code says of its types.
+type source struct {
+	docs   map[string]string   // of types, of fields as Type.Field and of functions
+	values map[string][]string // of types that have constants
+}
+
+func newDocument(t *testing.T) *document {
+	return &document{t: t, schemas: object{}, types: map[string]reflect.Type{}, sources: map[string]*source{}}
+}
+
+// summaries say what each route is for.
+var summaries = map[string]string{
+	"/v1/openapi.json":                         "This document",
+	"/v1/status":                               "How everything is, and what is not well",
+	"/v1/models/{namespace}/{name}":            "How one model stands",
+	"/v1/history":                              "What happened, newest first",
+	"/v1/models/{namespace}/{name}/rollout":    "Start a rollout, or act on the one that runs",
+	"/v1/models/{namespace}/{name}/rollback":   "Take a model back to a version that was good",
+	"/v1/policies/{namespace}/{name}/rollback": "Take a policy back to an earlier number and hold it there",
+	"/v1/policies/{namespace}/{name}/unpin":    "Let a policy follow its file again",
+	"/v1/proxies/{node}/deregister":            "Take a proxy that is gone for good out of what proofs expect",
+	"/v1/store/backup":                         "All that the store holds, as a file for safestate store restore",
+}
+
+func (d *document) make() object {
+	paths := object{}
+	for _, r := range routes {
+		operation := object{
+			"operationId": operationID(r), "summary": summaries[r.path],
+			"description": "Needs the role " + string(r.role) + ".",
+			"responses":   d.responses(r),
+		}
+		if summaries[r.path] == "" {
+			d.t.Errorf("no summary of %s", r.path)
+		}
+		if params := d.params(r); len(params) > 0 {
+			operation["parameters"] = params
+		}
+		if r.body != nil {
+			operation["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": d.request(reflect.TypeOf(r.body))}}}
+		}
+		item, ok := paths[r.path].(object)
+		if !ok {
+			item = object{}
+			paths[r.path] = item
+		}
+		item[strings.ToLower(r.method)] = operation
+	}
+	d.schema(reflect.TypeFor[Problem]())
+	return object{
+		"openapi": "3.1.0",
+		"info": object{
+			"title": "safestate", "version": "v1",
+			"description": "Releases of models: how they stand, what happened, and what a person can do. Changes are POSTs of application/json of at most 64 KiB, from the machine that safestate runs on.",
+		},
+		"servers":    []any{object{"url": "http://127.0.0.1:8686"}},
+		"paths":      paths,
+		"components": object{"schemas": d.schemas},
+	}
+}
+
+func operationID(r route) string {
+	words := strings.FieldsFunc(strings.TrimPrefix(r.path, "/v1/"), func(c rune) bool { return c == '/' || c == '.' })
+	words = slices.DeleteFunc(words, func(w string) bool { return strings.HasPrefix(w, "{") })
+	return strings.ToLower(r.method) + "-" + strings.Join(words, "-")
+}
+
+func (d *document) responses(r route) object {
+	ok := object{"description": "Done."}
+	switch {
+	case r.stream != nil:
+		ok["content"] = object{"application/octet-stream": object{}}
+	case r.answer == nil:
+		ok["content"] = object{"application/json": object{"schema": object{"type": "object"}}}
+	default:
+		ok["content"] = object{"application/json": object{"schema": d.schema(reflect.TypeOf(r.answer))}}
+	}
+	problem := func(text string) object {
+		return object{"description": text, "content": object{"application/json": object{"schema": object{"$ref": "#/components/schemas/Problem"}}}}
+	}
+	out := object{
+		"200": ok, "400": problem("The request asks for nothing that could be done."),
+		"403": problem("Whoever asks may not."), "default": problem("Any other error."),
+	}
+	if strings.Contains(r.path, "{") {
+		out["404"] = problem("It is about a thing that is not there.")
+	}
+	if r.body != nil {
+		out["409"] = problem("The present state does not allow it; generation is the current one.")
+		out["413"] = problem("The body is larger than 64 KiB.")
+		out["415"] = problem("The body is not application/json.")
+		out["422"] = problem("The Idempotency-Key was used for another request.")
+		out["429"] = problem("Too many changes at once; Retry-After says when to try again.")
+		out["503"] = problem("The store does not answer.")
+	}
+	return out
+}
+
+const namePattern = `^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+
+func (d *document) params(r route) []any {
+	param := func(in, name string, required bool, text string, schema object) object {
+		return object{"in": in, "name": name, "required": required, "description": text, "schema": schema}
+	}
+	var out []any
+	for _, part := range strings.Split(r.path, "/") {
+		switch part {
+		case "{namespace}", "{name}":
+			out = append(out, param("path", strings.Trim(part, "{}"), true, "Part of the object's name.", object{"type": "string", "pattern": namePattern, "maxLength": maxName}))
+		case "{node}":
+			out = append(out, param("path", "node", true, "The proxy's node id.", object{"type": "string", "minLength": 1}))
+		}
+	}
+	for _, name := range r.params {
+		schema := object{"type": "string", "pattern": `^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`}
+		text := "namespace/name. Default: of all."
+		if name == "limit" {
+			schema, text = object{"type": "integer", "minimum": 1, "maximum": MaxLimit, "default": DefaultLimit}, "Most records."
+		}
+		out = append(out, param("query", name, false, text, schema))
+	}
+	if r.body != nil {
+		out = append(out,
+			param("header", idempotencyHeader, false, "Makes the change once for all requests with this key, within 10 minutes.", object{"type": "string", "minLength": 1, "maxLength": maxKey, "pattern": `^[!-~]+$`}),
+			param("header", UserHeader, false, "Who asks: a claim, recorded as such.", object{"type": "string", "pattern": userName.String()}))
+	}
+	return out
+}
+
+// verdicts: none yet is as good as inconclusive.
+var verdicts = []any{"", release.Inconclusive, release.Success, release.Failure, release.Error, release.CommonCause}
+
+// limits are what requests' fields must keep to besides their types.
+var limits = map[string]object{
+	"RolloutRequest.action":        {"enum": []any{"start", "pause", "resume", "promote", "abort"}},
+	"RolloutRequest.version":       {"pattern": namePattern, "maxLength": maxName},
+	"RollbackRequest.to":           {"pattern": namePattern, "maxLength": maxName},
+	"RolloutRequest.reason":        {"maxLength": maxReason},
+	"RollbackRequest.reason":       {"minLength": 1, "maxLength": maxReason},
+	"PolicyRollbackRequest.reason": {"minLength": 1, "maxLength": maxReason},
+	"ReasonRequest.reason":         {"minLength": 1, "maxLength": maxReason},
+	"Step.weight":                  {"minimum": 0, "maximum": 100},
+	"Evidence.verdict":             {"enum": verdicts},
+	"CheckResult.verdict":          {"enum": verdicts},
+}
+
+// request is the schema of a request's body: nothing else may be in it.
+func (d *document) request(t reflect.Type) object {
+	ref := d.schema(t)
+	d.schemas[t.Name()].(object)["additionalProperties"] = false
+	return ref
+}
+
+func (d *document) schema(t reflect.Type) object {
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return object{"type": "string", "format": "date-time"}
+	case t == reflect.TypeFor[release.Duration]():
+		return object{"type": "string", "examples": []any{"1m30s"}}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return d.schema(t.Elem())
+	case reflect.Bool:
+		return object{"type": "boolean"}
+	case reflect.Int, reflect.Int64:
+		return object{"type": "integer"}
+	case reflect.Uint64:
+		return object{"type": "integer", "minimum": 0}
+	case reflect.Float64:
+		return object{"type": "number"}
+	case reflect.String:
+		s := object{"type": "string"}
+		if values := d.source(t).values[t.Name()]; len(values) > 0 {
+			s["enum"] = values
+		}
+		return s
+	case reflect.Slice:
+		return object{"type": "array", "items": d.schema(t.Elem())}
+	case reflect.Map:
+		return object{"type": "object", "additionalProperties": d.schema(t.Elem())}
+	case reflect.Struct:
+		return d.structure(t)
+	}
+	d.t.Fatalf("no schema of %s", t)
+	return nil
+}
+
+func (d *document) structure(t reflect.Type) object {
+	ref := object{"$ref": "#/components/schemas/" + t.Name()}
+	if known, ok := d.types[t.Name()]; ok {
+		if known != t {
+			d.t.Fatalf("%s and %s have one name", known, t)
+		}
+		return ref
+	}
+	d.types[t.Name()] = t
+	properties, required := object{}, []any{}
+	s := object{"type": "object", "properties": properties}
+	if text := d.source(t).docs[t.Name()]; text != "" {
+		s["description"] = text
+	}
+	d.schemas[t.Name()] = s
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" {
+			continue
+		}
+		if name == "" {
+			d.t.Fatalf("%s.%s has no name in JSON", t, f.Name)
+		}
+		property := d.schema(f.Type)
+		if text := d.source(t).docs[t.Name()+"."+f.Name]; text != "" {
+			property["description"] = text
+		}
+		for key, value := range limits[t.Name()+"."+name] {
+			property[key] = value
+		}
+		properties[name] = property
+		if options == "" {
+			required = append(required, name)
+		}
+	}
+	if len(required) > 0 {
+		s["required"] = required
+	}
+	return ref
+}
+
+// source reads a type's package.
+func (d *document) source(t reflect.Type) *source {
+	path := t.PkgPath()
+	if s := d.sources[path]; s != nil {
+		return s
+	}
+	s := &source{docs: map[string]string{}, values: map[string][]string{}}
+	d.sources[path] = s
+	rel, ours := strings.CutPrefix(path, "github.com/safestate/safestate/")
+	if !ours {
+		return s
+	}
+	files, err := filepath.Glob(filepath.Join("..", "..", filepath.FromSlash(rel), "*.go"))
+	if err != nil || len(files) == 0 {
+		d.t.Fatalf("no files of %s: %v", path, err)
+	}
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		for _, decl := range parsed.Decls {
+			if g, ok := decl.(*ast.GenDecl); ok {
+				s.read(g)
+			}
+		}
+	}
+	return s
+}
+
+func (s *source) read(g *ast.GenDecl) {
+	for _, spec := range g.Specs {
+		switch spec := spec.(type) {
+		case *ast.TypeSpec:
+			s.docs[spec.Name.Name] = sentence(g.Doc.Text(), spec.Doc.Text())
+			if body, ok := spec.Type.(*ast.StructType); ok {
+				for _, f := range body.Fields.List {
+					for _, name := range f.Names {
+						s.docs[spec.Name.Name+"."+name.Name] = sentence(f.Doc.Text(), f.Comment.Text())
+					}
+				}
+			}
+		case *ast.ValueSpec:
+			kind, ok := spec.Type.(*ast.Ident)
+			if !ok || g.Tok != token.CONST {
+				continue
+			}
+			for _, value := range spec.Values {
+				if lit, ok := value.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+					text, _ := strconv.Unquote(lit.Value)
+					s.values[kind.Name] = append(s.values[kind.Name], text)
+				}
+			}
+		}
+	}
+}
+
+// sentence is the first text that there is, on one line.
+func sentence(texts ...string) string {
+	for _, text := range texts {
+		if text = strings.Join(strings.Fields(text), " "); text != "" {
+			return text
+		}
+	}
+	return ""
+}
