@@ -138,7 +138,8 @@ func (l *lab) envoy(name, dir, processor string, edit func(text string) string) 
 // serve starts safestate on a configuration folder.
 func (l *lab) serve(name, dir, grpc string) (pid int, err error) {
 	httpAddress, answers := freePort(), freePort()
-	pid, err = l.start(name, l.settings.safestate, "serve", "--config", dir, "--grpc", grpc, "--answers", answers, "--http", httpAddress)
+	pid, err = l.start(name, l.settings.safestate, "serve", "--config", dir, "--grpc", grpc, "--answers", answers, "--http", httpAddress,
+		"--data-dir", filepath.Join(l.folder, name+"-data"))
 	if err != nil {
 		return 0, err
 	}

@@ -76,18 +76,27 @@ func run(s *settings) (err error) {
 	return write(s.out, ratios)
 }
 
-// write prints the ratios and saves them as one flat object.
+// write prints the ratios and saves them as one flat object, beside those that
+// other commands have written there.
 func write(folder string, ratios map[string]float64) error {
 	fmt.Println()
 	for _, name := range slices.Sorted(maps.Keys(ratios)) {
 		fmt.Printf("%-36s %8.3f\n", name, ratios[name])
 	}
-	text, err := json.MarshalIndent(ratios, "", "  ")
+	file := filepath.Join(folder, "ratios.json")
+	all := map[string]float64{}
+	if text, err := os.ReadFile(file); err == nil {
+		if err := json.Unmarshal(text, &all); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	maps.Copy(all, ratios)
+	text, err := json.MarshalIndent(all, "", "  ")
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(folder, "ratios.json"), append(text, '\n'), 0o644)
+	return os.WriteFile(file, append(text, '\n'), 0o644)
 }

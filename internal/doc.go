@@ -2,25 +2,32 @@
 // with a reason for every edge, in imports_test.go; this is the map.
 //
 //	               caller ── Envoy ── model
-//	                           │ ext_proc, ADS
+//	                           │ xDS, ext_proc
 //	cmd/safestate ─── serve ───┤
-//	                   │       │
-//	        ┌──────────┼───────┴──────┐
-//	     config     extproc         envoy          what a process does
-//	        │          │   └ telemetry │
-//	     compile ──────┼───────────────┘
-//	     │  │          │
-//	  celc  api     ladder                         what answers a failed request
-//	     │          │ │ │ └ cache · fallback · refresh
-//	     │          │ │ └ breaker · bulkhead · budget
-//	   ══╪══════════╪═╪══════════════════════════  the core, below: pure Go
-//	     │       rules│
-//	     │        │ detect                         exchange → verdict
-//	     └─ expr ─┴───┤ └ inflate
-//	          │    protocol                        answer → tensors, completions
-//	          │       │  └ tensor · chat
-//	          └──── scan ───┘                      bytes → values
-//	               policy · verdict                the words that all share
+//	  │                 │      │
+//	admin (view)        │      │
+//	  │      ┌──────────┼──────┴───────┐
+//	control ─┤       extproc         envoy (xds)     what a process does
+//	  │   config        │   └ telemetry │
+//	  │   compile ──────┼───────────────┘
+//	  │   │   │         │
+//	  │  celc api     ladder                         what answers a failed request
+//	  │   │           │ │ │ └ cache · fallback · refresh
+//	  │   │           │ │ └ breaker · bulkhead · budget
+//	  │ ══╪═══════════╪═╪══════════════════════════  the core, below: pure Go
+//	  │   │        rules│
+//	  │   │         │ detect                         exchange → verdict
+//	  │   └─ expr ──┴───┤ └ inflate
+//	  │        │     protocol                        answer → tensors, completions
+//	  │        │        │  └ tensor · chat
+//	  │        └───── scan ───┘                      bytes → values
+//	  │             policy · verdict                 the words that all share
+//	  │
+//	  ├ signals (signalsv1)                          hosts → counts of each version
+//	  ├ sequential                                   counts → is it worse?
+//	  ├ release · policies                           evidence → weights, and their story
+//	  ├ store (etcd, storetest)                      where it is kept
+//	  └ checks · readiness                           what else a decision asks
 //
 // The core (policy, verdict, scan, tensor, expr, inflate, rules, chat, protocol,
 // detect) imports the standard library and itself, without net/http, regexp,

@@ -36,6 +36,8 @@ type Options struct {
 type Plane struct {
 	Traffic, Admin, HTTP, GRPC, Answers string // host:port each
 
+	Data string // folder of safestate's store
+
 	Safestate *Process // nil with NoProcessor
 	Envoy     *Process
 	Client    *Client
@@ -47,7 +49,7 @@ type Plane struct {
 // Start starts a data plane and waits until it is ready. It ends with the test.
 func Start(t testing.TB, opts Options) *Plane {
 	t.Helper()
-	p := &Plane{t: t, opts: opts}
+	p := &Plane{t: t, opts: opts, Data: t.TempDir()}
 	for _, addr := range []*string{&p.Traffic, &p.Admin, &p.HTTP, &p.GRPC, &p.Answers} {
 		*addr = fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 	}
@@ -99,7 +101,7 @@ func (p *Plane) StartSafestate() {
 	p.t.Helper()
 	args := append([]string{
 		"serve", "--config", p.opts.Config, "--http", p.HTTP, "--grpc", p.GRPC, "--answers", p.Answers,
-		"--traffic", p.Traffic, "--envoy-admin", p.Admin,
+		"--traffic", p.Traffic, "--envoy-admin", p.Admin, "--data-dir", p.Data,
 	}, p.opts.Serve...)
 	p.Safestate = Spawn(p.t, "safestate", Program(p.t, "safestate"), args...)
 	Eventually(p.t, startWithin, "safestate is ready", func() bool {

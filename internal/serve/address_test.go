@@ -32,7 +32,7 @@ func TestAnAddressThatCannotBeUsed(t *testing.T) {
 		"no own domain": {func(o *Options) { o.GRPC = "192.0.2.1:1" }, []string{"192.0.2.1:1", "--grpc"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := Options{ConfigDir: dir, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Answers: "127.0.0.1:0", LogTo: io.Discard}
+			o := Options{ConfigDir: dir, DataDir: t.TempDir(), HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Answers: "127.0.0.1:0", LogTo: io.Discard}
 			o.Envoy.Processor = DefaultGRPC
 			c.change(&o)
 			err := Run(t.Context(), o)
@@ -61,7 +61,7 @@ func TestWhatCannotStartLeavesNothingOpen(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	path := filepath.Join(shortDir(t), "grpc.sock")
-	o := Options{ConfigDir: folder(t), HTTP: taken.Addr().String(), LogTo: io.Discard}
+	o := Options{ConfigDir: folder(t), DataDir: t.TempDir(), HTTP: taken.Addr().String(), LogTo: io.Discard}
 	onSocket(path)(&o)
 	if err := Run(t.Context(), o); err == nil {
 		t.Fatal("it ran")
@@ -119,7 +119,7 @@ func TestASocketThatIsInUse(t *testing.T) {
 	path := filepath.Join(shortDir(t), "grpc.sock")
 	dir := folder(t)
 	first := start(t, dir, onSocket(path))
-	o := Options{ConfigDir: dir, HTTP: "127.0.0.1:0", LogTo: io.Discard}
+	o := Options{ConfigDir: dir, DataDir: t.TempDir(), HTTP: "127.0.0.1:0", LogTo: io.Discard}
 	onSocket(path)(&o)
 	err := Run(context.Background(), o)
 	if err == nil || !strings.Contains(err.Error(), "unix:"+path+": is in use") || !strings.Contains(err.Error(), "--grpc") {

@@ -23,15 +23,21 @@ func (p *process) drain(g *grpc.Server, checks *health.Server, servers ...*http.
 	checks.Shutdown() // not serving, to whoever asks
 	atMost := p.drainTime()
 	p.log.Info().Dur("at_most", atMost).Msg("draining")
-	p.ads.Close() // its streams live as long as the proxies
-	p.processor.Leave()
+	if p.plane != nil {
+		p.plane.leave()
+	}
+	if p.host != nil {
+		p.host.processor.Leave()
+	}
 	done := make(chan struct{})
 	go func() {
 		g.GracefulStop()
 		close(done)
 	}()
 	if !within(atMost, done) {
-		p.processor.EndStreams()
+		if p.host != nil {
+			p.host.processor.EndStreams()
+		}
 		if !within(lastWords, done) {
 			g.Stop()
 			<-done

@@ -121,7 +121,7 @@ func start(t *testing.T, dir string, change ...func(*Options)) *running {
 		t: t, log: &buffer{}, ended: make(chan struct{}),
 		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second},
 	}
-	o := Options{ConfigDir: dir, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Answers: "127.0.0.1:0", Version: "test", LogTo: r.log}
+	o := Options{ConfigDir: dir, DataDir: t.TempDir(), HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Answers: "127.0.0.1:0", Version: "test", LogTo: r.log}
 	o.Envoy.Processor = DefaultGRPC
 	for _, c := range change {
 		c(&o)

@@ -1,13 +1,16 @@
 package serve
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"net"
 	"net/http"
 	"time"
 )
 
-// newHTTP makes the server of /healthz, /readyz and /metrics.
-func newHTTP(state *configState, draining func() bool, metrics http.Handler) *http.Server {
+// newHTTP makes the server of /healthz, /readyz, /metrics and, where there is one,
+// the API under /v1.
+func newHTTP(state *configState, draining func() bool, metrics, api http.Handler) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -25,6 +28,9 @@ func newHTTP(state *configState, draining func() bool, metrics http.Handler) *ht
 		_ = enc.Encode(r)
 	})
 	mux.Handle("GET /metrics", metrics)
+	if api != nil {
+		mux.Handle("/v1/", api)
+	}
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -35,14 +41,22 @@ func newHTTP(state *configState, draining func() bool, metrics http.Handler) *ht
 	}
 }
 
-// newAnswers serves the ladder to Envoy, which speaks HTTP/2 in plain text to
-// it, each open stream a request.
-func newAnswers(handler http.Handler) *http.Server {
+// newAnswers serves the ladder to Envoy, which speaks HTTP/2 to it, each open
+// stream a request: in plain text, or by config.
+func newAnswers(handler http.Handler, config *tls.Config) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetHTTP2(config != nil)
+	protocols.SetUnencryptedHTTP2(config == nil)
 	return &http.Server{
-		Handler: handler, Protocols: protocols, ReadHeaderTimeout: 5 * time.Second,
+		Handler: handler, Protocols: protocols, ReadHeaderTimeout: 5 * time.Second, TLSConfig: config,
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1 << 20},
 	}
+}
+
+func serveAnswers(s *http.Server, l net.Listener) error {
+	if s.TLSConfig != nil {
+		return s.ServeTLS(l, "", "")
+	}
+	return s.Serve(l)
 }

@@ -4,27 +4,31 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/extproc"
-	"github.com/safestate/safestate/internal/compile"
-	"github.com/safestate/safestate/internal/config"
-	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/telemetry"
 )
+
+// DefaultDataDir is where the embedded store is kept.
+const DefaultDataDir = "safestate-data"
 
 // Default addresses: loopback only.
 const (
@@ -46,12 +50,31 @@ const (
 
 // Options are what serve is started with.
 type Options struct {
-	ConfigDir string
-	HTTP      string // host:port; default DefaultHTTP
-	GRPC      string // host:port or unix:PATH; default DefaultGRPC
+	Role      Role   // default RoleAll
+	ConfigDir string // of the roles that control
+	// Control are the addresses of control planes that a RoleExtProc reports to;
+	// none: it reports to nobody, and no release is decided by what it sees.
+	Control []string
+	// Releases and where they are kept; see package control. NoReleases leaves the
+	// weights to the files. DataDir is where the embedded store is, and the local
+	// copy; default DefaultDataDir. Etcd are the endpoints of a cluster instead.
+	NoReleases                 bool
+	DataDir                    string
+	Etcd                       []string
+	EtcdCA, EtcdCert, EtcdKey  string
+	EtcdUser, EtcdPasswordFile string
+	// Advertise is where other replicas reach GRPC; empty: there are none. Replica
+	// is this one's name; default the host's and the process's.
+	Advertise string
+	Replica   string
+
+	HTTP string // host:port; default DefaultHTTP
+	GRPC string // host:port or unix:PATH; default DefaultGRPC
 	// Answers is where Envoy reaches the ladder's own upstream: host:port or
 	// unix:PATH; default envoy.DefaultAnswers.
 	Answers string
+	// TLS secures GRPC and Answers; without it they are for this machine alone.
+	TLS TLSFiles
 	// GRPCUnprotected allows GRPC and Answers to be addresses that other machines
 	// reach.
 	GRPCUnprotected   bool
@@ -74,15 +97,17 @@ type Options struct {
 
 // process is a running safestate.
 type process struct {
-	options   Options
-	log       *telemetry.Log
-	metrics   *telemetry.Metrics
-	tracer    *telemetry.Tracer
-	processor *extproc.Server
-	state     *extproc.State
-	ads       *envoy.ADS
-	config    configState
-	draining  atomic.Bool
+	options  Options
+	log      *telemetry.Log
+	metrics  *telemetry.Metrics
+	tracer   *telemetry.Tracer
+	host     *host                            // nil with RoleControl
+	plane    *plane                           // nil with RoleExtProc
+	tls      *tls.Config                      // of GRPC and Answers; nil: plain text
+	dial     credentials.TransportCredentials // by which it dials others of its like
+	config   configState
+	draining atomic.Bool
+	rereads  chan struct{}
 
 	mu      sync.Mutex      // held while a configuration is applied
 	guarded map[string]bool // the routes in use, and whether they have a policy
@@ -94,43 +119,87 @@ type process struct {
 // that is bad at the start is an error; a later one is not applied.
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
-	if !o.GRPCUnprotected {
+	if err := o.check(); err != nil {
+		return err
+	}
+	if !o.GRPCUnprotected && !o.TLS.set() {
 		if err := errors.Join(onlyLocal("--grpc", o.GRPC), onlyLocal("--answers", o.Answers)); err != nil {
 			return err
 		}
 	}
+	// Before the store, which is locked and takes its time.
+	l, err := o.listen()
+	if err != nil {
+		return err
+	}
+	defer l.close()
 	p, err := newProcess(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer p.close()
+	if p.plane == nil {
+		p.config.apply("", time.Now())
+		return p.run(ctx, nil, l)
+	}
 	// Watched before it is read: what changes in between is not missed.
 	w, unwatched := newWatcher(o.ConfigDir)
 	defer w.close()
-	if err := p.load(); err != nil {
+	if err := p.load(ctx); err != nil {
 		return err
 	}
 	if unwatched != nil {
 		p.log.Warn().Err(unwatched).Dur("every", recheck).Msg("the configuration folder cannot be watched and is read from time to time")
 	}
-	grpcListener, err := listen("--grpc", o.GRPC)
-	if err != nil {
-		return err
+	return p.run(ctx, w, l)
+}
+
+// listeners are those of a process.
+type listeners struct{ grpc, http, answers net.Listener }
+
+// listen opens them all; of a role without a ladder answers is nil.
+func (o *Options) listen() (*listeners, error) {
+	l := &listeners{}
+	var err error
+	for _, one := range []struct {
+		to            *net.Listener
+		flag, address string
+		wanted        bool
+	}{
+		{&l.grpc, "--grpc", o.GRPC, true},
+		{&l.http, "--http", o.HTTP, true},
+		{&l.answers, "--answers", o.Answers, o.Role.processes()},
+	} {
+		if !one.wanted {
+			continue
+		}
+		if *one.to, err = listen(one.flag, one.address); err != nil {
+			l.close()
+			return nil, err
+		}
 	}
-	httpListener, err := listen("--http", o.HTTP)
-	if err != nil {
-		_ = grpcListener.Close()
-		return err
+	return l, nil
+}
+
+// close is for those that nobody serves any more, too.
+func (l *listeners) close() {
+	for _, one := range []net.Listener{l.grpc, l.http, l.answers} {
+		if one != nil {
+			_ = one.Close()
+		}
 	}
-	answersListener, err := listen("--answers", o.Answers)
-	if err != nil {
-		_, _ = grpcListener.Close(), httpListener.Close()
-		return err
-	}
-	return p.run(ctx, w, grpcListener, httpListener, answersListener)
 }
 
 func (o Options) withDefaults() Options {
+	if o.Role == "" {
+		o.Role = RoleAll
+	}
+	if o.DataDir == "" {
+		o.DataDir = DefaultDataDir
+	}
+	if o.Replica == "" {
+		o.Replica = replicaName()
+	}
 	if o.HTTP == "" {
 		o.HTTP = DefaultHTTP
 	}
@@ -153,7 +222,7 @@ func (o Options) withDefaults() Options {
 }
 
 func newProcess(ctx context.Context, o Options) (*process, error) {
-	p := &process{options: o}
+	p := &process{options: o, rereads: make(chan struct{}, 1)}
 	p.metrics = telemetry.NewMetrics(o.Version, telemetry.Caps{})
 	p.log = telemetry.NewLog(o.LogTo, o.Log, p.metrics)
 	var err error
@@ -161,120 +230,59 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 	if p.tracer, err = telemetry.NewTracer(ctx, o.Trace, p.metrics, p.log); err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
-	p.state, err = extproc.NewState(extproc.StateOptions{
-		Metrics: p.metrics, Log: p.log, Redis: o.Redis, RedisPasswordFile: o.RedisPasswordFile, CacheBytes: o.CacheBytes,
-	})
-	if err != nil {
-		p.endTraces()
-		return nil, err
+	p.dial = insecure.NewCredentials()
+	if o.TLS.set() {
+		dial, err := o.TLS.client()
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		p.dial = credentials.NewTLS(dial)
+		if p.tls, err = o.TLS.config(func(err error) { p.log.Error().Msg(err.Error()) }); err != nil {
+			p.close()
+			return nil, err
+		}
 	}
-	p.processor = extproc.New(extproc.Options{
-		Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: p.state, MaxInFlight: o.MaxBodies,
-	})
-	p.ads = envoy.NewADS(envoy.ADSOptions{Observer: proxies{p.metrics, p.log}})
-	p.metrics.Proxies(func() float64 { return float64(countProxies(p.ads.Proxies())) })
+	if o.Role.controls() {
+		if p.plane, err = newPlane(ctx, p); err != nil {
+			p.close()
+			return nil, err
+		}
+	}
+	if o.Role.processes() {
+		if p.host, err = newHost(p); err != nil {
+			p.close()
+			return nil, err
+		}
+	}
 	return p, nil
 }
 
-// countProxies counts the nodes among states, of which there is one per type
-// of resource.
-func countProxies(states []envoy.ProxyState) int {
-	nodes := map[string]bool{}
-	for _, s := range states {
-		nodes[s.Node] = true
-	}
-	return len(nodes)
-}
-
-// load reads the configuration folder and applies it whole or not at all.
-func (p *process) load() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	snapshot, problems := compile.Dir(p.options.ConfigDir)
-	if err := problems.Err(); err != nil {
-		return p.refuse(problems.Errors(), err)
-	}
-	resources, err := envoy.Render(snapshot, p.options.Envoy)
-	if err == nil {
-		err = p.processor.Prepare(policiesOf(snapshot))
-	}
-	if err == nil {
-		err = p.ads.Set(resources)
-	}
-	if err != nil {
-		return p.refuse(config.Problems{{Message: err.Error()}}, err)
-	}
-	p.tellUnguarded(snapshot)
-	p.longest = longestStream(snapshot)
-	p.applied(resources.Version(), problems.Warnings())
-	return nil
-}
-
-// tellUnguarded logs the routes that had a policy and have none any more: their
-// answers are not inspected, and a file that lost its ending looks no different
-// from one that was taken away on purpose.
-func (p *process) tellUnguarded(s *compile.Snapshot) {
-	guarded := make(map[string]bool, len(s.Routes))
-	for i := range s.Routes {
-		r := &s.Routes[i]
-		guarded[r.Name] = r.Policy != nil
-		if r.Policy == nil && p.guarded[r.Name] {
-			p.log.Warn().Str("route", r.Name).Msg("the route has lost its policy: its answers are not inspected any more")
-		}
-	}
-	p.guarded = guarded
-}
-
-func (p *process) refuse(problems config.Problems, err error) error {
-	texts := make([]string, len(problems))
-	for i, pr := range problems {
-		texts[i] = pr.String()
-	}
-	p.config.refuse(texts, time.Now())
-	p.metrics.ConfigRejected(len(texts))
-	return err
-}
-
-func (p *process) applied(version string, warnings config.Problems) {
-	now := time.Now()
-	p.metrics.ConfigApplied(now)
-	changed, mended := p.config.apply(version, now)
-	switch {
-	case changed:
-		for _, w := range warnings {
-			p.log.Warn().Msg(w.String())
-		}
-		p.log.Info().Str("version", version).Msg("configuration applied")
-	case mended:
-		p.log.Info().Str("version", version).Msg("configuration mended: it is the one in use")
-	}
-}
-
-func policiesOf(s *compile.Snapshot) []*policy.Policy {
-	var out []*policy.Policy
-	for i := range s.Routes {
-		if s.Routes[i].Policy != nil {
-			out = append(out, s.Routes[i].Policy)
-		}
-	}
-	return out
-}
-
-func (p *process) run(ctx context.Context, w *watcher, grpcListener, httpListener, answersListener net.Listener) error {
+func (p *process) run(ctx context.Context, w *watcher, l *listeners) error {
 	g, checks := p.newGRPC()
-	h := newHTTP(&p.config, p.draining.Load, p.metrics.Handler())
-	a := newAnswers(p.processor.Upstream())
 	failed := make(chan error, 3)
-	go func() { failed <- g.Serve(grpcListener) }()
-	go func() { failed <- h.Serve(httpListener) }()
-	go func() { failed <- a.Serve(answersListener) }()
+	status := newHTTP(&p.config, p.draining.Load, p.metrics.Handler(), p.api())
+	servers := []*http.Server{status}
+	go func() { failed <- g.Serve(l.grpc) }()
+	go func() { failed <- status.Serve(l.http) }()
+	told := p.log.Info().Str("role", string(p.options.Role)).Str("http", l.http.Addr().String()).Str("grpc", l.grpc.Addr().String())
+	if p.host != nil {
+		a := newAnswers(p.host.processor.Upstream(), p.tls)
+		servers = append(servers, a)
+		go func() { failed <- serveAnswers(a, l.answers) }()
+		told = told.Str("answers", l.answers.Addr().String())
+	}
+
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var watching sync.WaitGroup
-	watching.Go(func() { w.run(ctx, p.reload) })
-	p.log.Info().Str("http", httpListener.Addr().String()).Str("grpc", grpcListener.Addr().String()).
-		Str("answers", answersListener.Addr().String()).
-		Str("config", p.options.ConfigDir).Msg("serving")
+	if w != nil {
+		told = told.Str("config", p.options.ConfigDir)
+		watching.Go(func() { w.run(ctx, func() { p.reload(ctx) }) })
+		watching.Go(func() { p.reread(ctx) })
+	}
+	told.Msg("serving")
+
 	var err error
 	select {
 	case <-ctx.Done():
@@ -282,38 +290,33 @@ func (p *process) run(ctx context.Context, w *watcher, grpcListener, httpListene
 	}
 	stop()
 	watching.Wait()
-	p.drain(g, checks, h, a)
+	p.drain(g, checks, servers...)
 	return err
 }
 
-// reload is load for a process that serves already: what is refused is told
-// and the last good configuration stays.
-func (p *process) reload() {
-	before := p.config.readiness().Config.Problems
-	if err := p.load(); err != nil && !sameProblems(before, p.config.readiness().Config.Problems) {
-		p.log.Error().Msg("configuration refused, the last good one stays:\n" + err.Error())
+// api is the HTTP API; nil: this process has none.
+func (p *process) api() http.Handler {
+	if p.plane == nil {
+		return nil
 	}
-}
-
-func sameProblems(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
+	return p.plane.api()
 }
 
 func (p *process) newGRPC() (*grpc.Server, *health.Server) {
-	g := grpc.NewServer(append(extproc.ServerOptions(),
+	options := append(extproc.ServerOptions(),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 500 * time.Millisecond, PermitWithoutStream: true}),
-	)...)
-	p.processor.Register(g)
-	p.ads.Register(g)
+	)
+	if p.tls != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(p.tls)))
+	}
+	g := grpc.NewServer(options...)
+	if p.host != nil {
+		p.host.processor.Register(g)
+	}
+	if p.plane != nil {
+		p.plane.register(g)
+	}
 	checks := health.NewServer()
 	checks.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	healthv1.RegisterHealthServer(g, checks)
@@ -321,9 +324,12 @@ func (p *process) newGRPC() (*grpc.Server, *health.Server) {
 }
 
 func (p *process) close() {
-	p.ads.Close()
-	p.processor.Close()
-	p.state.Close()
+	if p.host != nil {
+		p.host.close() // first: its last counts go to the plane
+	}
+	if p.plane != nil {
+		p.plane.close()
+	}
 	p.endTraces()
 	p.log.Flush()
 }
@@ -335,18 +341,4 @@ func (p *process) endTraces() {
 	if err := p.tracer.Shutdown(ctx); err != nil {
 		p.log.Warn().Err(err).Msg("some spans are lost")
 	}
-}
-
-// proxies counts and logs what the proxies say of a configuration.
-type proxies struct {
-	metrics *telemetry.Metrics
-	log     *telemetry.Log
-}
-
-func (o proxies) Accepted(_, typeURL, _ string) { o.metrics.XDSAck(typeURL) }
-
-func (o proxies) Refused(node, typeURL, version, message string) {
-	o.metrics.XDSNack(typeURL)
-	o.log.Error().Str("node", node).Str("type", typeURL).Str("version", version).Str("message", message).
-		Msg("a proxy refused a configuration and goes on with its last one")
 }

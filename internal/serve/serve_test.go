@@ -98,7 +98,7 @@ func TestABadConfigurationAtTheStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := folder(t)
 			c.prepare(t, dir)
-			err := Run(t.Context(), Options{ConfigDir: dir, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Answers: "127.0.0.1:0", LogTo: io.Discard})
+			err := Run(t.Context(), Options{ConfigDir: dir, DataDir: t.TempDir(), HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Answers: "127.0.0.1:0", LogTo: io.Discard})
 			if err == nil {
 				t.Fatal("it ran")
 			}
@@ -278,12 +278,15 @@ func TestADrainWaitsForRequestsInFlight(t *testing.T) {
 	if err := c.ask(); err != nil {
 		t.Fatal(err)
 	}
+	until(t, "it leads", func() bool { return r.metric("safestate_release_leading") == "1" })
 	r.stop()
 	if got, err := watch.Recv(); err != nil || got.Status != healthv1.HealthCheckResponse_NOT_SERVING {
 		t.Errorf("health while draining: %v, %v", got, err)
 	}
 	endWatch()
 	until(t, "not ready", func() bool { status, s := r.ready(); return status == 503 && !s.Ready })
+	// It hears of no answer and reaches no proxy any more: another one may lead.
+	until(t, "the lead to be given up", func() bool { return r.metric("safestate_release_leading") == "0" })
 	if status, _ := r.get("/healthz"); status != 200 {
 		t.Errorf("/healthz while draining: %d", status)
 	}

@@ -3,6 +3,8 @@ package serve
 import (
 	"sync"
 	"time"
+
+	"github.com/safestate/safestate/internal/admin"
 )
 
 // configState is what is known of the configuration: the last good one in
@@ -62,4 +64,10 @@ func (c *configState) readiness() Readiness {
 	return Readiness{Ready: c.loaded, Config: ConfigStatus{
 		Version: c.version, Applied: c.applied, Refused: c.refused, Problems: c.problems,
 	}}
+}
+
+// forAPI is what the HTTP API tells of the configuration.
+func (c *configState) forAPI() admin.Configuration {
+	r := c.readiness()
+	return admin.Configuration{Applied: r.Config.Applied, Problems: r.Config.Problems}
 }

@@ -1,0 +1,323 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+
+	"github.com/safestate/safestate/envoy"
+	"github.com/safestate/safestate/envoy/xds"
+	"github.com/safestate/safestate/internal/checks"
+	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/readiness"
+	"github.com/safestate/safestate/internal/release"
+	"github.com/safestate/safestate/internal/signals"
+	"github.com/safestate/safestate/internal/store"
+	"github.com/safestate/safestate/internal/telemetry"
+)
+
+// Options are what a control plane is made of. Store, XDS, Hub, Reload, Log and
+// Metrics are required.
+type Options struct {
+	Store store.Store
+	XDS   *xds.Server
+	Hub   *signals.Hub
+	// DataDir is the folder of the local copy of the models' states; empty: none
+	// is kept.
+	DataDir string
+	// Envoy is what the proxies' configuration depends on beside the files.
+	Envoy envoy.Options
+	// Replica names this process among its like, and Address is where they reach
+	// its gRPC; empty: there are no others.
+	Replica string
+	Address string
+	// Credentials are those by which other replicas are reached. Required with an
+	// Address.
+	Credentials credentials.TransportCredentials
+	// Reload has the files read again: what a person pins takes their place. It
+	// must not block.
+	Reload  func()
+	Log     *telemetry.Log
+	Metrics *telemetry.Metrics
+}
+
+// Control is a running control plane. Its methods are safe for concurrent use.
+type Control struct {
+	o        Options
+	book     *book
+	proofs   *proofs
+	register *register
+	meter    *meter
+	tests    *tests
+	policies *policyBook
+	ready    *readiness.Prober
+	prom     *checks.Prometheus
+	wake     chan struct{} // something changed that a decision may depend on
+
+	publishing sync.Mutex // held while the proxies' configuration is made
+
+	mu          sync.Mutex
+	files       *compile.Snapshot // nil before Configure
+	leading     bool
+	unpublished bool // what holds could not be published
+
+	// Of the rounds alone.
+	restUntil time.Time         // see rest
+	failing   map[string]string // by model: why it cannot go on, as was told
+}
+
+// New makes a control plane. It publishes nothing before Configure, and nothing
+// before the models' states are known.
+func New(o Options) (*Control, error) {
+	copied, err := openCopy(o.DataDir, copyFile)
+	if err != nil {
+		return nil, err
+	}
+	b, err := openBook(o.Store, copied)
+	if err != nil {
+		return nil, err
+	}
+	pins, err := openCopy(o.DataDir, pinsFile)
+	if err != nil {
+		return nil, err
+	}
+	policies, err := openPolicyBook(pins)
+	if err != nil {
+		return nil, err
+	}
+	c := &Control{
+		o: o, book: b, prom: &checks.Prometheus{}, tests: newTests(), policies: policies,
+		wake: make(chan struct{}, 1), failing: map[string]string{},
+	}
+	c.proofs = newProofs(o.Replica, o.XDS)
+	c.register = newRegister(o.Store, o.XDS)
+	c.proofs.expects = c.register.known
+	c.ready = readiness.New(c.stir)
+	c.meter = newMeter(c.prom, c.stir)
+	o.Metrics.Releases(c.scrape)
+	return c, nil
+}
+
+// firstRead is how long Configure waits for the store's first answer before it
+// goes by the local copy.
+const firstRead = 10 * time.Second
+
+// ErrUnread is what Configure fails with while nothing is known of the models'
+// releases: the files' weights may not be those that hold.
+var ErrUnread = errors.New("the store has not been read yet")
+
+// Run follows the store and, where this replica is elected, leads, until ctx
+// ends.
+func (c *Control) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	running.Go(func() { c.follow(ctx) })
+	running.Go(func() { c.saveUp(ctx) })
+	running.Go(func() { c.tests.follow(ctx, c.o.Store, c.leads) })
+	running.Go(func() { c.book.copy.run(ctx, c.uncopied) })
+	running.Go(func() { c.policies.copy.run(ctx, c.uncopied) })
+	running.Go(func() { c.followPolicies(ctx) })
+	running.Go(func() { c.register.follow(ctx) })
+	running.Go(func() { c.ready.Run(ctx) })
+	running.Go(func() { c.meter.run(ctx) })
+	running.Go(func() { c.proofs.run(ctx, c.o.Store, c.stir) })
+	running.Go(func() { c.o.Store.Elect(ctx, leaderName, leaderValue(c.o.Replica, c.o.Address), c.lead) })
+	running.Go(func() { c.relay(ctx) })
+	running.Wait()
+	for _, copied := range []*localCopy{c.book.copy, c.policies.copy} {
+		if err := copied.flush(); err != nil {
+			c.uncopied(err)
+		}
+	}
+}
+
+func (c *Control) uncopied(err error) {
+	c.o.Log.Error().Err(err).Msg("without the store a restart would not know the newest releases")
+}
+
+// stir makes the leader look again.
+func (c *Control) stir() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // it is about to
+	}
+}
+
+// follow takes in what the store tells, and publishes what it means.
+func (c *Control) follow(ctx context.Context) {
+	for events := range c.o.Store.Watch(ctx, modelsPrefix) {
+		first := !c.book.ready()
+		t := c.book.take(events)
+		for _, model := range t.doubtful {
+			if err := c.book.reread(ctx, model, c.book.get(model).revision); err != nil {
+				t.problems = append(t.problems, err)
+			}
+		}
+		for _, err := range t.problems {
+			if ctx.Err() == nil {
+				c.o.Log.Error().Err(err).Msg("a model's releases cannot be followed, or are others than expected")
+			}
+		}
+		if len(t.changed)+len(t.doubtful) > 0 || first {
+			c.publishNow()
+		}
+		c.stir()
+	}
+}
+
+// publishNow publishes what holds. Where that fails it is tried again, with every
+// round.
+func (c *Control) publishNow() {
+	err := c.publish(xds.AtOnce)
+	c.mu.Lock()
+	again := c.unpublished
+	c.unpublished = err != nil
+	c.mu.Unlock()
+	if err != nil && !again {
+		c.o.Log.Error().Err(err).Msg("releases cannot be published, the last good configuration stays")
+	}
+}
+
+func (c *Control) isUnpublished() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unpublished
+}
+
+func (c *Control) leads() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leading
+}
+
+// Configure takes over what the files say now, and returns a hash of it: equal
+// files have equal ones, whatever releases make of them. It is refused where an immutable name
+// stands for something else, or where it cannot be rendered; the last good one
+// stays.
+func (c *Control) Configure(ctx context.Context, s *compile.Snapshot) (string, error) {
+	if err := c.known(ctx); err != nil {
+		return "", err
+	}
+	var mistakes []error
+	for i := range s.Models {
+		m := &s.Models[i]
+		if err := c.book.unreadable(m.Name); err != nil { // the files' weights may be those of a bad version
+			mistakes = append(mistakes, err)
+			continue
+		}
+		_, refused := release.Register(c.book.get(m.Name).state, versionsOf(m), time.Now())
+		for _, err := range refused {
+			mistakes = append(mistakes, fmt.Errorf("model %s: %w", m.Name, err))
+		}
+	}
+	if len(mistakes) > 0 {
+		return "", errors.Join(mistakes...)
+	}
+	plain, err := envoy.Render(s, c.o.Envoy)
+	if err != nil {
+		return "", err
+	}
+	if err := c.publishFiles(s); err != nil {
+		return "", err
+	}
+	for i := range s.Models {
+		c.o.Metrics.ReleaseModel(s.Models[i].Name, string(release.KindRollback), string(release.KindDegraded))
+	}
+	c.policies.cover(s)
+	c.ready.Watch(s.Clusters)
+	c.share()
+	c.stir()
+	return plain.Version(), nil
+}
+
+// share has the hosts' breakers shared, by the one who has all their reports.
+func (c *Control) share() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var settings map[string]policy.Breaker
+	if c.leading && c.files != nil {
+		settings = breakersOf(c.files)
+	}
+	c.o.Hub.Breakers(settings)
+}
+
+// known waits until the models' states are: by the store, or where that is away
+// by what this replica last knew of them.
+func (c *Control) known(ctx context.Context) error {
+	end := time.NewTimer(firstRead)
+	defer end.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !c.book.ready() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end.C:
+			if len(c.book.all()) == 0 {
+				return fmt.Errorf("%w, and there is no local copy to go by: want a store that answers", ErrUnread)
+			}
+			c.o.Log.Warn().Msg("the store does not answer: the models' releases are those of the local copy")
+			return nil
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// publish makes of the files and of the releases what the proxies are to have.
+func (c *Control) publish(how xds.Urgency) error {
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	return c.render(c.snapshot(), how)
+}
+
+// publishFiles is publish by other files, which are those in use only where it
+// succeeds.
+func (c *Control) publishFiles(s *compile.Snapshot) error {
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	if err := c.render(s, xds.Coalesced); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.files, c.unpublished = s, false
+	return nil
+}
+
+// render hands the proxies what files and releases make. c.publishing is held,
+// and c.mu is not: it takes its time.
+func (c *Control) render(files *compile.Snapshot, how xds.Urgency) error {
+	if files == nil {
+		return nil
+	}
+	states := c.book.all()
+	releases := map[string]compile.Release{}
+	for model, state := range states {
+		releases[model] = releaseOf(&state)
+	}
+	resources, err := envoy.Render(files.WithReleases(releases), c.o.Envoy)
+	if err != nil {
+		return err
+	}
+	if err := c.o.XDS.Set(resources, how); err != nil {
+		return err
+	}
+	c.proofs.published(resources.Version(), states, time.Now())
+	return nil
+}
+
+// scrape tells how every model stands.
+func (c *Control) scrape(emit func(telemetry.ModelReleases)) {
+	for model, s := range c.book.all() {
+		proof, refused := c.proofs.of(&s)
+		emit(telemetry.ModelReleases{
+			Model: model, Generation: s.Generation, Weights: s.Weights, Degraded: s.Degraded,
+			Stuck: s.Bound != nil || refused != nil, Unproven: len(proof.Missing),
+		})
+	}
+}

@@ -1,0 +1,124 @@
+package serve
+
+import (
+	"context"
+	"time"
+
+	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/config"
+	"github.com/safestate/safestate/internal/policy"
+)
+
+// load reads the configuration folder and applies it whole or not at all.
+func (p *process) load(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	snapshot, problems := compile.DirWith(p.options.ConfigDir, p.plane.edit)
+	if err := problems.Err(); err != nil {
+		return p.refuse(problems.Errors(), err)
+	}
+	if p.host != nil {
+		if err := p.host.processor.Prepare(policiesOf(snapshot)); err != nil {
+			return p.refuse(config.Problems{{Message: err.Error()}}, err)
+		}
+	}
+	version, err := p.plane.configure(ctx, snapshot)
+	if err != nil {
+		return p.refuse(config.Problems{{Message: err.Error()}}, err)
+	}
+	p.tellUnguarded(snapshot)
+	p.longest = longestStream(snapshot)
+	p.applied(version, problems.Warnings())
+	return nil
+}
+
+// tellUnguarded logs the routes that had a policy and have none any more: their
+// answers are not inspected, and a file that lost its ending looks no different
+// from one that was taken away on purpose.
+func (p *process) tellUnguarded(s *compile.Snapshot) {
+	guarded := make(map[string]bool, len(s.Routes))
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		guarded[r.Name] = r.Policy != nil
+		if r.Policy == nil && p.guarded[r.Name] {
+			p.log.Warn().Str("route", r.Name).Msg("the route has lost its policy: its answers are not inspected any more")
+		}
+	}
+	p.guarded = guarded
+}
+
+func (p *process) refuse(problems config.Problems, err error) error {
+	texts := make([]string, len(problems))
+	for i, pr := range problems {
+		texts[i] = pr.String()
+	}
+	p.config.refuse(texts, time.Now())
+	p.metrics.ConfigRejected(len(texts))
+	return err
+}
+
+func (p *process) applied(version string, warnings config.Problems) {
+	now := time.Now()
+	p.metrics.ConfigApplied(now)
+	changed, mended := p.config.apply(version, now)
+	switch {
+	case changed:
+		for _, w := range warnings {
+			p.log.Warn().Msg(w.String())
+		}
+		p.log.Info().Str("version", version).Msg("configuration applied")
+	case mended:
+		p.log.Info().Str("version", version).Msg("configuration mended: it is the one in use")
+	}
+}
+
+func policiesOf(s *compile.Snapshot) []*policy.Policy {
+	var out []*policy.Policy
+	for i := range s.Routes {
+		if s.Routes[i].Policy != nil {
+			out = append(out, s.Routes[i].Policy)
+		}
+	}
+	return out
+}
+
+// reload is load for a process that serves already: what is refused is told
+// and the last good configuration stays.
+func (p *process) reload(ctx context.Context) {
+	before := p.config.readiness().Config.Problems
+	if err := p.load(ctx); err != nil && !sameProblems(before, p.config.readiness().Config.Problems) {
+		p.log.Error().Msg("configuration refused, the last good one stays:\n" + err.Error())
+	}
+}
+
+func sameProblems(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// again has the folder read once more, soon.
+func (p *process) again() {
+	select {
+	case p.rereads <- struct{}{}:
+	default: // it is about to be
+	}
+}
+
+// reread reads the folder whenever again asks for it, until ctx ends.
+func (p *process) reread(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.rereads:
+			p.reload(ctx)
+		}
+	}
+}

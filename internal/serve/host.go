@@ -1,0 +1,72 @@
+package serve
+
+import (
+	"github.com/safestate/safestate/extproc"
+	"github.com/safestate/safestate/internal/signals"
+)
+
+// host is the half of a process that judges answers.
+type host struct {
+	state     *extproc.State
+	reporter  *signals.Reporter // nil: nobody is told
+	processor *extproc.Server
+}
+
+// newHost makes the processor, which reports to the plane of the same process or
+// to those that it is told of.
+func newHost(p *process) (*host, error) {
+	o := &p.options
+	state, err := extproc.NewState(extproc.StateOptions{
+		Metrics: p.metrics, Log: p.log, Redis: o.Redis, RedisPasswordFile: o.RedisPasswordFile, CacheBytes: o.CacheBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h := &host{state: state}
+	if link := p.link(); link != nil {
+		h.reporter = signals.NewReporter(signals.ReporterOptions{
+			Name: o.Replica, Links: []signals.Link{link}, Breakers: state.Breakers,
+			OnLink: func(err error) {
+				if p.draining.Load() {
+					return // it is meant to end
+				}
+				if err != nil {
+					p.log.Warn().Err(err).Msg("reports do not reach the control plane")
+					return
+				}
+				p.log.Info().Msg("reports reach the control plane")
+			},
+		})
+	}
+	h.processor = extproc.New(extproc.Options{
+		Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: state, MaxInFlight: o.MaxBodies, Signals: h.reporter,
+	})
+	return h, nil
+}
+
+// link is the way to the control plane; nil: there is none.
+func (p *process) link() signals.Link {
+	o := &p.options
+	switch {
+	case p.plane != nil && o.NoReleases:
+		return nil
+	case p.plane != nil:
+		return p.plane.hub.Link()
+	case len(o.Control) == 0:
+		return nil
+	}
+	targets := make([]string, len(o.Control))
+	for i, address := range o.Control {
+		targets[i] = address
+		if _, unix := cutUnix(address); !unix {
+			targets[i] = "dns:///" + address
+		}
+	}
+	return signals.Dial(signals.DialOptions{Targets: targets, Credentials: p.dial})
+}
+
+func (h *host) close() {
+	h.processor.Close()
+	h.reporter.Close()
+	h.state.Close()
+}

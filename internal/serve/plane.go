@@ -1,0 +1,159 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/safestate/safestate/envoy"
+	"github.com/safestate/safestate/envoy/xds"
+	"github.com/safestate/safestate/internal/admin"
+	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/config"
+	"github.com/safestate/safestate/internal/control"
+	"github.com/safestate/safestate/internal/signals"
+	"github.com/safestate/safestate/internal/store/etcd"
+)
+
+// plane is the control plane's half of a process.
+type plane struct {
+	p     *process
+	xds   *xds.Server
+	hub   *signals.Hub
+	store *etcd.Store      // nil without releases
+	rules *control.Control // who decides; nil without releases
+	stop  context.CancelFunc
+	runs  sync.WaitGroup
+}
+
+// newPlane opens the store and begins to follow it.
+func newPlane(ctx context.Context, p *process) (*plane, error) {
+	pl := &plane{p: p, stop: func() {}}
+	o := &p.options
+	pl.xds = xds.New(xds.Options{Identity: o.identity(), Observer: proxies{p.metrics, p.log}})
+	pl.hub = signals.NewHub(signals.HubOptions{})
+	p.metrics.Proxies(func() float64 { return float64(pl.xds.Connected()) })
+	if o.NoReleases {
+		return pl, nil
+	}
+	err := makeDataDir(o.DataDir)
+	if err != nil {
+		pl.close()
+		return nil, err
+	}
+	if pl.store, err = etcd.Open(ctx, o.storeOptions(p)); err != nil {
+		pl.close()
+		return nil, err
+	}
+	pl.rules, err = control.New(control.Options{
+		Store: pl.store, XDS: pl.xds, Hub: pl.hub, DataDir: o.DataDir, Envoy: o.Envoy,
+		Replica: o.Replica, Address: o.Advertise, Credentials: p.dial, Reload: p.again, Log: p.log, Metrics: p.metrics,
+	})
+	if err != nil {
+		pl.close()
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	pl.stop = stop
+	pl.runs.Go(func() { pl.rules.Run(running) })
+	return pl, nil
+}
+
+// storeOptions say where the store is.
+func (o *Options) storeOptions(p *process) etcd.Options {
+	out := etcd.Options{
+		Endpoints: o.Etcd, CA: o.EtcdCA, Cert: o.EtcdCert, Key: o.EtcdKey, User: o.EtcdUser, PasswordFile: o.EtcdPasswordFile,
+		Problem: func(err error) { p.log.Warn().Err(err).Msg("store") },
+	}
+	if len(o.Etcd) == 0 {
+		out.Dir = o.DataDir
+	}
+	return out
+}
+
+// engine names the store for people.
+func (o *Options) engine() string {
+	if len(o.Etcd) > 0 {
+		return "etcd at " + strings.Join(o.Etcd, ", ")
+	}
+	return "embedded etcd in " + o.DataDir
+}
+
+// identity says who vouches for a proxy's name; nil: nobody.
+func (o *Options) identity() func(context.Context) ([]string, bool) {
+	if !o.TLS.set() {
+		return nil
+	}
+	return xds.PeerNames
+}
+
+// edit puts what a person has pinned in the place of what the files say.
+func (pl *plane) edit(w *config.World) config.Problems {
+	if pl.rules == nil {
+		return nil
+	}
+	return pl.rules.Edit(w)
+}
+
+// configure makes a snapshot the configuration of the proxies, and returns its
+// version.
+func (pl *plane) configure(ctx context.Context, s *compile.Snapshot) (string, error) {
+	if pl.rules != nil {
+		return pl.rules.Configure(ctx, s)
+	}
+	r, err := envoy.Render(s, pl.p.options.Envoy)
+	if err != nil {
+		return "", err
+	}
+	return r.Version(), pl.xds.Set(r, xds.Coalesced)
+}
+
+func (pl *plane) register(g *grpc.Server) {
+	pl.xds.Register(g)
+	pl.hub.Register(g)
+}
+
+// api is the HTTP API; nil without releases.
+func (pl *plane) api() http.Handler {
+	if pl.rules == nil {
+		return nil
+	}
+	return admin.New(admin.Options{Control: control.NewAPI(pl.rules, control.APIOptions{
+		Build: pl.p.options.Version, Engine: pl.p.options.engine(), Configuration: pl.p.config.forAPI,
+		Backup: func(ctx context.Context, w io.Writer) error { return pl.store.Backup(ctx, w) },
+	})})
+}
+
+// leave ends the streams, which live as long as the proxies and the hosts, and
+// gives up the lead: who hears and reaches nobody any more must not decide.
+func (pl *plane) leave() {
+	pl.stop()
+	pl.xds.Close()
+	pl.hub.Close()
+}
+
+func (pl *plane) close() {
+	pl.leave()
+	pl.runs.Wait()
+	if pl.store != nil {
+		_ = pl.store.Close() // what was acknowledged is durable
+	}
+}
+
+// makeDataDir makes the folder of the store and of the local copy, for this user
+// alone.
+func makeDataDir(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	return nil
+}
