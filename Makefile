@@ -51,6 +51,10 @@ build: ## The binaries into bin
 run: setup $(if $(filter mlserver,$(MODELS)),$(CACHE)/mlserver.ready) build ## Models, safestate and Envoy on this machine; MODELS=mlserver for real scikit-learn models
 	@exec bin/sandbox -models $(MODELS) -envoy "$$($(WHERE) envoy)" $(RUN_FLAGS)
 
+.PHONY: demo
+demo: setup build ## A release that goes wrong under load, and what becomes of it: a minute
+	@exec bin/sandbox -demo -envoy "$$($(WHERE) envoy)" $(RUN_FLAGS)
+
 # The groups run one after the other: -race on everything at once starves the
 # tests that measure time.
 .PHONY: test
@@ -59,6 +63,7 @@ test: setup $(CACHE)/clients.ready ## Unit tests with the race detector, then en
 	@echo "== unit, race detector"; $(FOUND) $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
 	@echo "== the fault model, and what real clients make of it"; $(GO) test -timeout 10m ./e2e/faultmodel ./e2e/clients
 	@echo "== end to end"; $(FOUND) $(GO) test -count=1 -timeout 40m -v ./e2e | e2e/setup/progress.py
+	@echo "== proxies and releases"; $(FOUND) $(GO) test -count=1 -p 1 -timeout 20m -v ./e2e/xds ./e2e/releases | e2e/setup/progress.py
 
 .PHONY: faults
 faults: setup $(CACHE)/clients.ready ## Every fault on every protocol through the real Envoy: prints cells=N pass=N na=0
@@ -106,6 +111,20 @@ fuzz: ## Every fuzz target, FUZZ_EXECUTIONS each, one at a time
 bench: setup ## The measurements, into bench/out
 	@mkdir -p bench/out
 	@$(FOUND) $(GO) run ./bench
+
+.PHONY: bench-release
+bench-release: ## How many requests a rollback needs, and how often it is wrong: minutes
+	@mkdir -p bench/out
+	@$(GO) run ./bench/release
+
+.PHONY: bench-rollback
+bench-rollback: setup build ## From a version's first bad answer to its last request, five times: minutes
+	@$(FOUND) $(GO) run ./bench/rollback
+
+.PHONY: bench-xds
+bench-xds: setup ## A change of weights at 1,000 and 5,000 proxies, beside plain go-control-plane: minutes
+	@mkdir -p bench/out
+	@$(FOUND) $(GO) run ./bench/xds
 
 .PHONY: clean
 clean: ## Remove what make set up

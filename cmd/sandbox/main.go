@@ -29,6 +29,8 @@ type options struct {
 	mlserver string // Python environment with MLServer
 	trained  string // folder of the scikit-learn models
 	logs     string // folder of the parts' logs
+	demo     bool   // show a release that goes wrong, and stop
+	timeline string // file for the demo's figures; empty: none
 
 	traffic, admin, http, grpc, answers int
 	v1, v2, small, chat, chatSmall      int
@@ -56,6 +58,8 @@ func parse(args []string) (*options, error) {
 	fs.StringVar(&o.mlserver, "mlserver", ".cache/mlserver", "Python environment that has MLServer")
 	fs.StringVar(&o.trained, "trained", ".cache/mlserver-models", "folder of the scikit-learn models")
 	fs.StringVar(&o.logs, "logs", ".cache/run", "folder of the parts' logs")
+	fs.BoolVar(&o.demo, "demo", false, "release fraud v2, break it, print what became of it, and stop")
+	fs.StringVar(&o.timeline, "timeline", "", "file that -demo writes its figures to, as JSON")
 	fs.IntVar(&o.traffic, "traffic-port", 10000, "Envoy takes traffic here")
 	fs.IntVar(&o.admin, "admin-port", 9901, "Envoy's admin interface")
 	fs.IntVar(&o.http, "http-port", 8686, "safestate's /healthz, /readyz and /metrics")
@@ -80,6 +84,8 @@ func parse(args []string) (*options, error) {
 	switch {
 	case o.models != "sample" && o.models != "mlserver":
 		return nil, fmt.Errorf("-models is %q, want sample or mlserver", o.models)
+	case o.demo && (o.models != "sample" || o.config != ""):
+		return nil, errors.New("-demo is about the sample models and their own configuration")
 	case o.envoy == "":
 		return nil, errors.New("no Envoy: run `make setup`, or name a binary by ENVOY")
 	}

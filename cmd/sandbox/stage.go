@@ -20,7 +20,8 @@ type stage struct {
 	parts  []*part
 	ended  chan *part // each part once, when it ends
 	config string     // the folder that safestate reads
-	temp   string     // to remove at the end
+	data   string     // the folder of safestate's store
+	temp   string     // of both, to remove at the end; config apart where it was given
 }
 
 func newStage(o *options) *stage {
@@ -85,6 +86,9 @@ func (s *stage) play(ctx context.Context) error {
 			return err
 		}
 	}
+	if s.o.demo {
+		return s.demo(ctx)
+	}
 	fmt.Print(s.tour())
 	select {
 	case <-ctx.Done():
@@ -98,18 +102,22 @@ func (s *stage) play(ctx context.Context) error {
 // prepareConfig copies the samples into one folder, with the ports that the
 // models have here: an edit is seen at once, and the samples stay as they are.
 func (s *stage) prepareConfig() error {
+	temp, err := os.MkdirTemp("", "safestate-sandbox-")
+	if err != nil {
+		return err
+	}
+	s.temp, s.data = temp, filepath.Join(temp, "data")
 	if s.config != "" {
 		return nil
+	}
+	s.config = filepath.Join(temp, "config")
+	if err := os.Mkdir(s.config, 0o700); err != nil {
+		return err
 	}
 	samples := []string{"fraud", "chat"}
 	if s.o.models == "mlserver" {
 		samples = []string{"mlserver"}
 	}
-	temp, err := os.MkdirTemp("", "safestate-sandbox-")
-	if err != nil {
-		return err
-	}
-	s.temp, s.config = temp, temp
 	for _, sample := range samples {
 		files, err := filepath.Glob(filepath.Join(s.o.samples, sample, "*.yaml"))
 		if err != nil {
@@ -123,7 +131,7 @@ func (s *stage) prepareConfig() error {
 			if err != nil {
 				return err
 			}
-			to := filepath.Join(temp, sample+"-"+filepath.Base(name))
+			to := filepath.Join(s.config, sample+"-"+filepath.Base(name))
 			if err := os.WriteFile(to, []byte(s.moves().Replace(string(text))), 0o600); err != nil {
 				return err
 			}
@@ -190,7 +198,7 @@ func (s *stage) mlserver(ctx context.Context) error {
 }
 
 func (s *stage) safestate(ctx context.Context) error {
-	err := s.start("safestate", filepath.Join(s.o.bin, "safestate"), nil, "serve", "--config", s.config,
+	err := s.start("safestate", filepath.Join(s.o.bin, "safestate"), nil, "serve", "--config", s.config, "--data-dir", s.data,
 		"--http", local(s.o.http), "--grpc", local(s.o.grpc), "--answers", local(s.o.answers), "--traffic", local(s.o.traffic), "--envoy-admin", local(s.o.admin))
 	if err != nil {
 		return err
