@@ -32,9 +32,13 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.NumStreamWorkers(workers),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
-		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2(proto.Name)}),
+		grpc.ForceServerCodecV2(Codec()),
 	}
 }
+
+// Codec is that of ServerOptions, for a server that has services with a codec of
+// their own as well: it marshals what it does not know as protobuf does.
+func Codec() encoding.CodecV2 { return codec{encoding.GetCodecV2(proto.Name)} }
 
 // codec is the protobuf codec, but for replies: those that never change are not
 // serialized anew for every request.

@@ -213,6 +213,7 @@ var edges = map[string]map[string]string{
 		"internal/admin":      "the client of the control plane's API",
 		"internal/admin/view": "what on-call reads",
 		"internal/compile":    "validate and render",
+		"internal/control":    "what a data folder remembers beside the store",
 		"internal/release":    "the steps and commands that a person writes",
 		"internal/serve":      "serve",
 		"internal/store/etcd": "store restore",

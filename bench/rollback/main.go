@@ -32,6 +32,9 @@ func main() {
 	envoy := flag.String("envoy", os.Getenv("ENVOY"), "the Envoy binary (default: $ENVOY)")
 	out := flag.String("out", "bench/out", "where ratios.json is written")
 	flag.Parse()
+	if *rounds < 1 {
+		log.Fatal("rollback: -rounds has to be at least 1")
+	}
 	if err := run(*rounds, *sandbox, *envoy, *out); err != nil {
 		log.Fatal("rollback: ", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/safestate/safestate/internal/admin"
+	controlplane "github.com/safestate/safestate/internal/control"
 	"github.com/safestate/safestate/internal/store/etcd"
 )
 
@@ -61,6 +62,9 @@ func newStoreRestore() *cobra.Command {
 		Short: "Put a backup into a data folder that holds no store, before safestate is started there",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := noCopies(dir); err != nil {
+				return err
+			}
 			if err := etcd.Restore(dir, args[0]); err != nil {
 				return err
 			}
@@ -71,6 +75,17 @@ func newStoreRestore() *cobra.Command {
 	cmd.Flags().StringVar(&dir, "data-dir", "", "the data folder (required)")
 	_ = cmd.MarkFlagRequired("data-dir")
 	return cmd
+}
+
+// noCopies refuses a folder that remembers what is newer than any backup.
+func noCopies(dir string) error {
+	for _, name := range controlplane.Copies() {
+		path := filepath.Join(dir, name)
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%s holds what was known after the backup and would be written to the store again: move it away first", path)
+		}
+	}
+	return nil
 }
 
 // backupTo puts a backup in the place of a file, whole or not at all. Nobody

@@ -182,7 +182,7 @@ func (s *stage) timeline(ctx context.Context, broken time.Time, l *load) error {
 		fmt.Printf("%s  last request at v2\n", at(m.Proof.BadSeen))
 	}
 	fmt.Printf("%s  proven: no request since\n\n", at(w.Done))
-	fmt.Printf("Callers' bad answers: %d of %d.", seen.bad, seen.asked)
+	fmt.Printf("Callers' bad answers since then: %d of %d.", seen.bad, seen.asked)
 	for _, source := range []string{"primary", "cache", "fallback", "rules", "safe_default", "none"} {
 		if n := seen.sources[source]; n > 0 {
 			fmt.Printf(" %s: %d.", source, n)

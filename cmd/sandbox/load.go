@@ -20,7 +20,7 @@ type load struct {
 	mu      sync.Mutex
 	asked   int
 	bad     int            // answers that no caller should have got, and errors
-	sources map[string]int // of the answers, since the last reset
+	sources map[string]int // of the answers
 }
 
 // perSecond is the load after a warmUp, callers how many wait for answers at the same time at
@@ -114,14 +114,14 @@ func (l *load) answer() (source string, good bool) {
 	return source, true
 }
 
-// reset begins to count sources anew.
+// reset begins to count anew.
 func (l *load) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sources = map[string]int{}
+	l.asked, l.bad, l.sources = 0, 0, map[string]int{}
 }
 
-// tally is what was seen so far.
+// tally is what was seen since the last reset.
 type tally struct {
 	asked, bad int
 	sources    map[string]int

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -60,11 +61,12 @@ type Control struct {
 	wake     chan struct{} // something changed that a decision may depend on
 
 	publishing sync.Mutex // held while the proxies' configuration is made
+	rendered   rendered   // under publishing
 
 	mu          sync.Mutex
 	files       *compile.Snapshot // nil before Configure
 	leading     bool
-	unpublished bool // what holds could not be published
+	unpublished bool // what holds was not published yet
 
 	// Of the rounds alone.
 	restUntil time.Time         // see rest
@@ -289,8 +291,8 @@ func (c *Control) publishFiles(s *compile.Snapshot) error {
 	return nil
 }
 
-// render hands the proxies what files and releases make. c.publishing is held,
-// and c.mu is not: it takes its time.
+// render hands the proxies what files and releases make, unless they have it.
+// c.publishing is held, and c.mu is not: it takes its time.
 func (c *Control) render(files *compile.Snapshot, how xds.Urgency) error {
 	if files == nil {
 		return nil
@@ -300,15 +302,34 @@ func (c *Control) render(files *compile.Snapshot, how xds.Urgency) error {
 	for model, state := range states {
 		releases[model] = releaseOf(&state)
 	}
-	resources, err := envoy.Render(files.WithReleases(releases), c.o.Envoy)
-	if err != nil {
-		return err
+	began := time.Now()
+	if last := &c.rendered; last.files != files || !reflect.DeepEqual(last.releases, releases) {
+		resources, err := envoy.Render(files.WithReleases(releases), c.o.Envoy)
+		if err != nil {
+			return err
+		}
+		began = time.Now()
+		if err := c.o.XDS.Set(resources, how); err != nil {
+			return err
+		}
+		c.rendered = rendered{files, releases, resources.Version()}
 	}
-	if err := c.o.XDS.Set(resources, how); err != nil {
-		return err
-	}
-	c.proofs.published(resources.Version(), states, time.Now())
+	c.proofs.published(c.rendered.version, states, began)
 	return nil
+}
+
+// rendered is what the proxies were handed last.
+type rendered struct {
+	files    *compile.Snapshot
+	releases map[string]compile.Release
+	version  string
+}
+
+// publishLater has what holds published at the end of the round.
+func (c *Control) publishLater() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unpublished = true
 }
 
 // scrape tells how every model stands.

@@ -151,3 +151,8 @@ func replaceFile(path string, text []byte) error {
 	_ = dir.Close() // it was only read
 	return err
 }
+
+// Copies are the names of the files in which a replica keeps, in its data folder,
+// what it last knew. Where a backup is to hold they have to go: what they know is
+// newer, and is written to the store again.
+func Copies() []string { return []string{copyFile, pinsFile} }

@@ -53,10 +53,10 @@ func queryOf(check *compile.Check, model, version string) string {
 
 // releaseOf is what a state makes of its model's traffic.
 func releaseOf(s *release.State) compile.Release {
-	out := compile.Release{Generation: s.Generation}
 	if !s.Released {
-		return out
+		return compile.Release{} // the files', which need no word of a release
 	}
+	out := compile.Release{Generation: s.Generation}
 	out.Weights = map[string]int{} // degraded: none has any
 	maps.Copy(out.Weights, s.Weights)
 	for _, g := range s.Good { // the newest last

@@ -35,6 +35,7 @@ type proofs struct {
 	carried map[string]carrier    // by model
 	others  map[string]statement  // by replica
 	applied map[string]time.Time  // when a published version was ACKed by all, by version
+	handed  map[string]time.Time  // just before a published version was handed to the proxies, by version
 	waiting context.CancelFunc    // for the ACKs of current
 	asked   map[string]askedTimes // by model
 }
@@ -54,7 +55,7 @@ type askedTimes map[string]time.Time
 func newProofs(replica string, s *xds.Server) *proofs {
 	return &proofs{
 		replica: replica, xds: s, expects: func() bool { return true }, ctx: context.Background(), changed: func() {},
-		carried: map[string]carrier{}, others: map[string]statement{}, applied: map[string]time.Time{}, asked: map[string]askedTimes{},
+		carried: map[string]carrier{}, others: map[string]statement{}, applied: map[string]time.Time{}, handed: map[string]time.Time{}, asked: map[string]askedTimes{},
 	}
 }
 
@@ -91,7 +92,7 @@ func (p *proofs) hear(events []store.Event) {
 	}
 }
 
-// published notes that a configuration was handed to the proxies.
+// published notes that a configuration was handed to the proxies, from now on.
 func (p *proofs) published(version string, states map[string]release.State, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,11 +109,14 @@ func (p *proofs) published(version string, states map[string]release.State, now 
 		return
 	}
 	p.current = version
+	p.handed[version] = now
 	used := map[string]bool{version: true}
 	for _, c := range p.carried {
 		used[c.version] = true
 	}
-	maps.DeleteFunc(p.applied, func(v string, _ time.Time) bool { return !used[v] })
+	unused := func(v string, _ time.Time) bool { return !used[v] }
+	maps.DeleteFunc(p.applied, unused)
+	maps.DeleteFunc(p.handed, unused)
 	if p.waiting != nil {
 		p.waiting()
 	}

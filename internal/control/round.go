@@ -81,6 +81,9 @@ func (c *Control) round(ctx context.Context) time.Duration {
 		wake, _ := c.look(ctx, m, always)
 		again = sooner(again, wake)
 	}
+	if c.isUnpublished() {
+		c.publishNow()
+	}
 	return again
 }
 
@@ -187,8 +190,12 @@ func (c *Control) commit(ctx context.Context, from page, next release.State) err
 		return err
 	}
 	c.tell(from.state, next)
-	if next.Generation != from.state.Generation {
+	switch {
+	case next.Generation == from.state.Generation:
+	case next.Released:
 		c.publishNow()
+	default: // the files' own weights, which the proxies have: of many models at once
+		c.publishLater()
 	}
 	if err := onDisk(); err != nil {
 		c.uncopied(err)

@@ -70,11 +70,11 @@ func (p *proofs) settle(v *view) {
 	}
 	numbers := slices.Sorted(maps.Keys(byNumber))
 	n := sort.Search(len(numbers), func(i int) bool {
-		return len(v.of(p.xds, byNumber[numbers[i]], p.current).Missing) > 0
+		return len(v.of(p, byNumber[numbers[i]]).Missing) > 0
 	})
 	if n > 0 {
 		v.complete = numbers[n-1]
-		v.allHave = v.of(p.xds, byNumber[v.complete], p.current)
+		v.allHave = v.of(p, byNumber[v.complete])
 	}
 	p.between(v, byNumber, numbers[n:])
 }
@@ -86,7 +86,7 @@ func (p *proofs) between(v *view, byNumber map[uint64]string, numbers []uint64) 
 	if len(numbers) < 3 {
 		return // each is asked about when it matters
 	}
-	first, last := v.of(p.xds, byNumber[numbers[0]], p.current), v.of(p.xds, byNumber[numbers[len(numbers)-1]], p.current)
+	first, last := v.of(p, byNumber[numbers[0]]), v.of(p, byNumber[numbers[len(numbers)-1]])
 	if len(first.Missing) == len(last.Missing) {
 		for _, number := range numbers[1 : len(numbers)-1] {
 			v.parts[byNumber[number]] = last
@@ -104,25 +104,29 @@ func (p *proofs) own(c carrier) part {
 	if c.number <= v.complete {
 		return v.allHave
 	}
-	return v.of(p.xds, c.version, p.current)
+	return v.of(p, c.version)
 }
 
 // of asks the ledger, once. A configuration of so long ago that the ledger has
-// forgotten it is on no proxy that lacks the current one for all that is known.
-func (v *view) of(s *xds.Server, version, current string) part {
+// forgotten it is on no proxy that lacks the current one for all that is known. A
+// refusal that stands since before it is not its own.
+func (v *view) of(p *proofs, version string) part {
 	if known, ok := v.parts[version]; ok {
 		return known
 	}
 	now := time.Now()
-	found := s.Proof(version)
+	found := p.xds.Proof(version)
 	if !found.Known {
-		found = s.Proof(current)
+		found = p.xds.Proof(p.current)
 	}
 	out := part{Expected: found.Expected, Acked: found.Acked}
 	for _, m := range found.Missing {
 		if m.Reason == xds.Unsubscribed || m.Reason == xds.Silent && v.elsewhere[m.Node] {
 			out.Expected-- // no model is reached through it; or it has moved
 			continue
+		}
+		if m.Reason == xds.Refused && m.Since.Before(p.handed[version]) {
+			m.Reason, m.Message = xds.Held, ""
 		}
 		line := m.At(now)
 		out.Missing, out.lines = append(out.Missing, absence{m.Node, m.Reason, m.Message, line}), append(out.lines, line)

@@ -69,7 +69,7 @@ func (m *Monitor) compare(now time.Time, run, without int, less float64, p *Para
 		return apart
 	case control.N == 0 && waited >= m.patience(own.rate(), p), control.B == 0 && own.rate()*float64(waited) >= float64(vain):
 		return alone
-	case control.B > 0 && ratio < 0 && raised(own, control, m.grid.p0) >= p.weakNeed():
+	case control.B > 0 && ratio < 0 && raised(own, control, m.grid.p0) >= math.Log(1/apartAlpha):
 		return alike
 	}
 	return unclear

@@ -30,7 +30,6 @@ type Monitor struct {
 	Beside Tally `json:"beside"`
 	// Answered is when the version last answered.
 	Answered time.Time `json:"answered,omitzero"`
-	Tail     Tail      `json:"tail"`
 	// Crossed is when the evidence became enough, zero: it is not.
 	Crossed time.Time `json:"crossed,omitzero"`
 	// Alike is when both were last seen to fail alike; Times is how often in the
@@ -166,7 +165,7 @@ func (m *Monitor) rewind(now time.Time) {
 		}
 	}
 	m.At = now
-	for _, t := range []*time.Time{&m.Begin.At, &m.Answered, &m.Crossed, &m.Normal.Opened, &m.Normal.Turned, &m.Tail.At, &m.Alike} {
+	for _, t := range []*time.Time{&m.Begin.At, &m.Answered, &m.Crossed, &m.Normal.Opened, &m.Normal.Turned, &m.Alike} {
 		earlier(t)
 	}
 	for i := range m.Runs {
@@ -231,9 +230,8 @@ func (m *Monitor) collect(now time.Time, own, beside *lump, p *Params) {
 	m.Normal.Control.add(beside.n, beside.b)
 	m.Rate.add(own.n, own.b)
 	m.Beside.add(beside.n, beside.b)
-	need := p.need() + runsCost
 	if own.n > 0 {
-		m.Tail.take(now, own)
+		need := p.need() + runsCost
 		for i := range m.Runs {
 			m.Runs[i].take(now, own, &m.grid.of[i], need)
 		}
@@ -241,17 +239,10 @@ func (m *Monitor) collect(now time.Time, own, beside *lump, p *Params) {
 		m.Answered = now
 	}
 	if beside.n > 0 {
-		m.Tail.beside(now, beside)
 		for i := range m.Runs {
 			if r := &m.Runs[i]; m.concurrent(now, r) {
 				r.beside(now, beside)
 			}
 		}
-	}
-	if t := &m.Tail; !t.At.IsZero() && !t.Ended && m.stopped(now) {
-		for i := range m.Runs {
-			m.Runs[i].end(t, &m.grid.of[i], need)
-		}
-		t.Ended = true
 	}
 }

@@ -64,7 +64,7 @@ func (r *Run) take(now time.Time, l *lump, g *alternative, need float64) {
 		r.Starts++
 		r.Since = now
 	}
-	top := r.top(g, need)
+	top := need + g.credit + math.Log1p(r.Starts) + above // so that a recovery shows soon
 	r.quiet = true
 	for i := range r.Height {
 		n, b := l.n, l.b
@@ -84,11 +84,6 @@ func (r *Run) take(now time.Time, l *lump, g *alternative, need float64) {
 			r.OwnBad[i] += uint64(b)
 		}
 	}
-}
-
-// top bounds a height, so that a recovery shows soon.
-func (r *Run) top(g *alternative, need float64) float64 {
-	return need + g.credit + math.Log1p(r.Starts) + above
 }
 
 // level is the logarithm of the e-value of the run, with all or without a group:

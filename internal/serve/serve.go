@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/safestate/safestate/envoy"
+	"github.com/safestate/safestate/envoy/xds"
 	"github.com/safestate/safestate/extproc"
 	"github.com/safestate/safestate/internal/telemetry"
 )
@@ -307,6 +308,9 @@ func (p *process) newGRPC() (*grpc.Server, *health.Server) {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 500 * time.Millisecond, PermitWithoutStream: true}),
 	)
+	if p.plane != nil { // the last one holds
+		options = append(options, grpc.ForceServerCodecV2(xds.Codec(extproc.Codec())))
+	}
 	if p.tls != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(p.tls)))
 	}
