@@ -8,6 +8,7 @@ COPY . .
 ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/ \
     ./cmd/safestate ./cmd/samplemodel ./internal/deploytest/probe
+RUN mkdir /data
 
 # What both images hold besides their binary. /probe is their health check.
 FROM scratch AS base
@@ -24,7 +25,11 @@ ENTRYPOINT ["/samplemodel"]
 # The last stage is what `docker build .` gives.
 FROM base AS safestate
 COPY --from=build /out/safestate /safestate
+# Releases and their history. A volume that is new gets its owner from here; one
+# that is mounted from elsewhere has to be writable for 65532.
+COPY --from=build --chown=65532:65532 /data /data
+VOLUME /data
 EXPOSE 8686 18000 18001
 HEALTHCHECK --interval=10s --timeout=3s --retries=3 CMD ["/probe", "http://127.0.0.1:8686/readyz"]
 ENTRYPOINT ["/safestate"]
-CMD ["serve", "--config=/etc/safestate", "--http=0.0.0.0:8686"]
+CMD ["serve", "--config=/etc/safestate", "--data-dir=/data", "--http=0.0.0.0:8686"]

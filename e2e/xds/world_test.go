@@ -70,6 +70,7 @@ metadata: {name: %s, namespace: default}
 spec:
   protocol: %s
   failureDomain: a
+  connectTimeout: 10s
   versions:
 `, modelName, protocol)
 	for _, s := range shares {

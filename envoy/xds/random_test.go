@@ -29,7 +29,7 @@ type follower struct {
 // random delays, refusals and reconnects: none ever routes to a cluster that it
 // has not, and in the end all have the last configuration.
 func TestRandom(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(25) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			run(t, Options{Linger: 10 * time.Second, Resend: 30 * time.Second}, func(l *lab) {
 				r := rand.New(rand.NewPCG(seed, seed))

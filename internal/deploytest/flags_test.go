@@ -71,7 +71,7 @@ func declaredFlags(t *testing.T, dir string) map[string]bool {
 }
 
 func isFlagMethod(name string) bool {
-	for _, kind := range []string{"String", "Bool", "Int", "Int64", "Uint", "Float64", "Duration"} {
+	for _, kind := range []string{"String", "StringSlice", "StringArray", "Bool", "Int", "Int64", "Uint", "Uint64", "Float64", "Duration"} {
 		if name == kind || name == kind+"Var" || name == kind+"VarP" {
 			return true
 		}
