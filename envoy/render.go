@@ -54,17 +54,25 @@ func (d delivery) source() *corev3.ConfigSource {
 // constraints do not hold. s is not changed; the result does not share memory
 // with it.
 func Render(s *compile.Snapshot, o Options) (*Resources, error) {
-	r, err := render(s, o.withDefaults(), overADS)
+	r, err := RenderUnchecked(s, o)
 	if err != nil {
-		return nil, err
-	}
-	if r.Proxyless, err = ProxylessResources(s); err != nil {
 		return nil, err
 	}
 	if err := r.Validate(); err != nil {
 		return nil, fmt.Errorf("the rendered configuration is not valid: %w", err)
 	}
 	return r, nil
+}
+
+// RenderUnchecked is Render for one who checks what has changed, and that alone, as
+// the xDS server does: most of the time goes into the checks.
+func RenderUnchecked(s *compile.Snapshot, o Options) (*Resources, error) {
+	r, err := render(s, o.withDefaults(), overADS)
+	if err != nil {
+		return nil, err
+	}
+	r.Proxyless, err = ProxylessResources(s)
+	return r, err
 }
 
 func render(s *compile.Snapshot, o Options, how delivery) (*Resources, error) {

@@ -288,6 +288,7 @@ func TestMistakesOfRemoteCommands(t *testing.T) {
 		"no version":            {[]string{"rollout", "start", "fraud", "--reason", "x", server}, "accepts 2 arg(s)"},
 		"a word":                {[]string{"rollout", "stop", "fraud"}, `unknown command "stop" for "safestate rollout"`},
 		"a step's weight":       {[]string{"rollout", "start", "fraud", "v2", "--reason", "x", "--step", "110", server}, `"110" is no percentage`},
+		"no last step":          {[]string{"rollout", "start", "fraud", "v2", "--reason", "x", "--step", "10,2m", server}, "end with --step 100"},
 		"a step's part":         {[]string{"rollout", "start", "fraud", "v2", "--reason", "x", "--step", "10,soon", server}, `"soon" is no time such as 2m`},
 		"a step's part twice":   {[]string{"rollout", "start", "fraud", "v2", "--reason", "x", "--step", "10,2m,3m", server}, `"3m" is a second time`},
 		"a wait":                {[]string{"rollback", "fraud", "--reason", "x", "--wait", "-1s", server}, "--wait is -1s"},

@@ -53,6 +53,9 @@ func newRolloutStart() *cobra.Command {
 				}
 				request.Steps = append(request.Steps, step)
 			}
+			if n := len(request.Steps); n > 0 && request.Steps[n-1].Weight != 100 {
+				return fmt.Errorf("the last --step is at %d %%, and what passes it is promoted: end with --step 100, or 100,gate where a person is to say so", request.Steps[n-1].Weight)
+			}
 			return r.rollout(cmd, args[0], request)
 		},
 	}

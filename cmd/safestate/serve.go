@@ -80,6 +80,7 @@ func releaseFlags(f *pflag.FlagSet, o *serve.Options) {
 	f.StringVar(&o.EtcdUser, "etcd-user", "", "user of --etcd-endpoints")
 	f.StringVar(&o.EtcdPasswordFile, "etcd-password-file", "", "file that holds the password of --etcd-user on its first line")
 	f.StringVar(&o.Advertise, "advertise", "", "host:port at which other replicas reach --grpc (default: there are none)")
+	f.StringSliceVar(&o.APIHosts, "api-host", nil, "further host names by which the API is asked, besides those of this machine")
 	f.StringVar(&o.Replica, "replica", "", "name of this process among the replicas (default: the host's name and the process id)")
 	f.StringSliceVar(&o.Control, "control", nil, "addresses of the control plane that --role extproc reports to: host:port or unix:PATH")
 	f.StringVar(&o.TLS.Cert, "tls-cert", "", "PEM file of our certificate on --grpc and --answers; renewed files are read")

@@ -46,7 +46,7 @@ func (s *stage) demo(ctx context.Context) error {
 	if err := s.breakV2(ctx); err != nil {
 		return err
 	}
-	if err := s.until(ctx, "v2 is out of traffic", func(m *modelStatus) bool { return m.Withdrawal != nil && !m.Withdrawal.Done.IsZero() }); err != nil {
+	if err := s.until(ctx, withdrawn, func(m *modelStatus) bool { return m.Withdrawal != nil && !m.Withdrawal.Done.IsZero() }); err != nil {
 		return err
 	}
 	if err := s.timeline(ctx, broken, l); err != nil {
@@ -54,6 +54,9 @@ func (s *stage) demo(ctx context.Context) error {
 	}
 	return s.command(ctx, "history", "fraud")
 }
+
+// withdrawn is what the demo waits for last.
+const withdrawn = "v2 is out of traffic"
 
 // demoWithin bounds the demo, on a machine that is busy.
 const demoWithin = 5 * time.Minute
@@ -115,6 +118,9 @@ func (s *stage) until(ctx context.Context, what string, holds func(*modelStatus)
 		m, err := s.model(ctx)
 		if err == nil && holds(m) {
 			return nil
+		}
+		if err == nil && m.Withdrawal != nil && m.Phase != "rollout" && what != withdrawn {
+			return fmt.Errorf("v2 was taken back before it was broken, on a machine that is too busy: %s", m.Withdrawal.Reason)
 		}
 		select {
 		case <-ctx.Done():

@@ -304,7 +304,7 @@ func (c *Control) render(files *compile.Snapshot, how xds.Urgency) error {
 	}
 	began := time.Now()
 	if last := &c.rendered; last.files != files || !reflect.DeepEqual(last.releases, releases) {
-		resources, err := envoy.Render(files.WithReleases(releases), c.o.Envoy)
+		resources, err := envoy.RenderUnchecked(files.WithReleases(releases), c.o.Envoy)
 		if err != nil {
 			return err
 		}

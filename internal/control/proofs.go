@@ -198,15 +198,22 @@ func (p *proofs) of(s *release.State) (release.Proof, *release.Refused) {
 // proxies is what the status tells of this replica's proxies.
 func (p *proofs) proxies() admin.Proxies {
 	p.mu.Lock()
-	current := p.current
+	current, elsewhere := p.current, p.look().elsewhere
 	p.mu.Unlock()
 	proof := p.xds.Proof(current)
 	missing := map[string]xds.Missing{}
 	for _, m := range proof.Missing {
+		if m.Reason == xds.Silent && elsewhere[m.Node] {
+			proof.Expected-- // it has gone to another replica
+			continue
+		}
 		missing[m.Node] = m
 	}
 	out := admin.Proxies{Expected: proof.Expected, Acked: proof.Acked, Refused: []string{}, Silent: []string{}, Proxies: []admin.Proxy{}}
 	for _, x := range p.xds.Proxies() {
+		if !x.Connected && elsewhere[x.Node] {
+			continue
+		}
 		proxy := admin.Proxy{
 			Node: x.Node, Connected: x.Connected, Since: x.Since, LastSeen: x.LastSeen, Replica: p.replica, State: admin.ProxyAcked, Version: current,
 		}

@@ -72,8 +72,8 @@ type Evidence struct {
 	Why     string  `json:"why,omitempty"` // one line for a person
 	// Requests that were judged and Bad ones among them, since the evidence was
 	// started; it may start anew at any time.
-	Requests        uint64            `json:"requests"`
-	Bad             uint64            `json:"bad"`
+	Requests uint64 `json:"requests"`
+	Bad      uint64 `json:"bad"`
 	// Rate is the share of bad answers, 0 to 1, since the failure began; 0 where
 	// that is not known: then that of all of them.
 	Rate            float64           `json:"rate,omitempty"`

@@ -20,11 +20,11 @@ func (t *turn) rails(faults []fault) []fault {
 			b.Rail, b.Until = RailHold, t.s.Holds[f.version].Until
 		case w != nil && w.By == By && w.To == f.version && t.now.Before(w.Decided.Add(time.Duration(t.plan.CoolDown))):
 			b.Rail, b.Until = RailCoolDown, clean(w.Decided.Add(time.Duration(t.plan.CoolDown)))
+		case *t.plan.RollbacksPerHour == 0:
+			b.Rail = RailOff
 		case len(recent) >= *t.plan.RollbacksPerHour:
 			b.Rail = RailPerHour
-			if most := *t.plan.RollbacksPerHour; most > 0 {
-				b.Until = clean(recent[len(recent)-most].Add(time.Hour))
-			}
+			b.Until = clean(recent[len(recent)-*t.plan.RollbacksPerHour].Add(time.Hour))
 		default:
 			allowed = append(allowed, f)
 			continue
@@ -101,6 +101,8 @@ func (b Bound) says() string {
 	switch b.Rail {
 	case RailHold:
 		return b.Version + " fails and stays: a person forced it" + until
+	case RailOff:
+		return b.Version + " fails and stays: the model's rollout has rollbacks turned off; a person has to decide"
 	case RailNoTarget:
 		return b.Version + " fails and stays: there is no version to take over, and it is no new one or most of its answers are good; what fails is answered by the ladder"
 	case RailCoolDown:

@@ -222,6 +222,7 @@ const (
 	RailCoolDown Rail = "cool-down"
 	RailHold     Rail = "hold"
 	RailNoTarget Rail = "no-target"
+	RailOff      Rail = "off"
 )
 
 // Phase is a state in one word.

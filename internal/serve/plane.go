@@ -124,7 +124,7 @@ func (pl *plane) api() http.Handler {
 	if pl.rules == nil {
 		return nil
 	}
-	return admin.New(admin.Options{Control: control.NewAPI(pl.rules, control.APIOptions{
+	return admin.New(admin.Options{Hosts: pl.p.options.APIHosts, Control: control.NewAPI(pl.rules, control.APIOptions{
 		Build: pl.p.options.Version, Engine: pl.p.options.engine(), Configuration: pl.p.config.forAPI,
 		Backup: func(ctx context.Context, w io.Writer) error { return pl.store.Backup(ctx, w) },
 	})})

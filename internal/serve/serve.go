@@ -69,6 +69,9 @@ type Options struct {
 	Advertise string
 	Replica   string
 
+	// APIHosts are further names by which the API is asked.
+	APIHosts []string
+
 	HTTP string // host:port; default DefaultHTTP
 	GRPC string // host:port or unix:PATH; default DefaultGRPC
 	// Answers is where Envoy reaches the ladder's own upstream: host:port or
