@@ -147,10 +147,10 @@ func unreachable(c *compile.Cluster) string {
 // a route that answers by itself.
 func proxylessRoute(m *compile.Match, r *compile.Route, unserved bool) *routev3.Route {
 	out := &routev3.Route{Name: r.Name, Match: &routev3.RouteMatch{}}
-	switch {
-	case m.PathType == compile.PathExact:
+	switch m.PathType {
+	case compile.PathExact:
 		out.Match.PathSpecifier = &routev3.RouteMatch_Path{Path: m.Path}
-	case m.PathType == compile.PathRegex:
+	case compile.PathRegex:
 		out.Match.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: regex(m.Path)}
 	default: // path_separated_prefix is not read; a call's path has two elements
 		out.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: strings.TrimRight(m.Path, "/") + "/"}

@@ -63,9 +63,9 @@ func TestBadFeed(t *testing.T) {
 	for _, v := range s.world.Versions {
 		v.Set(fm.C01NaNBare, 0)
 	}
-	m := s.until("the cause is known to be common", func(m admin.Model) bool { return m.Incident != nil })
+	s.until("the cause is known to be common", func(m admin.Model) bool { return m.Incident != nil })
 	l.more(t, 2*perSecond)
-	m, _ = s.model()
+	m, _ := s.model()
 	weigh(t, m, map[string]int{"v1": 50, "v2": 50})
 	if m.Withdrawal != nil || m.Generation != before.Generation {
 		t.Errorf("generation %d became %d, and the withdrawal is %+v", before.Generation, m.Generation, m.Withdrawal)
@@ -143,7 +143,7 @@ func TestDeadTarget(t *testing.T) {
 	}
 	s.gone(cached)
 	v1.Set(fm.None, 0)
-	m = s.until("v1 is back", func(m admin.Model) bool { return weights(m)["v1"] == 100 })
+	s.until("v1 is back", func(m admin.Model) bool { return weights(m)["v1"] == 100 })
 	l.reset()
 	l.more(t, perSecond)
 	if _, versions := l.seen(); versions["v1"] == 0 || versions["v2"] > 0 {

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // maxBodies bounds the answers that are kept for other streams, of one set.
@@ -47,7 +46,7 @@ func (s *set) wholeBody(view []*resource, version string) *body {
 	return s.kept("="+namesOf(view), func() *body {
 		m := &discoveryv3.DiscoveryResponse{VersionInfo: version, TypeUrl: s.kind.url()}
 		for _, r := range view {
-			m.Resources = append(m.Resources, (*anypb.Any)(r.wire.GetResource()))
+			m.Resources = append(m.Resources, r.wire.GetResource())
 		}
 		return &body{whole: m, put: view, wire: once(m)}
 	})

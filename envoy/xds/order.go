@@ -32,12 +32,13 @@ func (c *stream) allowed(k kind) *set {
 // gRPC's client does, learns their names from what needs them. One that asks
 // for each kind on a stream of its own is looked at whole.
 func (c *stream) accepted(k kind, names []string) bool {
+	newest := c.server.world.sets[k]
 	if c.service == aggregated {
 		sub := &c.subs[k]
-		return !sub.wildcard || sub.holds(names)
+		return !sub.wildcard || sub.holds(newest, names)
 	}
 	for other := range c.node.streams {
-		if sub := &other.subs[k]; other.service != aggregated && sub.wildcard && !sub.holds(names) {
+		if sub := &other.subs[k]; other.service != aggregated && sub.wildcard && !sub.holds(newest, names) {
 			return false
 		}
 	}

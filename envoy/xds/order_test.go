@@ -122,7 +122,7 @@ func TestRetirement(t *testing.T) {
 		c.take(routes)
 		time.Sleep(10*time.Second - 1)
 		c.nothing("v2 lingers")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		wantGone(c, "v2")
 	})
 }
@@ -181,7 +181,7 @@ func TestEachLingers(t *testing.T) {
 		wantGone(c, "v3")
 		time.Sleep(5*time.Second - 1)
 		c.nothing("v2 lingers")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		wantGone(c, "v2")
 
 		l.set(three)

@@ -227,8 +227,12 @@ func (sub *subscription) unpark(r *refusal) {
 
 // holds reports whether the proxy has all names for certain: it accepted them,
 // and nothing that it was sent since takes one away. What is on its way may be in
-// use at any moment, and what was refused may be, in part.
-func (sub *subscription) holds(names []string) bool {
+// use at any moment, and what was refused may be, in part. newest is the set that
+// the world has now, with all names in it.
+func (sub *subscription) holds(newest *set, names []string) bool {
+	if sub.accepted != nil && sub.accepted == newest && !sub.waiting && sub.sure == nil {
+		return true
+	}
 	if sub.accepted == nil || !sub.accepted.hasAll(names) || sub.waiting && !sub.sent.hasAll(names) {
 		return false
 	}

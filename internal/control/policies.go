@@ -329,7 +329,10 @@ func (a *API) Policy(ctx context.Context, name string, command admin.PolicyComma
 			return admin.Policy{}, admin.NotFound("there is no policy %s", name).Hinted("want one of %s", strings.Join(c.policies.names(), ", "))
 		}
 		state := c.policies.counted(name, from.state)
-		next, err := state, error(nil)
+		var (
+			next policies.State
+			err  error
+		)
 		switch command.Do {
 		case admin.PolicyRollback:
 			next, err = policies.Rollback(state, int(command.To), command.By, command.Reason, time.Now())

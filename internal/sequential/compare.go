@@ -17,7 +17,6 @@ const (
 	graceful = time.Second
 	few      = 4
 	longest  = time.Minute
-	soonest  = 3 * time.Minute
 )
 
 // stopped says that the version has stopped to answer: it is silent for longer
@@ -67,7 +66,7 @@ func (m *Monitor) compare(now time.Time, run, without int, less float64, p *Para
 		return apart
 	case m.sudden(now, r, m.grid.of[run].credit, p)+contrast(own, control, m.grid.p0) >= p.weakNeed()+times && apartness(own, control.plus(begin), m.grid.p0) >= strict:
 		return apart
-	case control.N == 0 && waited >= m.patience(own.rate(), p), control.B == 0 && own.rate()*float64(waited) >= float64(vain):
+	case control.B == 0 && own.B > 0 && !m.lately(now) && m.outwaited(waited, own, control, p):
 		return alone
 	case control.B > 0 && ratio < 0 && raised(own, control, m.grid.p0) >= math.Log(1/apartAlpha):
 		return alike
@@ -85,8 +84,10 @@ func (t Tally) less(bad, left float64) Tally {
 // version's own, while more answers of both come.
 const apartAlpha = 0.001
 
-// recently is how long a common cause is remembered.
-const recently = 5 * time.Minute
+// lately says that both have failed alike just now.
+func (m *Monitor) lately(now time.Time) bool {
+	return !m.Alike.IsZero() && now.Sub(m.Alike) < 5*time.Minute
+}
 
 // needApart is the evidence that a version is worse than its control: that of
 // the weak level where the version has stopped to answer and a third or more of
@@ -94,7 +95,7 @@ const recently = 5 * time.Minute
 func (m *Monitor) needApart(now time.Time, own Tally, p *Params) float64 {
 	need := math.Log(1 / apartAlpha)
 	switch {
-	case !m.Alike.IsZero() && now.Sub(m.Alike) < recently:
+	case m.lately(now):
 		return need + p.weakNeed()
 	case !m.stopped(now):
 		return need
@@ -143,18 +144,22 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// vain is how long evidence of total failure waits for a control that gives some
-// good answers, but too few; that of a weaker fault waits for longer.
-const vain = 15 * time.Minute
-
-// patience is how long evidence waits for the first answer of a control: until
-// six were to be expected of one that gets requests at all. At thin traffic
-// that is long, and three minutes are enough for a version most of whose answers are
-// bad; a weak fault, which a passing disturbance of both looks like, waits for
-// up to an hour.
-func (m *Monitor) patience(rate float64, p *Params) time.Duration {
-	most := soonest + time.Duration(max(0, 1-2*rate)*float64(time.Hour-soonest))
-	return max(p.Patience, min(most, expect(m.Beside, 6)))
+// outwaited says that evidence has waited for long enough for a control that
+// gives no answer, or some good ones, but too few.
+//
+// Of one that is known to get requests, eight have to be expected for none to
+// mean that there is none. At thin traffic that is long, and three minutes are
+// enough for a version most of whose answers are bad; a weak fault, which a
+// passing disturbance of both looks like, waits for up to an hour. Where some
+// answers came, the fewer bad the longer: 15 minutes where all are, and for ever
+// where less than a tenth is.
+func (m *Monitor) outwaited(waited time.Duration, own, control Tally, p *Params) bool {
+	rate := own.rate()
+	if control.N > 0 {
+		return rate >= 0.1 && rate*float64(waited) >= float64(15*time.Minute)
+	}
+	most := 3*time.Minute + time.Duration(max(0, 1-2*rate)*float64(57*time.Minute))
+	return waited >= max(p.Patience, min(most, expect(m.Beside, 8)))
 }
 
 // apartness is the logarithm of the e-value against "both have the same rate,

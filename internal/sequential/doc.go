@@ -33,26 +33,43 @@
 //
 // A caller has one of 64 places, and places fall into 16 groups. The evidence
 // is kept 17 times: with everybody, and without each of the groups. A failure
-// needs 1/α from everybody and all but 1/CommonAlpha of that without any one of
-// the groups, except of a group that has more than CallerShare of the requests:
-// nobody else is there who could confirm it. Whatever one caller sends, the
-// evidence without it does not move: that bound does not depend on how often or
-// how cleverly it fails. The price for a version that is bad for everybody is
-// small: the part of one group, which is made up for by the lower threshold.
+// needs 1/α from everybody, and some, e², without any one of the groups; a group
+// that has more than CallerShare of the requests is not left out, as nobody else
+// is there who could confirm it. Whatever one caller sends, the evidence without
+// it does not move, however cleverly it fails. A version that is bad for
+// everybody pays next to nothing for that: one more bad answer, if any.
 //
 // # A common cause
 //
-// When the control fails alike, the version is not the cause. Since the run
-// began, the counts of both are held against each other: the likelihood with a
-// rate each, by mixtures, over that with the best common rate, which is again
-// an e-value whatever the common rate is (Wasserman, Ramdas, Balakrishnan,
-// "Universal inference", PNAS 2020). It has to be as strong as 1/α for a weak
-// fault, for which there is time, and 1/CommonAlpha where half or more of the
-// answers are bad: there a breaker may stop the version's answers after five,
-// and the control's next three good ones have to decide. Both levels grow with
-// the number of times in the last day that both failed alike.
+// When the control fails alike, the version is not the cause. The counts of both
+// since the run began are held against each other: the likelihood with a rate
+// for each, over that with the best common rate, which is near an e-value
+// whatever the common rate is (after Wasserman, Ramdas, Balakrishnan, "Universal
+// inference", PNAS 2020; the version's own rate is fitted on both sides, and
+// what the control may show else is a mixture). The control's answers of before
+// do not count, nor do those of long after the version has stopped to answer. A
+// weak cause that both have is taken for the version's own once in 1,000 times;
+// where the version has stopped, as it does when its breaker opens after five
+// bad answers, CommonAlpha is enough, so that the next two or three good answers
+// of a holdback decide. Both levels get stricter with each time that there was
+// evidence without a failure in the last day. So a holdback of 1 % sets the pace:
+// to rule a common cause of 5 % bad out takes 135 of its answers, however many
+// the version gives.
 //
 // A version that is bad since it got traffic, or since its share changed, while
-// its control was well until then, needs less: that a feed broke in the same
-// second is unlikely, and the less likely the shorter ago that was.
+// its control was well until then, waits for less: that a feed broke in the same
+// second is unlikely, and the less likely the shorter ago that was. So a new
+// version is judged at the pace of its own answers at any share.
+//
+// Without a control the evidence waits for it, and then decides alone.
+//
+// # What is normal
+//
+// p0 is the upper 95 % bound of the control's rate over days, from which counts
+// of an incident are clipped, times 1 and four coefficients of variation of the
+// rate between minutes: a service that is noisy is given room, one that is calm
+// is not. An alternative starts at twice p0, so that a version whose rate is up
+// to 1.4 times p0 is left alone.
+//
+// The constants were set by simulation: see bench/release.
 package sequential

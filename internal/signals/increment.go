@@ -158,7 +158,7 @@ func (h *Hub) Take(now time.Time) []Increment {
 		sortNodes(i.Nodes)
 		out = append(out, i)
 	}
-	slices.SortFunc(out, func(a, b Increment) int { return a.Version.compare(b.Version) })
+	slices.SortFunc(out, func(a, b Increment) int { return a.compare(b.Version) })
 	if now.Sub(h.swept) >= sweepEvery {
 		h.sweep(now)
 	}
@@ -178,7 +178,7 @@ func (h *Hub) Totals() []Total {
 		sortNodes(t.Nodes)
 		out = append(out, t)
 	}
-	slices.SortFunc(out, func(a, b Total) int { return a.Version.compare(b.Version) })
+	slices.SortFunc(out, func(a, b Total) int { return a.compare(b.Version) })
 	return out
 }
 
