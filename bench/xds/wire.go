@@ -44,7 +44,7 @@ type buffer struct {
 
 // dialWire connects and begins the call.
 func dialWire(address, path string) (*wire, error) {
-	conn, err := net.Dial("tcp", address)
+	conn, err := (&net.Dialer{KeepAlive: -1}).Dial("tcp", address) // as at the servers
 	if err != nil {
 		return nil, err
 	}

@@ -120,16 +120,19 @@ func orElse(d, fallback time.Duration) time.Duration {
 	return d
 }
 
+// WriteBuffer is the room to write a push of many routes at once, in bytes: a tenth
+// of its cost is in the writing of it in pieces.
+const WriteBuffer = 128 << 10
+
 // ServerOptions are what a gRPC server that serves proxies only should be made
-// with: Codec, windows that are not found out by pings, which cost as much as
-// the pushes themselves, and room to write a push of many routes at once: a
-// tenth of a push's cost is in the writing of it in pieces.
+// with: Codec, WriteBuffer, and windows that are not found out by pings, which cost
+// as much as the pushes themselves.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(Codec(protobuf())),
 		grpc.StaticStreamWindowSize(64 << 10),
 		grpc.StaticConnWindowSize(1 << 20),
-		grpc.WriteBufferSize(128 << 10),
+		grpc.WriteBufferSize(WriteBuffer),
 	}
 }
 

@@ -308,11 +308,14 @@ func (p *process) api() http.Handler {
 
 func (p *process) newGRPC() (*grpc.Server, *health.Server) {
 	options := append(extproc.ServerOptions(),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		// The timeout is the kernel's too, and must be longer than the time
+		// between its own probes (15 s): else one that is lost ends an idle
+		// connection.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 500 * time.Millisecond, PermitWithoutStream: true}),
 	)
 	if p.plane != nil { // the last one holds
-		options = append(options, grpc.ForceServerCodecV2(xds.Codec(extproc.Codec())))
+		options = append(options, grpc.ForceServerCodecV2(xds.Codec(extproc.Codec())), grpc.WriteBufferSize(xds.WriteBuffer))
 	}
 	if p.tls != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(p.tls)))
