@@ -71,7 +71,7 @@ func playAll(w *workers, variants int) corpus {
 	return c
 }
 
-func (c *corpus) print(stories int) {
+func (c *corpus) print() {
 	fmt.Printf("\n%-52s %8s %6s %6s %9s %9s\n", "incident", "right is", "of", "right", "median s", "p90 s")
 	for _, r := range c.Results {
 		what := "nothing"
@@ -85,7 +85,7 @@ func (c *corpus) print(stories int) {
 			fmt.Printf("   %d called a common cause", r.Common)
 		}
 		fmt.Println()
-		for _, s := range r.wrong[:min(len(r.wrong), stories)] {
+		for _, s := range r.wrong[:min(len(r.wrong), 3)] {
 			fmt.Println("     ", s)
 		}
 	}

@@ -33,11 +33,25 @@ func boundOver(effect, base float64) float64 {
 	return math.Log(1/alpha) / divergence
 }
 
+// apart is the level at which a cause that both have in common is ruled out.
+const apart = 1e-3
+
+// controlBound is the least number of the control's clean answers that tell the
+// effect from one that both have in common.
+func controlBound(effect float64) float64 {
+	effect = min(effect, 1-baseline)
+	divergence := baseline*math.Log(baseline/effect) + (1-baseline)*math.Log((1-baseline)/(1-effect))
+	return math.Log(1/apart) / divergence
+}
+
 // cell is how many requests one effect at one share took.
 type cell struct {
 	Effect float64 `json:"effect"`
 	Share  float64 `json:"share"`
 	Bound  float64 `json:"bound"`
+	// Beside is the bound where the control's answers, which come as the traffic
+	// is shared, have to tell the fault from a common one.
+	Beside float64 `json:"bound_with_control"`
 	Median float64 `json:"median"`
 	P90    float64 `json:"p90"`
 	Ratio  float64 `json:"ratio"`
@@ -62,6 +76,17 @@ func (c *curve) worst() float64 {
 	for _, x := range c.Cells {
 		if x.Effect >= published {
 			w = max(w, x.Ratio)
+		}
+	}
+	return w
+}
+
+// worstBeside is the same against the bound with the control.
+func (c *curve) worstBeside() float64 {
+	var w float64
+	for _, x := range c.Cells {
+		if x.Effect >= published {
+			w = max(w, x.Median/x.Beside)
 		}
 	}
 	return w
@@ -101,7 +126,7 @@ func measure(w *workers, c *curve, effect, share float64, age time.Duration) cel
 		at, failed := s.pass(6*time.Hour, step)
 		samples[i] = sample{float64(s.asked), float64(s.controls), at.Sub(from).Seconds(), !failed}
 	})
-	out := cell{Effect: effect, Share: share, Bound: b}
+	out := cell{Effect: effect, Share: share, Bound: b, Beside: max(b, controlBound(effect)*share/(1-share))}
 	var asked, controls, seconds []float64
 	for _, x := range samples {
 		if x.missed {
@@ -124,17 +149,28 @@ func (c *curve) run(w *workers, age time.Duration) {
 	}
 }
 
-func (c *curve) print() {
+func (c *curve) print(control bool) {
 	fmt.Printf("\n%s; %g requests a second, %s bad is normal, %d runs a cell\n", c.Name, c.RPS, percent(c.Rate), c.Runs)
-	fmt.Printf("%8s %6s %8s %8s %8s %7s %10s %9s\n", "bad", "share", "bound", "median", "p90", "ratio", "seconds", "control")
+	fmt.Printf("%8s %6s %8s %8s %8s %7s %9s", "bad", "share", "bound", "median", "p90", "ratio", "seconds")
+	if control {
+		fmt.Printf(" %8s %7s", "bound*", "ratio*")
+	}
+	fmt.Println()
 	for _, x := range c.Cells {
-		fmt.Printf("%8s %6s %8.0f %8.0f %8.0f %7.2f %10.2f %9.0f", percent(x.Effect), percent(x.Share), x.Bound, x.Median, x.P90, x.Ratio, x.Seconds, x.Controls)
+		fmt.Printf("%8s %6s %8.0f %8.0f %8.0f %7.2f %9.2f", percent(x.Effect), percent(x.Share), x.Bound, x.Median, x.P90, x.Ratio, x.Seconds)
+		if control {
+			fmt.Printf(" %8.0f %7.2f", x.Beside, x.Median/x.Beside)
+		}
 		if x.Missed > 0 {
 			fmt.Printf("  %d not in 6 h", x.Missed)
 		}
 		fmt.Println()
 	}
-	fmt.Printf("worst ratio down to %s bad: %.2f\n", percent(published), c.worst())
+	fmt.Printf("worst ratio down to %s bad: %.2f", percent(published), c.worst())
+	if control {
+		fmt.Printf("; *with what its control has to answer to rule out a common cause: %.2f", c.worstBeside())
+	}
+	fmt.Println()
 }
 
 func percent(x float64) string { return fmt.Sprintf("%.3g %%", 100*x) }

@@ -123,6 +123,7 @@ func grow(r *rand.Rand, days int, step time.Duration) ageing {
 	var at state
 	live := func(share float64, d time.Duration, out *ageing) {
 		s.share = share
+		s.monitor.Shift(s.now)
 		before := sequential.Inconclusive
 		for end := s.now.Add(d); s.now.Before(end) && (out == nil || len(out.rolled) == 0); {
 			if out != nil {

@@ -55,10 +55,30 @@ func (s *scene) tick() sequential.Decision {
 	if s.held {
 		return s.last
 	}
-	s.last = s.monitor.Observe(s.now, s.heldOwn[:], s.heldControl[:], s.params)
+	s.observe()
 	s.common = s.common || s.last.Verdict == sequential.CommonCause
 	s.heldOwn, s.heldControl = [places]sequential.Count{}, [places]sequential.Count{}
 	return s.last
+}
+
+// observe hands the reports to the monitor as the control plane does: the bad
+// answers that came last of all in a call of their own.
+func (s *scene) observe() {
+	if s.breaker == nil || s.breaker.last == 0 {
+		s.last = s.monitor.Observe(s.now, s.heldOwn[:], s.heldControl[:], s.params)
+		return
+	}
+	var streak [places]sequential.Count
+	left := uint64(s.breaker.last)
+	for i := range s.heldOwn {
+		n := min(left, s.heldOwn[i].Bad)
+		left -= n
+		streak[i] = sequential.Count{Requests: n, Bad: n}
+		s.heldOwn[i].Requests -= n
+		s.heldOwn[i].Bad -= n
+	}
+	s.monitor.Observe(s.now, s.heldOwn[:], s.heldControl[:], s.params)
+	s.last = s.monitor.Observe(s.now, streak[:], nil, s.params)
 }
 
 // fill adds the answers of a step, and returns how many there were.
@@ -116,12 +136,14 @@ func (s *scene) copied(r *rand.Rand) *scene {
 type breaker struct {
 	well   int // answers that are well yet: a fault begins in the midst of a step
 	row    int
+	last   int // bad ones that came last in a step
 	opened time.Time
 	probes int
 }
 
 func (b *breaker) fill(s *scene, counts *[places]sequential.Count, n int, rate float64) int {
 	answered := 0
+	b.last = 0
 	for range n {
 		if b.row >= 5 {
 			if s.now.Sub(b.opened) < 10*time.Second {
@@ -136,14 +158,16 @@ func (b *breaker) fill(s *scene, counts *[places]sequential.Count, n int, rate f
 		answered++
 		if b.well > 0 {
 			b.well--
+			b.row, b.last = 0, 0
 		} else if s.r.Float64() < rate {
 			counts[at].Bad++
 			s.bad++
+			b.last++
 			if b.row++; b.row == 5 {
 				b.opened, b.probes = s.now, 0
 			}
 		} else {
-			b.row = 0
+			b.row, b.last = 0, 0
 		}
 	}
 	return answered

@@ -10,11 +10,12 @@ import (
 // second, with a holdback of 1 %, a version all of whose answers are bad from one
 // moment on, and whose breaker opens after five of them.
 type stop struct {
-	Runs   int     `json:"runs"`
-	Median float64 `json:"seconds_median"`
-	P90    float64 `json:"seconds_p90"`
-	P99    float64 `json:"seconds_p99"`
-	Second float64 `json:"within_a_second"`
+	Breaker bool    `json:"breaker"` // it opens after five bad answers
+	Runs    int     `json:"runs"`
+	Median  float64 `json:"seconds_median"`
+	P90     float64 `json:"seconds_p90"`
+	P99     float64 `json:"seconds_p99"`
+	Second  float64 `json:"within_a_second"`
 }
 
 func stops(w *workers, runs int, breakers bool) stop {
@@ -31,7 +32,7 @@ func stops(w *workers, runs int, breakers bool) stop {
 		at, _ := s.pass(time.Hour, 100*time.Millisecond)
 		times[i] = at.Sub(from).Seconds()
 	})
-	out := stop{Runs: runs}
+	out := stop{Breaker: breakers, Runs: runs}
 	for _, t := range times {
 		if t <= 1 {
 			out.Second += 1 / float64(runs)
@@ -41,6 +42,10 @@ func stops(w *workers, runs int, breakers bool) stop {
 	return out
 }
 
-func (s *stop) print(name string) {
-	fmt.Printf("%s: decided %.1f s after, 90 %% %.1f s, 99 %% %.1f s; %s within a second\n", name, s.Median, s.P90, s.P99, percent(s.Second))
+func (s *stop) print() {
+	name := "no breaker"
+	if s.Breaker {
+		name = "its breaker opens after five"
+	}
+	fmt.Printf("%s: decided after %.1f s, 90 %% %.1f s, 99 %% %.1f s; %s within a second\n", name, s.Median, s.P90, s.P99, percent(s.Second))
 }

@@ -204,7 +204,7 @@ func (m *Monitor) pass(now time.Time, p *Params) {
 			m.Runs[i].Starts *= f
 		}
 	}
-	m.Normal.pass(now, m.grid.p0)
+	m.Normal.pass(now, m.grid.p0, m.Crossed.IsZero() && !m.lately(now))
 	if p0 := m.Normal.p0(p); p0 != m.grid.p0 {
 		m.grid = gridOf(p0)
 	}

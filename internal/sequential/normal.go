@@ -20,6 +20,10 @@ type Normal struct {
 	Opened    time.Time `json:"opened,omitzero"`
 	Turned    time.Time `json:"turned,omitzero"`
 
+	// Most is what p0 may be until the hour is over: an incident, of the control
+	// too, is not normal. 0: too little is known, anything may be.
+	Most float64 `json:"most"`
+
 	known float64 // the p0 without params, as of the last window; 0: not known
 }
 
@@ -67,7 +71,7 @@ const (
 	normalOver = 48 * time.Hour
 	// cold is the number of the control's answers under which the window that is
 	// open counts too.
-	cold = 5000
+	cold = 1000
 	// clip bounds what one window can teach: so many times p0, and so many bad
 	// answers. An incident is not normal.
 	clip, clipBad = 3, 3
@@ -76,12 +80,15 @@ const (
 	// sure is the one-sided 95 % of a normal distribution, for the mean; wide is
 	// how many deviations between windows are normal.
 	sure, wide = 1.645, 4
+	// quickly and slowly are the factors by which p0 may grow in an hour.
+	quickly, slowly = 2, 1.03
 	// step is the factor by which p0 changes, at least: the grid is made anew.
 	step = 1.02
 )
 
-// pass closes windows and turns the hours.
-func (n *Normal) pass(now time.Time, p0 float64) {
+// pass closes windows and turns the hours. In one that is calm what is normal may
+// double, while something fails it may within a day.
+func (n *Normal) pass(now time.Time, p0 float64, calm bool) {
 	if n.Opened.IsZero() {
 		n.Opened, n.Turned = now, now
 	}
@@ -103,6 +110,9 @@ func (n *Normal) pass(now time.Time, p0 float64) {
 	if now.Sub(n.Turned) >= turn {
 		n.OwnLong.join(n.OwnBefore)
 		n.OwnBefore, n.OwnNow, n.Turned = n.OwnNow, Past{}, now
+		if n.Most *= slowly; calm {
+			n.Most = 0
+		}
 	}
 	n.known = 0
 }
@@ -139,6 +149,12 @@ func (n *Normal) p0(p *Params) float64 {
 		n.known = math.Pow(step, math.Ceil(math.Log(upper)/math.Log(step)))
 	}
 	p0 := min(max(p.Floor, n.known), highest)
+	if n.Most == 0 && mean.N >= cold {
+		n.Most = quickly * p0
+	}
+	if n.Most > 0 {
+		p0 = min(p0, n.Most)
+	}
 	if p.MaxBad > 0 {
 		p0 = min(p0, p.MaxBad)
 	}

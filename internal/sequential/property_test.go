@@ -285,6 +285,62 @@ func TestClockThatWasSetBack(t *testing.T) {
 	}
 }
 
+// So it does where its control is a holdback.
+func TestAfterACommonCauseWithAHoldback(t *testing.T) {
+	s := newStory()
+	s.steps(600, 495, 0, 5, 0)
+	if s.steps(6000, 495, 200, 5, 2); s.last.Verdict != CommonCause {
+		t.Fatalf("%+v", s.last)
+	}
+	if s.steps(100, 495, 200, 5, 0); s.last.Verdict != Failure {
+		t.Errorf("the control is well again since 10 s, the version is not: %+v", s.last)
+	}
+}
+
+// A blip of both, in which the version's breaker opens: what the control answers
+// when it is over says nothing of the version.
+func TestAfterABlip(t *testing.T) {
+	s := newStory()
+	s.steps(600, 495, 0, 5, 0)
+	s.step(5, 5, 0, 0)
+	s.steps(2, 0, 0, 1, 1)
+	for range 300 {
+		if s.step(0, 0, 1, 0); s.last.Verdict == Failure {
+			t.Fatalf("%+v", s.last)
+		}
+	}
+}
+
+// Where there was evidence without a failure over and over, more is needed.
+func TestFalseAlarmsAreLearned(t *testing.T) {
+	for times, want := range map[float64]Verdict{0: Failure, 1000: Inconclusive} {
+		s := newStory()
+		s.steps(600, 495, 0, 5, 0)
+		s.m.Times = times
+		s.step(5, 5, 0, 0)
+		for range 6 {
+			s.step(0, 0, 1, 0)
+			s.step(0, 0, 0, 0)
+		}
+		if s.last.Verdict != want {
+			t.Errorf("%g times: %+v", times, s.last)
+		}
+	}
+}
+
+// Neither worse than normal nor shown to be no worse is neither.
+func TestBetween(t *testing.T) {
+	s := newStory()
+	s.p = Params{Floor: 0.01, Margin: 0.001}
+	s.steps(2000, 200, 1, 0, 0)
+	if s.last.Verdict != Success {
+		t.Errorf("half of what is normal: %+v", s.last)
+	}
+	if s.steps(2000, 250, 3, 0, 0); s.last.Verdict != Inconclusive {
+		t.Errorf("over what is normal by more than the margin: %+v", s.last)
+	}
+}
+
 func TestShift(t *testing.T) {
 	s := newStory()
 	s.steps(6000, 5, 0, 45, 0)
