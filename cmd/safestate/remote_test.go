@@ -296,7 +296,6 @@ func TestMistakesOfRemoteCommands(t *testing.T) {
 		"both":                  {[]string{"history", "fraud", "--policy", "x", server}, "--policy does not go with a model"},
 		"unpin to":              {[]string{"rollback", "policy", "x", "--unpin", "--to", "3", "--reason", "x", server}, "--unpin does not go with --to"},
 		"no folder":             {[]string{"store", "restore", "x"}, `required flag(s) "data-dir" not set`},
-		"a newer copy":          {[]string{"store", "restore", "x", "--data-dir", folder(t, "states.json", "{}")}, "move it away first"},
 		"no backup":             {[]string{"store", "restore", "/nonexistent", "--data-dir", t.TempDir()}, "/nonexistent"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -62,13 +63,13 @@ func newStoreRestore() *cobra.Command {
 		Short: "Put a backup into a data folder that holds no store, before safestate is started there",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := noCopies(dir); err != nil {
-				return err
-			}
 			if err := etcd.Restore(dir, args[0]); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is restored into %s: start safestate with --data-dir %s\n", args[0], dir, dir)
+			if newer := copies(dir); len(newer) > 0 {
+				fmt.Fprintf(cmd.OutOrStdout(), "what was decided after the backup holds, by %s there: move them away where the backup is to hold\n", strings.Join(newer, " and "))
+			}
 			return nil
 		},
 	}
@@ -77,15 +78,15 @@ func newStoreRestore() *cobra.Command {
 	return cmd
 }
 
-// noCopies refuses a folder that remembers what is newer than any backup.
-func noCopies(dir string) error {
+// copies are the files in a data folder that remember what is newer than a backup.
+func copies(dir string) []string {
+	var out []string
 	for _, name := range controlplane.Copies() {
-		path := filepath.Join(dir, name)
-		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("%s holds what was known after the backup and would be written to the store again: move it away first", path)
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			out = append(out, name)
 		}
 	}
-	return nil
+	return out
 }
 
 // backupTo puts a backup in the place of a file, whole or not at all. Nobody

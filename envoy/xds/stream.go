@@ -167,9 +167,19 @@ func (c *stream) answer(k kind, nonce string) *body {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sub := &c.subs[k]
+	if c.delta && sub.waiting {
+		// The loop was told twice: by a push, and by a request of the same kind that
+		// came while that was made. What was sent still waits for its word, which
+		// must not be taken for one on what follows: nothing, until it is there.
+		sub.dirty = true
+		return sub.sent.deltaBody(nil, nil)
+	}
 	target := c.allowed(k)
 	if target == nil {
 		target = sub.decided // what it was told of; the newest has to wait
+	}
+	if target == nil {
+		target = sub.sent
 	}
 	put, gone := sub.lacks(target)
 	gone, kept := c.spare(k, gone)

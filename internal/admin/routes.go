@@ -199,6 +199,8 @@ func backup(c *call, w http.ResponseWriter) error {
 		return &Problem{Status: http.StatusTooManyRequests, Message: "other backups are being made", Hint: "try again when they are done"}
 	}
 	out := &patient{w: w, control: http.NewResponseController(w)}
+	// The time to read a request goes on while it is answered, and would end it.
+	_ = out.control.SetReadDeadline(time.Time{})
 	err := c.server.control.Backup(c.request.Context(), out)
 	if err != nil && out.begun {
 		panic(http.ErrAbortHandler)

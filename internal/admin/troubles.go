@@ -176,7 +176,7 @@ func proxyTroubles(p Proxies) (out []Trouble) {
 		case ProxyRefused:
 			out = append(out, problem("proxy "+x.Node, time.Time{}, "refused the newest configuration and serves what it had: %s", x.Message))
 		case ProxySilent:
-			out = append(out, problem("proxy "+x.Node, x.LastSeen, "is silent and serves what it had; if it is gone for good: safestate proxy deregister %s", x.Node))
+			out = append(out, problem("proxy "+x.Node, x.LastSeen, "is silent and serves what it had; if it is gone for good: safestate proxy deregister %s --reason …", x.Node))
 		}
 	}
 	return out

@@ -153,6 +153,6 @@ func replaceFile(path string, text []byte) error {
 }
 
 // Copies are the names of the files in which a replica keeps, in its data folder,
-// what it last knew. Where a backup is to hold they have to go: what they know is
-// newer, and is written to the store again.
+// what it last knew. What they know is newer than any backup, and is written to the
+// store again.
 func Copies() []string { return []string{copyFile, pinsFile} }

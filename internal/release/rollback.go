@@ -32,7 +32,7 @@ func (t *turn) rollback() {
 	w.first, w.condemn = first, slices.Clone(bad)
 	for _, g := range t.s.Good { // a target that fails as well is none later on
 		_, fails := t.fault(g.Version)
-		if fails && t.s.Weights[g.Version] == 0 && !slices.Contains(bad, g.Version) {
+		if fails && t.s.Weights[g.Version] == 0 && g.Version != w.to && !slices.Contains(bad, g.Version) {
 			w.condemn = append(w.condemn, g.Version)
 		}
 	}

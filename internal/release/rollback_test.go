@@ -284,3 +284,25 @@ func TestNothingButAPersonLeavesDegradedWhenAllFailed(t *testing.T) {
 	w.advance()
 	w.weights(map[string]int{"v1": 100})
 }
+
+// A stable version that failed before, and got no traffic since, is no target: and
+// what is decided instead is a state that can be kept.
+func TestAStableVersionThatFailedAndHasNothingIsNoTarget(t *testing.T) {
+	w := newWorld(t)
+	w.fail("v1")
+	w.pass(time.Minute) // there is no other: it stays
+	w.apply(Command{Do: Start, Version: "v2", Steps: []Step{{Weight: 100, Duration: Duration(time.Hour)}}})
+	w.advance()
+	w.fail("v1")
+	if w.s.Weights["v1"] != 0 {
+		t.Fatal("v1 has a share: nothing is tried here")
+	}
+	w.fail("v2")
+	w.advance()
+	if w.s.Weights["v2"] != 0 || !w.s.Degraded {
+		t.Errorf("v2 keeps %v: %+v", w.s.Weights, w.s.Bound)
+	}
+	if err := w.s.Validate(); err != nil {
+		t.Error(err)
+	}
+}

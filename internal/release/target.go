@@ -14,6 +14,9 @@ func (t *turn) target(bad []string) (target string, rejected []string) {
 	if main != "" && !slices.Contains(bad, main) {
 		// It may fail and be protected by a rail: its traffic stays all the same.
 		why := t.absent(main)
+		if why == "" && t.s.Weights[main] == 0 {
+			why = t.unfit(main) // it has no traffic that could stay
+		}
 		if why == "" {
 			why = t.incompatible(main, bad)
 		}
