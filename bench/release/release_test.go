@@ -32,13 +32,13 @@ func TestNewVersionsAreFoundNearTheBound(t *testing.T) {
 }
 
 func TestHealthyVersionsStay(t *testing.T) {
-	if h := healthyDays(&workers{seed: 4}, 90); h.Rollbacks > 0 {
+	if h := healthyDays(&workers{seed: 4}, 20); h.Rollbacks > 0 {
 		t.Errorf("%d of %g healthy days: %s", h.Rollbacks, h.Days, h.Stories)
 	}
 }
 
 func TestIncidents(t *testing.T) {
-	c := playAll(&workers{seed: 5}, 5)
+	c := playAll(&workers{seed: 5}, 3)
 	if c.Precision < 0.95 || c.Recall < 0.95 {
 		t.Errorf("precision %g, recall %g: %+v", c.Precision, c.Recall, c.Results)
 	}
@@ -46,14 +46,14 @@ func TestIncidents(t *testing.T) {
 
 func TestAHoldbackIsEnoughForTotalFailure(t *testing.T) {
 	for _, breaker := range []bool{false, true} {
-		if s := stops(&workers{seed: 6}, 200, breaker); s.Second < 0.85 {
+		if s := stops(&workers{seed: 6}, 100, breaker); s.Second < 0.85 {
 			t.Errorf("%+v", s)
 		}
 	}
 }
 
 func TestSameSeedSameFigures(t *testing.T) {
-	a, b := playAll(&workers{seed: 9}, 2), playAll(&workers{seed: 9}, 2)
+	a, b := playAll(&workers{seed: 9}, 1), playAll(&workers{seed: 9}, 1)
 	x, _ := json.Marshal(a)
 	y, _ := json.Marshal(b)
 	if string(x) != string(y) {

@@ -319,7 +319,7 @@ func TestBackupIsWholeOrNotThere(t *testing.T) {
 	if err != nil || info.Size() != 1<<20 || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
 	}
-	c.backup = func(w io.Writer) error { _, _ = w.Write(make([]byte, 1<<19)); return errors.New("the disk broke") }
+	server = remoteServer(t, &control{backup: func(w io.Writer) error { _, _ = w.Write(make([]byte, 1<<19)); return errors.New("the disk broke") }})
 	if got := run(t, "store", "backup", path, server); got.exit != 1 || !strings.Contains(got.stderr, "broke off") {
 		t.Errorf("%+v", got)
 	}

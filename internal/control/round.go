@@ -49,6 +49,12 @@ func (c *Control) setLeading(yes bool) {
 	c.share()
 }
 
+func (c *Control) isLeading() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leading
+}
+
 // round looks at every model once, and says when to do so again.
 func (c *Control) round(ctx context.Context) time.Duration {
 	now := time.Now()
@@ -243,6 +249,9 @@ func (c *Control) saveUp(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if !c.isLeading() {
+			c.o.Hub.Take(time.Now()) // the leader counts it: here it would pile up
 		}
 		err := c.save(ctx)
 		if err != nil && !away && ctx.Err() == nil {

@@ -228,6 +228,10 @@ func (t *turn) doRollback(c Command) error {
 	bad := t.blamed(c.Version)
 	w := withdrawal{kind: KindRollback, from: bad, condemn: bad, to: c.Version, by: c.By, reason: orElse(c.Reason, "rolled back"), forced: c.Force}
 	if w.to == "" {
+		if last := t.justDone(); last != nil {
+			return refusal("%s was rolled back to %s at %s by %s; to go further back, name the version",
+				list(last.From), last.To, last.Decided.Format(clock), last.By)
+		}
 		to, rejected := t.target(bad)
 		if to == "" {
 			return refusal("there is no version to go back to%s; name one to go to it all the same", because(rejected))
@@ -242,6 +246,18 @@ func (t *turn) doRollback(c Command) error {
 	t.force(c, w.to)
 	t.withdraw(w)
 	return nil
+}
+
+// justDone is the rollback that somebody who asks for one has in mind, most likely,
+// and has not heard of yet: safestate's own, or another person's, of less than a
+// cool-down ago.
+func (t *turn) justDone() *Withdrawal {
+	w := t.s.Withdrawal
+	if t.s.Candidate != "" || w == nil || w.Kind != KindRollback || w.To != t.s.main() ||
+		!t.now.Before(w.Decided.Add(time.Duration(t.plan.CoolDown))) {
+		return nil
+	}
+	return w
 }
 
 // blamed are the versions that a person's rollback condemns: the candidate and,

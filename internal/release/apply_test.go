@@ -98,7 +98,7 @@ func TestAPersonsRollback(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	refused(t, w.try(Command{Do: Start, Version: "v4"}), "rolled back", "support calls")
-	w.apply(Command{Do: Rollback}) // and further back
+	w.apply(Command{Do: Rollback, Version: "v2"}) // and further back
 	w.weights(map[string]int{"v2": 100})
 	if got := keys(w.s.Condemned); list(got) != "v3, v4" {
 		t.Errorf("condemned: %v", got)

@@ -306,3 +306,17 @@ func TestAStableVersionThatFailedAndHasNothingIsNoTarget(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who types a rollback just as safestate has made it must not take the good version
+// away by it.
+func TestARollbackThatWasJustMadeIsNotMadeTwice(t *testing.T) {
+	w := four(t)
+	w.fail("v4")
+	w.advance()
+	w.weights(map[string]int{"v3": 100})
+	refused(t, w.try(Command{Do: Rollback}), "v4 was rolled back to v3", "name the version")
+	w.weights(map[string]int{"v3": 100})
+	w.pass(time.Hour)
+	w.apply(Command{Do: Rollback})
+	w.weights(map[string]int{"v2": 100})
+}
