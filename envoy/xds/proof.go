@@ -102,6 +102,9 @@ func (n *node) missing(s *Server, seq uint64) (m Missing, missing bool) {
 		}
 	}
 	for _, c := range n.gone {
+		if time.Since(c.closed) >= s.options.Expect {
+			continue // as a proxy that is gone altogether is: nobody waits for it any longer
+		}
 		if sub := &c.subs[routes]; sub.wanted {
 			asked = true
 			if !sub.applied(seq) && !s.stillCurrent(sub, seq) {

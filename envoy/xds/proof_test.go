@@ -187,6 +187,25 @@ func TestTwoWithOneName(t *testing.T) {
 	})
 }
 
+// TestOneOfTwoStaysAway: of two proxies with one id one goes for good. It is
+// expected as long as one with an id of its own would be, and no longer.
+func TestOneOfTwoStaysAway(t *testing.T) {
+	both(t, Options{Expect: 10 * time.Minute}, func(l *lab, delta bool) {
+		l.set(weights(100, 0))
+		a, b := l.dial("n", delta), l.dial("n", delta)
+		a.settle()
+		b.settle()
+		time.Sleep(time.Second)
+		a.leave()
+		version := l.set(weights(90, 10)).Version()
+		b.take(routes)
+		time.Sleep(9 * time.Minute)
+		l.wantProof(version, "0/1; n: silent for 9m0s")
+		time.Sleep(time.Minute)
+		l.wantProof(version, "1/1")
+	})
+}
+
 // TestAwait learns of the last acceptance, and of everything else by which a
 // proof becomes complete.
 func TestAwait(t *testing.T) {

@@ -63,7 +63,11 @@ func (Loopback) Authenticate(r *http.Request) (Principal, error) {
 }
 
 // forwarded are the headers by which proxies say that they are one.
-var forwarded = []string{"Forwarded", "X-Forwarded-For", "Via"}
+// Envoy adds X-Request-Id and X-Forwarded-Proto where it adds nothing else.
+var forwarded = []string{
+	"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip",
+	"X-Request-Id", "X-Envoy-Expected-Rq-Timeout-Ms", "X-Envoy-External-Address", "X-Envoy-Internal",
+}
 
 func fromLoopback(r *http.Request) bool {
 	for _, name := range forwarded {

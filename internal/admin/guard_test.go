@@ -97,6 +97,8 @@ func TestOnlyThisMachineChanges(t *testing.T) {
 		{"[fe80::1%eth0]:1", "", "", 200, 403},
 		{"nonsense", "", "", 200, 403},
 		{"127.0.0.1:1", "X-Forwarded-For", "10.0.0.5", 200, 403},
+		{"127.0.0.1:1", "X-Request-Id", "1f1c1d7e", 200, 403}, // all that Envoy says of itself by default
+		{"127.0.0.1:1", "X-Real-Ip", "10.0.0.5", 200, 403},
 		{"127.0.0.1:1", "Forwarded", "for=10.0.0.5", 200, 403},
 		{"10.0.0.5:1", "X-Forwarded-For", "127.0.0.1", 200, 403},
 	} {
