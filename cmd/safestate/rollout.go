@@ -215,6 +215,11 @@ func rolloutFrames(ask func(context.Context) (admin.Answer[admin.Model], error))
 			if m.Candidate != rolling && m.Stable != rolling {
 				f.err = fmt.Errorf("the rollout of %s has ended without it: %s", rolling, view.Phase(m))
 			}
+		default: // it ended before the first look, or there was none
+			f.done = true
+			if m.Phase != release.PhasePromoted {
+				f.err = fmt.Errorf("no rollout of %s runs: %s", m.Model, view.Phase(m))
+			}
 		}
 		return f, nil
 	}

@@ -156,7 +156,7 @@ func withdrawalTroubles(m *Model, w *release.Withdrawal, now time.Time) []Troubl
 			text += ": missing " + m.Proof.Missing[0] + more(len(m.Proof.Missing)-1)
 		}
 		return []Trouble{problem(m.Model, w.Decided, "%s", text)}
-	case w.Helped != nil && !*w.Helped && w.Kind != release.KindAborted && !m.Degraded:
+	case w.Helped != nil && !*w.Helped && w.Kind != release.KindAborted && !m.Degraded && now.Sub(w.Decided) < newsFor:
 		return []Trouble{problem(m.Model, w.Decided, "the rollback of %s did not help: %s of the answers of %s are bad as well", from, share(w.After), w.To)}
 	case w.By == release.By && now.Sub(w.Decided) < newsFor && !m.Degraded:
 		return []Trouble{notice(m.Model, w.Decided, "%s was rolled back to %s by itself: %s", from, w.To, w.Reason)}
