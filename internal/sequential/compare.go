@@ -66,7 +66,7 @@ func (m *Monitor) compare(now time.Time, run, without int, less float64, p *Para
 		return apart
 	case m.sudden(now, r, m.grid.of[run].credit, p)+contrast(own, control, m.grid.p0) >= p.weakNeed()+times && apartness(own, control.plus(begin), m.grid.p0) >= strict:
 		return apart
-	case control.B == 0 && own.B > 0 && !m.lately(now) && m.outwaited(waited, own, control, p):
+	case control.B == 0 && own.B > 0 && !m.lately(now) && m.outwaited(now, waited, own, control, p):
 		return alone
 	case control.B > 0 && ratio < 0 && raised(own, control, m.grid.p0) >= math.Log(1/apartAlpha):
 		return alike
@@ -147,19 +147,20 @@ func later(a, b time.Time) time.Time {
 // outwaited says that evidence has waited for long enough for a control that
 // gives no answer, or some good ones, but too few.
 //
-// Of one that is known to get requests, eight have to be expected for none to
-// mean that there is none. At thin traffic that is long, and three minutes are
-// enough for a version most of whose answers are bad; a weak fault, which a
-// passing disturbance of both looks like, waits for up to an hour. Where some
-// answers came, the fewer bad the longer: 15 minutes where all are, and for ever
-// where less than a tenth is.
-func (m *Monitor) outwaited(waited time.Duration, own, control Tally, p *Params) bool {
+// Of one that is known to get requests, eight have to be missing for it to count
+// as gone. At thin traffic that is long, and three minutes are enough for a
+// version most of whose answers are bad; a weak fault, which a passing
+// disturbance of both looks like, waits for up to an hour. Where some answers
+// came, 15 minutes are enough if all of the version's are bad, longer the fewer
+// are, and nothing is if less than a tenth is, or ten times what is normal.
+func (m *Monitor) outwaited(now time.Time, waited time.Duration, own, control Tally, p *Params) bool {
 	rate := own.rate()
 	if control.N > 0 {
-		return rate >= 0.1 && rate*float64(waited) >= float64(15*time.Minute)
+		return rate >= max(0.1, 10*m.grid.p0) && rate*float64(waited) >= float64(15*time.Minute)
 	}
 	most := 3*time.Minute + time.Duration(max(0, 1-2*rate)*float64(57*time.Minute))
-	return waited >= max(p.Patience, min(most, expect(m.Beside, 8)))
+	gone := m.Heard.IsZero() || now.Sub(m.Heard).Hours()*m.Hour >= 8
+	return waited >= most || gone && waited >= p.Patience
 }
 
 // apartness is the logarithm of the e-value against "both have the same rate,

@@ -28,8 +28,11 @@ type Monitor struct {
 	// Rate is the version's requests of the last minute, Beside its control's.
 	Rate   Tally `json:"rate"`
 	Beside Tally `json:"beside"`
-	// Answered is when the version last answered.
+	// Hour is the control's requests of the last hour.
+	Hour float64 `json:"hour"`
+	// Answered is when the version last answered, Heard when its control did.
 	Answered time.Time `json:"answered,omitzero"`
+	Heard    time.Time `json:"heard,omitzero"`
 	// Crossed is when the evidence became enough, zero: it is not.
 	Crossed time.Time `json:"crossed,omitzero"`
 	// Alike is when both were last seen to fail alike; Times is how often in the
@@ -165,7 +168,7 @@ func (m *Monitor) rewind(now time.Time) {
 		}
 	}
 	m.At = now
-	for _, t := range []*time.Time{&m.Begin.At, &m.Answered, &m.Crossed, &m.Normal.Opened, &m.Normal.Turned, &m.Alike} {
+	for _, t := range []*time.Time{&m.Begin.At, &m.Answered, &m.Heard, &m.Crossed, &m.Normal.Opened, &m.Normal.Turned, &m.Alike} {
 		earlier(t)
 	}
 	for i := range m.Runs {
@@ -195,6 +198,7 @@ func (m *Monitor) pass(now time.Time, p *Params) {
 		for i := range m.Shares {
 			m.Shares[i] *= f
 		}
+		m.Hour *= f
 		f = fade(past, recentOver)
 		m.Rate.decay(f)
 		m.Beside.decay(f)
@@ -230,6 +234,7 @@ func (m *Monitor) collect(now time.Time, own, beside *lump, p *Params) {
 	m.Normal.Control.add(beside.n, beside.b)
 	m.Rate.add(own.n, own.b)
 	m.Beside.add(beside.n, beside.b)
+	m.Hour += beside.n
 	if own.n > 0 {
 		need := p.need() + runsCost
 		for i := range m.Runs {
@@ -239,6 +244,7 @@ func (m *Monitor) collect(now time.Time, own, beside *lump, p *Params) {
 		m.Answered = now
 	}
 	if beside.n > 0 {
+		m.Heard = now
 		for i := range m.Runs {
 			if r := &m.Runs[i]; m.concurrent(now, r) {
 				r.beside(now, beside)

@@ -341,6 +341,39 @@ func TestBetween(t *testing.T) {
 	}
 }
 
+// A holdback that was taken away is not waited for.
+func TestControlThatIsGone(t *testing.T) {
+	s := newStory()
+	s.steps(6000, 495, 0, 5, 0)
+	s.steps(600, 500, 0, 0, 0)
+	if n := s.until(100, 500, 500, 0, 0); n > 35 || s.last.Verdict != Failure {
+		t.Errorf("after %d steps %+v", n, s.last)
+	}
+}
+
+// One that is slow is: at a request a second its answers come every 100 s.
+func TestControlThatIsSlow(t *testing.T) {
+	s := newStory()
+	for i := range 3600 {
+		s.now = s.now.Add(time.Second)
+		s.m.Observe(s.now, s.spread(1, 0), s.spread(1, 0)[:64*(1-min(1, i%100))], s.p)
+	}
+	for range 120 {
+		s.now = s.now.Add(time.Second)
+		if d := s.m.Observe(s.now, s.spread(1, 1), nil, s.p); d.Verdict == Failure {
+			t.Fatalf("not waited for: %+v", d)
+		}
+	}
+	s.now = s.now.Add(time.Second)
+	if d := s.m.Observe(s.now, s.spread(1, 1), s.spread(1, 0), s.p); d.Verdict == Failure {
+		t.Errorf("one good answer of the control's is enough: %+v", d)
+	}
+	s.now = s.now.Add(time.Second)
+	if d := s.m.Observe(s.now, s.spread(1, 1), s.spread(1, 0), s.p); d.Verdict != Failure {
+		t.Errorf("two are not: %+v", d)
+	}
+}
+
 func TestShift(t *testing.T) {
 	s := newStory()
 	s.steps(6000, 5, 0, 45, 0)
