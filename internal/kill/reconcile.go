@@ -1,0 +1,59 @@
+package kill
+
+import "slices"
+
+// Reconcile makes one state of two that replicas have of a target, which did not
+// see each other for a while: the newer, unless the older is killed by an order
+// that the newer never saw. Then kill wins: it does not matter that the target
+// was revived meanwhile, by somebody who did not know. Of two kills the stricter
+// mode holds. The result is never older than either, and one that differs from
+// both has a record of its own, with at and replica.
+//
+// A state that lacks nothing of the other's is returned as it is.
+func Reconcile(ours, theirs State, at Moment) State {
+	newer, older := theirs, ours
+	if ours.Generation > theirs.Generation || ours.Generation == theirs.Generation && ours.Killed && !theirs.Killed {
+		newer, older = ours, theirs
+	}
+	id := older.order()
+	if !older.Killed || id == "" || slices.Contains(newer.Seen, id) {
+		return newer.learn(older)
+	}
+	out := newer.learn(older)
+	out.Mode = older.Mode
+	if newer.Killed {
+		out.Mode = Stricter(older.Mode, newer.Mode)
+	} else {
+		out.Since, out.By, out.Reason = older.Since, older.By, older.Reason
+		out = out.see(id)
+	}
+	out.Generation++
+	out.Killed, out.Ramp, out.Asked = true, nil, nil
+	out.Sequence = max(newer.Sequence, older.Sequence)
+	return out.record(Record{At: at.At, Kind: KindMerged, ID: id, By: older.By, Replica: at.Replica, Reason: older.Reason, Mode: out.Mode})
+}
+
+// order is the ID of the kill that is in force; empty: none is.
+func (s State) order() string {
+	if !s.Killed || len(s.Seen) == 0 {
+		return ""
+	}
+	return s.Seen[len(s.Seen)-1]
+}
+
+// learn notes the orders that another state has seen. The one in force stays the
+// last.
+func (s State) learn(other State) State {
+	var missing []string
+	for _, id := range other.Seen {
+		if !slices.Contains(s.Seen, id) {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) == 0 {
+		return s
+	}
+	s.Seen = append(missing, s.Seen...)
+	s.Seen = s.Seen[max(0, len(s.Seen)-mostSeen):]
+	return s
+}
