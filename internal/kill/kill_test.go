@@ -257,6 +257,9 @@ func TestEffects(t *testing.T) {
 	if e := set.Of("", "ns/slow", "", noon.Add(time.Minute)); e.Percent != 100 || !e.Next.IsZero() {
 		t.Errorf("after the ramp: %+v", e)
 	}
+	if e := set.Of("", "ns/m", "v2", noon); !e.NotBefore.Equal(noon) {
+		t.Errorf("kept answers: %+v", e)
+	}
 	text, err := json.Marshal(set.Enforced())
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,6 @@ import (
 type Set struct {
 	states map[Target]State
 	order  []Target // sorted by Key
-	killed int      // how many are killed or ramp up
 }
 
 // NewSet is a set of states, the last of those with one target.
@@ -22,11 +21,8 @@ func NewSet(states ...State) *Set {
 	for i := range states {
 		s.states[states[i].Target] = states[i]
 	}
-	for t, state := range s.states {
+	for t := range s.states {
 		s.order = append(s.order, t)
-		if state.Killed || state.Ramp != nil {
-			s.killed++
-		}
 	}
 	slices.SortFunc(s.order, func(a, b Target) int { return cmp.Compare(a.Key(), b.Key()) })
 	return s
@@ -76,13 +72,17 @@ type Effect struct {
 	Percent int
 	// Next is when Percent changes; zero: it does not.
 	Next time.Time
+	// NotBefore is when anything that covers the request was killed or revived
+	// last: an answer that was kept before is not to be given any more, after a
+	// revive neither. Zero: nothing ever was.
+	NotBefore time.Time
 }
 
 // Of is what holds at a time for requests on a route that go to a version of a
 // model; empty: not known. Where nothing was ever killed it costs nothing.
 func (s *Set) Of(route, model, version string, now time.Time) Effect {
 	e := Effect{Percent: 100}
-	if s == nil || s.killed == 0 {
+	if s == nil || len(s.states) == 0 {
 		return e
 	}
 	candidates := [4]Target{Everything, {Route, route}, {Model, model}, {Version, model + "/" + version}}
@@ -91,9 +91,12 @@ func (s *Set) Of(route, model, version string, now time.Time) Effect {
 		if !ok || !t.Covers(route, model, version) {
 			continue
 		}
+		if state.Since.After(e.NotBefore) {
+			e.NotBefore = state.Since
+		}
 		switch {
 		case state.Killed && (!e.Killed || Stricter(e.Mode, state.Mode) != e.Mode):
-			e = Effect{Killed: true, Mode: state.Mode, Target: t, Since: state.Since}
+			e = Effect{Killed: true, Mode: state.Mode, Target: t, Since: state.Since, NotBefore: e.NotBefore}
 		case !state.Killed && !e.Killed:
 			if percent, next := state.Ramp.Percent(now); percent < e.Percent {
 				e.Percent, e.Next = percent, next
@@ -132,11 +135,12 @@ func (s *Set) UnmarshalJSON(text []byte) error {
 func (s *Set) Enforced() *Set {
 	var out []State
 	for _, state := range s.All() {
-		if state.Killed || state.Ramp != nil {
-			out = append(out, State{
-				Target: state.Target, Generation: state.Generation, Killed: state.Killed, Mode: state.Mode, Since: state.Since, Ramp: state.Ramp,
-			})
+		if state.Generation == 0 {
+			continue
 		}
+		out = append(out, State{
+			Target: state.Target, Generation: state.Generation, Killed: state.Killed, Mode: state.Mode, Since: state.Since, Ramp: state.Ramp,
+		})
 	}
 	return NewSet(out...)
 }
