@@ -21,6 +21,7 @@ type cacheRung struct {
 	policy   *policy.Policy
 	detector *detect.Detector
 	observer Observer
+	state    *State
 	store    cache.Store
 	remote   bool     // the store is not in the process
 	echoID   bool     // answers carry their request's id
@@ -31,7 +32,7 @@ type cacheRung struct {
 func newCacheRung(cfg *policy.Cache, l *Ladder, s *State) (*cacheRung, error) {
 	r := &cacheRung{
 		cfg: cfg, policy: l.policy, detector: l.detector, observer: l.observer,
-		store: s.Cache, remote: s.CacheRemote,
+		state: s, store: s.Cache, remote: s.CacheRemote,
 		echoID: protocol.EchoesID(l.policy.Protocol),
 	}
 	switch {
@@ -125,8 +126,12 @@ func (r *cacheRung) unanswered(err error) Outcome {
 	return Failed
 }
 
-// judge says what an entry is by its age.
+// judge says what an entry is by its age. What was killed since is none, after
+// its revive neither: its answers were why.
 func (r *cacheRung) judge(e *cache.Entry, stale bool) Lookup {
+	if k := r.state.effect("", r.policy.Model, e.Version); k.Killed || !e.Stored.After(k.NotBefore) {
+		return LookupMiss
+	}
 	switch cache.AgeOf(*e, time.Now(), r.cfg.TTL.D(), r.cfg.StaleWhileRevalidate.D()) {
 	case cache.Fresh:
 		return LookupHit
@@ -221,6 +226,9 @@ func (r *cacheRung) remember(x *detect.Exchange, v policy.Version) {
 	json, tail, ok := r.detector.AnswerParts(x)
 	if !ok {
 		return
+	}
+	if r.state.effect("", r.policy.Model, v.Name).Killed {
+		return // it was asked before it was killed
 	}
 	parts.Version = v.Name
 	e := cache.Entry{

@@ -151,6 +151,11 @@ func (l *Ladder) Answer(ctx context.Context, ask *Ask) Answer {
 			return answer
 		}
 	}
+	return l.Default(ctx, ask)
+}
+
+// Default answers with the last rung alone, which asks nobody.
+func (l *Ladder) Default(ctx context.Context, ask *Ask) Answer {
 	answer, ok := l.try(ctx, l.last, ask)
 	if !ok {
 		return unanswerable(ask.Cause)

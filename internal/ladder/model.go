@@ -19,6 +19,7 @@ import (
 // modelRung asks another model. Its answer goes through the same detection as
 // the primary's: a second NaN is no rescue.
 type modelRung struct {
+	state    *State
 	cfg      *policy.Fallback
 	policy   *policy.Policy
 	client   *fallback.Client
@@ -33,7 +34,7 @@ func newModelRung(cfg *policy.Fallback, l *Ladder, s *State) (*modelRung, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &modelRung{cfg: cfg, policy: l.policy, client: client, detector: l.detector, observer: l.observer}
+	r := &modelRung{state: s, cfg: cfg, policy: l.policy, client: client, detector: l.detector, observer: l.observer}
 	if cfg.Breaker != nil {
 		r.breaker = s.Breakers.Get(BreakerKeyRung(cfg.Model), *cfg.Breaker)
 	}
@@ -49,7 +50,15 @@ func BreakerKeyRung(model string) string { return "rung/" + model }
 func (r *modelRung) source() Source  { return Fallback }
 func (r *modelRung) networked() bool { return true }
 
+// killed reports whether the model is not to be asked, nor its answer given. Its
+// calls do not lead through Envoy, and what is stopped there is stopped here. A
+// kill of the route is none of them: its callers get what the ladder has.
+func (r *modelRung) killed() bool { return r.state.effect("", r.cfg.Model, r.cfg.Version).Killed }
+
 func (r *modelRung) answer(ctx context.Context, ask *Ask) (Answer, Outcome) {
+	if r.killed() {
+		return Answer{}, Skipped
+	}
 	// A request that was not read whole is no question, and the client asks by
 	// POST alone.
 	if x := ask.Exchange; !x.RequestBodySeen || x.Method != http.MethodPost {
@@ -83,6 +92,9 @@ func (r *modelRung) whole(x *detect.Exchange, got *fallback.Answer, place *place
 		return Answer{}, Failed
 	}
 	place.leave(breaker.Success, took)
+	if r.killed() { // while it was asked
+		return Answer{}, Skipped
+	}
 	a := Answer{
 		Source: Fallback, Status: got.Status, Body: got.Body,
 		ContentType: headerOr(got.Headers, "content-type", contentTypeJSON),

@@ -59,7 +59,7 @@ func (r *cacheRung) revalidate(x *detect.Exchange, key cache.Key) {
 		Version: r.origin.version,
 	}
 	r.origin.flights.Go(key, func(ctx context.Context) {
-		if r.origin.ask(ctx, again, r.detector) {
+		if !r.state.effect(r.policy.Route, r.policy.Model, again.Version.Name).Killed && r.origin.ask(ctx, again, r.detector) {
 			r.remember(again, again.Version)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/safestate/safestate/internal/breaker"
 	"github.com/safestate/safestate/internal/budget"
@@ -11,6 +12,7 @@ import (
 	"github.com/safestate/safestate/internal/cache"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/fallback"
+	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/refresh"
 )
@@ -27,6 +29,9 @@ type State struct {
 	CacheRemote bool
 	Flights     *cache.Flights
 	Refreshed   *refresh.Registry
+	// Kills is what no rung asks, and whose answers none gives; nil: nothing is
+	// killed.
+	Kills *kill.Live
 	// OnProblem is told of files of fallback models that cannot be read. May
 	// be nil.
 	OnProblem func(model string, err error)
@@ -34,6 +39,15 @@ type State struct {
 	mu      sync.Mutex
 	clients map[string]*shared
 	closing sync.WaitGroup // clients that nobody uses any more
+}
+
+// effect is what kills leave, now, of a version's answers on a route.
+func (s *State) effect(route, model, version string) kill.Effect {
+	if s.Kills == nil {
+		return kill.Effect{Percent: 100}
+	}
+	set, _ := s.Kills.Load()
+	return set.Of(route, model, version, time.Now())
 }
 
 // shared is a client with the number of ladders that use it.

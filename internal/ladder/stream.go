@@ -28,6 +28,9 @@ type StreamError struct{ Finding verdict.Finding }
 // Error names the reason. It is for logs: a reason can hold a model's own text.
 func (e *StreamError) Error() string { return "ladder: the stream failed: " + e.Finding.Reason() }
 
+// errKilled stands in for an error of a stream whose model was killed.
+var errKilled = errors.New("ladder: the model was killed")
+
 // ErrStreamClosed is what Next returns of a closed Stream.
 var ErrStreamClosed = errors.New("ladder: the stream is closed")
 
@@ -124,6 +127,11 @@ func (s *Stream) pull(ctx context.Context) {
 	s.step.Pass = nil
 	if s.read != nil {
 		s.conclude(ctx)
+		return
+	}
+	if s.rung.killed() { // it says nothing about the model
+		s.place.leave(breaker.Ignored, s.took)
+		s.read, s.over = errKilled, &StreamError{verdict.Finding{Code: verdict.Killed, Enforced: true}}
 		return
 	}
 	var n int
