@@ -38,4 +38,4 @@ func (o observer) Accepted(_, typeURL, _ string) {
 
 func (o observer) Refused(string, string, string, string) {}
 
-func (o observer) Denied(string, string) {}
+func (o observer) Denied(string, xds.Cause, string) {}

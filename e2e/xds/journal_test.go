@@ -1,6 +1,10 @@
 package xds
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/safestate/safestate/envoy/xds"
+)
 
 // journal remembers what one proxy says.
 type journal struct {
@@ -39,7 +43,7 @@ func (j *journal) Refused(node, typeURL, _, message string) {
 	}
 }
 
-func (j *journal) Denied(string, string) {}
+func (j *journal) Denied(string, xds.Cause, string) {}
 
 // took reports whether a type was accepted since the last forget.
 func (j *journal) took(typeURL string) bool {

@@ -53,8 +53,9 @@ func inHost(name, says string, change func(*routev3.VirtualHost)) refusal {
 	return inRoutes(name, says, func(rc *routev3.RouteConfiguration) { change(rc.VirtualHosts[0]) })
 }
 
+// inRoute changes the route to the model: it is behind those that stop it.
 func inRoute(name, says string, change func(*routev3.Route)) refusal {
-	return inHost(name, says, func(vh *routev3.VirtualHost) { change(vh.Routes[0]) })
+	return inHost(name, says, func(vh *routev3.VirtualHost) { change(vh.Routes[len(vh.Routes)-1]) })
 }
 
 func inAction(name, says string, change func(*routev3.RouteAction)) refusal {
@@ -191,9 +192,6 @@ func refusedBy(t *testing.T, c *control, j *journal, node string, bad refusal, v
 	kept := kindOf(t, c, node, bad.typeURL)
 	if kept.Refused == "" || kept.Refused == kept.Accepted || !strings.Contains(kept.Message, bad.says) {
 		t.Errorf("the ledger has %+v", kept)
-	}
-	if bad.typeURL != resourcev3.RouteType {
-		return // a proof is about routes, and these are the good ones
 	}
 	proof := c.Proof(version)
 	if proof.Complete() || len(proof.Missing) != 1 || proof.Missing[0].Reason != xds.Refused || !strings.Contains(proof.Missing[0].Message, bad.says) {

@@ -12,9 +12,15 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// maxBodies bounds the answers that are kept for other streams, of one set.
-// Proxies ask alike, so that a few do.
-const maxBodies = 64
+const (
+	// maxBodies bounds the answers that are kept for other streams, of one set.
+	// Proxies ask alike, so that a few do; where many ask for odd ones, any makes
+	// room for the next, but the one with everything.
+	maxBodies = 64
+	// maxGone is the most bytes of names in an answer that is kept: they may be a
+	// proxy's own.
+	maxGone = 1 << 20
+)
 
 // nonceField is the number of nonce in both kinds of response.
 const nonceField protowire.Number = 5
@@ -31,35 +37,58 @@ type body struct {
 
 // deltaBody is the answer that brings put and takes gone.
 func (s *set) deltaBody(put []*resource, gone []string) *body {
-	key := "+" + namesOf(put) + "-" + strings.Join(gone, "\x00")
-	return s.kept(key, func() *body {
+	build := func() *body {
 		m := &discoveryv3.DeltaDiscoveryResponse{SystemVersionInfo: s.version, TypeUrl: s.kind.url(), RemovedResources: gone}
 		for _, r := range put {
 			m.Resources = append(m.Resources, r.wire)
 		}
 		return &body{delta: m, put: put, gone: gone, wire: once(m)}
-	})
+	}
+	if len(gone) == 0 && s.isAll(put) {
+		return kept(&s.all[1], build)
+	}
+	taken := strings.Join(gone, "\x00")
+	if len(taken) > maxGone {
+		return build()
+	}
+	return s.kept("+"+namesOf(put)+"-"+taken, build)
 }
 
 // wholeBody is the answer that has all of view.
 func (s *set) wholeBody(view []*resource, version string) *body {
-	return s.kept("="+namesOf(view), func() *body {
+	build := func() *body {
 		m := &discoveryv3.DiscoveryResponse{VersionInfo: version, TypeUrl: s.kind.url()}
 		for _, r := range view {
 			m.Resources = append(m.Resources, r.wire.GetResource())
 		}
 		return &body{whole: m, put: view, wire: once(m)}
-	})
+	}
+	if s.isAll(view) {
+		return kept(&s.all[0], build)
+	}
+	return s.kept("="+namesOf(view), build)
+}
+
+// isAll reports whether a list is the set's own.
+func (s *set) isAll(list []*resource) bool {
+	return len(list) == len(s.list) && (len(list) == 0 || &list[0] == &s.list[0])
 }
 
 func (s *set) kept(key string, build func() *body) *body {
 	b := s.bodies[key]
 	if b == nil {
-		if b = build(); len(s.bodies) < maxBodies {
-			s.bodies[key] = b
-		}
+		b = build()
+		makeRoom(s.bodies, maxBodies)
+		s.bodies[key] = b
 	}
 	return b
+}
+
+func kept(b **body, build func() *body) *body {
+	if *b == nil {
+		*b = build()
+	}
+	return *b
 }
 
 // namesOf is the names in one string: with the set that they are of, they say

@@ -47,7 +47,7 @@ func TestCodec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSet(clusters, c.parts[clusters])
+	s := newSet(clusters, c.part(clusters))
 	for name, b := range map[string]*body{"delta": s.deltaBody(s.list, []string{"gone"}), "whole": s.wholeBody(s.list, s.version)} {
 		var m, got proto.Message
 		if b.delta != nil {
@@ -93,8 +93,32 @@ func TestBodiesAreBounded(t *testing.T) {
 			p.ask(clusters, name)
 			p.take(clusters)
 		}
-		if n := len(l.world.sets[clusters].bodies); n > maxBodies {
+		of := l.world.sets[clusters]
+		if n := len(of.bodies); n > maxBodies {
 			l.Errorf("%d are kept", n)
+		}
+		// And those who ask like others are given what others are.
+		for _, delta := range []bool{true, false} {
+			for _, names := range [][]string{{"1", "2"}, nil} {
+				a, b := l.dial("a", delta), l.dial("b", delta)
+				var bodies []*body
+				for _, p := range []*client{a, b} {
+					p.ask(clusters, names...)
+					p.take(clusters)
+					l.mu.Lock()
+					for s := range l.ledger.nodes[p.node].streams {
+						bodies = append(bodies, s.subs[clusters].body)
+					}
+					l.mu.Unlock()
+					p.leave()
+				}
+				if len(bodies) != 2 || bodies[0] != bodies[1] {
+					l.Errorf("by delta %v, %v: the answers are not the same", delta, names)
+				}
+			}
+		}
+		if of.all[0] == nil || of.all[1] == nil {
+			l.Error("the answers with everything are not kept for themselves")
 		}
 	})
 }

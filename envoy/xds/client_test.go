@@ -61,11 +61,22 @@ func (l *lab) dial(node string, delta bool) *client {
 // everything in the connection.
 func (l *lab) dialService(node string, delta bool, service string, reads bool) *client {
 	l.Helper()
+	return l.dialIn(l.ctx, node, delta, service, reads)
+}
+
+// dialFrom opens a stream of all types from a host, by its IP address.
+func (l *lab) dialFrom(host, node string, delta bool) *client {
+	l.Helper()
+	return l.dialIn(from(l.ctx, host), node, delta, aggregated, true)
+}
+
+func (l *lab) dialIn(ctx context.Context, node string, delta bool, service string, reads bool) *client {
+	l.Helper()
 	method := methods[service][0]
 	if delta {
 		method = methods[service][1]
 	}
-	ctx, end := context.WithCancel(l.ctx)
+	ctx, end := context.WithCancel(ctx)
 	stream, err := l.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
 	if err != nil {
 		l.Fatal(err)

@@ -5,9 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -39,9 +36,10 @@ type resource struct {
 type content struct {
 	version string // the Resources'
 	seq     uint64 // the Sets are numbered
-	parts   [kinds]map[string]*resource
-	// clusters are the names of all, named those that routes name.
-	clusters, named []string
+	sets    [kinds]*set
+	// clusters are the names of all, named those that routes name, and leadsTo the
+	// internal listeners that these lead to.
+	clusters, named, leadsTo []string
 }
 
 // part is all of a kind; none of no content.
@@ -49,52 +47,60 @@ func (c *content) part(k kind) map[string]*resource {
 	if c == nil {
 		return nil
 	}
-	return c.parts[k]
+	return c.sets[k].byName
 }
 
 // newContent marshals r, and refuses what r.Validate does. Resources that before
-// has too are taken from there: they were checked, which is the longer part.
+// has too are taken from there: they were checked, which is the longer part. So are
+// sets in which nothing changed. It takes its time, and no lock.
 func newContent(r *envoy.Resources, version string, before *content) (*content, error) {
 	c := &content{version: version}
-	add := func(k kind, hidden bool, list []proto.Message) error {
-		for _, m := range list {
-			made, err := newResource(k, m)
-			if err != nil {
-				return err
-			}
-			if c.parts[k][made.name] != nil {
-				return fmt.Errorf("%s: %q is there twice", k, made.name)
-			}
-			made.hidden = hidden
-			if old := before.part(k)[made.name]; old != nil && old.version == made.version && old.hidden == hidden {
-				made = old
-			} else if err := envoy.ValidateMessage(m); err != nil {
-				return fmt.Errorf("%s: %q: %w", k, made.name, err)
-			}
-			c.parts[k][made.name] = made
-		}
-		return nil
-	}
 	errs := []error{r.ValidateReferences()}
+	var parts [kinds]map[string]*resource
 	for k := range kinds {
-		c.parts[k] = map[string]*resource{}
+		parts[k] = map[string]*resource{}
 		forAll, byName := lists(r, k)
-		errs = append(errs, add(k, false, forAll), add(k, true, byName))
+		errs = append(errs, addResources(parts[k], k, false, forAll, before), addResources(parts[k], k, true, byName, before))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	for name, cluster := range c.parts[clusters] {
-		if !cluster.hidden {
-			c.clusters = append(c.clusters, name)
+	for k := range kinds {
+		c.sets[k] = newSet(k, parts[k])
+		if before != nil && before.sets[k].identity == c.sets[k].identity {
+			c.sets[k] = before.sets[k]
 		}
 	}
+	for _, cluster := range c.sets[clusters].list {
+		c.clusters = append(c.clusters, cluster.name)
+	}
 	for _, name := range r.NamedClusters() {
-		if c.parts[clusters][name] != nil { // else it is in the bootstrap
+		if cluster := c.part(clusters)[name]; cluster != nil { // else it is in the bootstrap
 			c.named = append(c.named, name)
+			c.leadsTo = append(c.leadsTo, cluster.leadsTo...)
 		}
 	}
 	return c, nil
+}
+
+func addResources(part map[string]*resource, k kind, hidden bool, list []proto.Message, before *content) error {
+	for _, m := range list {
+		made, err := newResource(k, m)
+		if err != nil {
+			return err
+		}
+		if part[made.name] != nil {
+			return fmt.Errorf("%s: %q is there twice", k, made.name)
+		}
+		made.hidden = hidden
+		if old := before.part(k)[made.name]; old != nil && old.version == made.version && old.hidden == hidden {
+			made = old
+		} else if err := envoy.ValidateMessage(m); err != nil {
+			return fmt.Errorf("%s: %q: %w", k, made.name, err)
+		}
+		part[made.name] = made
+	}
+	return nil
 }
 
 // lists are r's resources of one kind.
@@ -112,6 +118,8 @@ func lists(r *envoy.Resources, k kind) (forAll, byName []proto.Message) {
 		return messages(r.Listeners), messages(hidden.Listeners)
 	case routes:
 		return messages(r.Routes), messages(hidden.Routes)
+	case runtimes:
+		return messages(r.Runtimes), nil
 	}
 	return messages(r.Secrets), nil
 }
@@ -165,90 +173,4 @@ func listenersOf(c *clusterv3.Cluster) []string {
 		}
 	}
 	return out
-}
-
-// set is all resources of one kind in a world. All but last and bodies stays as
-// it was made.
-type set struct {
-	kind     kind
-	version  string            // hash of names and versions in list
-	identity string            // the same of all, hidden ones too
-	list     []*resource       // what who asks for everything gets, by name
-	versions map[string]string // of list, by name; shared, never written
-	byName   map[string]*resource
-
-	last   uint64           // the newest Set that led to it; under the Server's lock
-	bodies map[string]*body // answers made of it; under the Server's lock
-}
-
-func newSet(k kind, part map[string]*resource) *set {
-	s := &set{kind: k, byName: part, versions: make(map[string]string, len(part)), bodies: map[string]*body{}}
-	var hidden []*resource
-	for _, name := range slices.Sorted(maps.Keys(part)) {
-		if r := part[name]; r.hidden {
-			hidden = append(hidden, r)
-		} else {
-			s.list = append(s.list, r)
-			s.versions[name] = r.version
-		}
-	}
-	s.version = hashOf(s.list)
-	s.identity = s.version + hashOf(hidden)
-	return s
-}
-
-// hashOf is the hash of names and versions.
-func hashOf(list []*resource) string {
-	h := sha256.New()
-	for _, r := range list {
-		_, _ = io.WriteString(h, r.name+"\x00"+r.version+"\n")
-	}
-	return short(h.Sum(nil))
-}
-
-// hasAll reports whether all names are in s.
-func (s *set) hasAll(names []string) bool {
-	for _, name := range names {
-		if s.byName[name] == nil {
-			return false
-		}
-	}
-	return true
-}
-
-// world is what all proxies are led to: the latest content, and what is on its
-// way out. It is not changed once made.
-type world struct {
-	content *content
-	sets    [kinds]*set
-	reached []string // the internal listeners that routes lead to
-}
-
-// newWorld adds what is retired to c. A set that before has too is taken from
-// there: streams know by its address that they have it.
-func newWorld(c *content, retired [kinds]map[string]retirement, before *world) *world {
-	w := &world{content: c}
-	for k := range kinds {
-		part := c.parts[k]
-		if len(retired[k]) > 0 {
-			part = maps.Clone(part)
-			for name, old := range retired[k] {
-				part[name] = old.resource
-			}
-		}
-		s := newSet(k, part)
-		if before != nil && before.sets[k].identity == s.identity {
-			s = before.sets[k]
-		}
-		s.last = c.seq
-		w.sets[k] = s
-	}
-	for _, name := range c.named {
-		for _, listener := range c.parts[clusters][name].leadsTo {
-			if w.sets[listeners].byName[listener] != nil {
-				w.reached = append(w.reached, listener)
-			}
-		}
-	}
-	return w
 }

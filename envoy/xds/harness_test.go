@@ -18,6 +18,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -42,10 +44,10 @@ func (j *journal) Refused(node, typeURL, version, message string) {
 	j.refused = append(j.refused, node+" "+typeURL+" "+version+" "+message)
 }
 
-func (j *journal) Denied(node, why string) {
+func (j *journal) Denied(node string, cause Cause, why string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.denied = append(j.denied, node+" "+why)
+	j.denied = append(j.denied, node+" "+string(cause)+": "+why)
 }
 
 func (j *journal) refusals() []string {
@@ -72,7 +74,7 @@ func run(t *testing.T, o Options, f func(l *lab)) {
 		o.Observer = l.journal
 		l.Server = New(o)
 		listener := bufconn.Listen(1 << 20)
-		g := grpc.NewServer(ServerOptions()...)
+		g := grpc.NewServer(append(ServerOptions(), grpc.StreamInterceptor(fromHost))...)
 		l.Register(g)
 		go func() { _ = g.Serve(listener) }()
 		conn, err := grpc.NewClient("passthrough:///lab", grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -93,6 +95,26 @@ func run(t *testing.T, o Options, f func(l *lab)) {
 		f(l)
 	})
 }
+
+// from is a context by which a stream comes from a host of this name.
+func from(ctx context.Context, host string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "from-host", host)
+}
+
+// fromHost has a stream come from the host that from names.
+func fromHost(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if hosts := metadata.ValueFromIncomingContext(s.Context(), "from-host"); len(hosts) > 0 {
+		s = &hostStream{s, peer.NewContext(s.Context(), &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(hosts[0]), Port: 4711}})}
+	}
+	return next(srv, s)
+}
+
+type hostStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (h *hostStream) Context() context.Context { return h.ctx }
 
 // both runs f over either protocol; delta is what dial is to be given.
 func both(t *testing.T, o Options, f func(l *lab, delta bool)) {

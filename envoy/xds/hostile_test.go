@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -92,6 +93,21 @@ func TestManyNames(t *testing.T) {
 				l.Errorf("it came with too many: the stream ended with %v", err)
 			}
 		}
+		long := strings.Repeat("x", maxName+1)
+		for what, m := range map[string]message{
+			"a resource whose name has":    {kind: clusters, has: map[string]string{long: "1"}},
+			"a resource whose version has": {kind: clusters, has: map[string]string{"v1": long}},
+			"version_info has":             {kind: clusters, version: long},
+		} {
+			if delta == (m.has == nil) {
+				continue // is not in this protocol
+			}
+			c = l.dial("n", delta)
+			c.send(m)
+			if err := c.closed(); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), what+" 1025 bytes, at most 1024") {
+				l.Errorf("%s: the stream ended with %v", what, err)
+			}
+		}
 		well := l.dial("well", delta)
 		well.settle()
 	})
@@ -139,6 +155,35 @@ func TestUnsubscribe(t *testing.T) {
 			drop("v1", "never asked for", "*")
 		}
 		again("as it is now")
+	})
+}
+
+// TestSubscribedAgain: incrementally, a name that is asked for once more is sent once
+// more, as the protocol has it: the proxy may have dropped what it had. What it came
+// with is not.
+func TestSubscribedAgain(t *testing.T) {
+	run(t, Options{}, func(l *lab) {
+		version := l.set(config{clusters: []string{"v1"}, eds: []string{"e1", "e2"}, routes: map[string]int{"v1": 1}}).Version()
+		c := l.dial("n", true)
+		has := map[string]string{"e1": l.world.sets[endpoints].byName["e1"].version}
+		c.send(message{kind: endpoints, names: []string{"e1", "e2"}, has: has})
+		if a := c.take(endpoints); !slices.Equal(a.names, []string{"e2"}) {
+			l.Errorf("it came with e1, and got %v", a.names)
+		}
+		c.ask(endpoints, "e1")
+		if a := c.take(endpoints); !slices.Equal(a.names, []string{"e1"}) {
+			l.Errorf("got %v", a.names)
+		}
+		c.ask(routes, "safestate")
+		first := c.next(routes)
+		c.ask(routes, "safestate") // while they are on their way
+		c.nothing("one answer at a time")
+		c.ack(first)
+		if a := c.take(routes); !slices.Equal(a.names, first.names) {
+			l.Errorf("got %v", a.names)
+		}
+		c.nothing("it has all")
+		l.wantProof(version, "1/1")
 	})
 }
 
@@ -196,6 +241,9 @@ func TestByName(t *testing.T) {
 			l.Errorf("got %v", a.names)
 		}
 		c.ask(endpoints, "v1")
+		if delta {
+			c.take(endpoints) // that there are none
+		}
 		c.nothing("there are none")
 		version := l.set(config{clusters: []string{"v1", "v3"}, routes: map[string]int{"v3": 1}}).Version()
 		c.take(routes)
@@ -204,23 +252,32 @@ func TestByName(t *testing.T) {
 	})
 }
 
-// TestMissing: of clusters and listeners state-of-the-world tells by its answer
-// that there is none of that name; of the rest, and where an empty request asks
-// for nothing, nothing is said.
+// TestMissing: a name that is asked for and does not exist is said to be gone, once,
+// incrementally. State-of-the-world tells so by its answer of clusters and
+// listeners; of the rest, and where an empty request asks for nothing, nothing is
+// said.
 func TestMissing(t *testing.T) {
 	both(t, Options{}, func(l *lab, delta bool) {
 		version := l.set(weights(1, 1)).Version()
 		c := l.dial("n", delta)
 		c.ask(listeners, "nobody's")
 		if delta {
-			c.nothing("there is none")
-		} else if a := c.take(listeners); len(a.names) != 0 {
-			l.Errorf("got %v", a.names)
+			c.nothing("it has just come, and may be about to be told of routes to it")
+			time.Sleep(DefaultLinger)
+		}
+		if a := c.take(listeners); len(a.names) != 0 || delta && !slices.Equal(a.gone, []string{"nobody's"}) {
+			l.Errorf("got %v without %v", a.names, a.gone)
 		}
 		c.ask(secrets)
 		c.nothing("it asked for none")
 		c.ask(routes, "nobody's")
-		c.nothing("there are none of that name")
+		if delta {
+			if a := c.take(routes); !slices.Equal(a.gone, []string{"nobody's"}) {
+				l.Errorf("got %v without %v", a.names, a.gone)
+			}
+		}
+		l.set(weights(1, 2))
+		c.nothing("there are none of that name, as it knows")
 		l.wantProof(version, "0/1; n: connected, not subscribed to routes")
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
 )
 
 // PeerNames returns the names in a TLS peer's verified certificate: its URIs,
@@ -39,23 +38,9 @@ func PeerNames(ctx context.Context) (names []string, ok bool) {
 	return names, true
 }
 
-// identity are the names that the transport has proven of a peer; proven is
-// false where it vouches for nobody.
-type identity struct {
-	names  []string
-	proven bool
-}
-
-func (s *Server) identityOf(ctx context.Context) (i identity) {
-	if s.options.Identity != nil {
-		i.names, i.proven = s.options.Identity(ctx)
-	}
-	return i
-}
-
 // mayBe reports whether the peer may call itself node: by a name of its own, or
 // by one below it, as in "payments/pod-7" for "payments".
-func (i identity) mayBe(node string) bool {
+func (i *identity) mayBe(node string) bool {
 	if !i.proven {
 		return true
 	}
@@ -68,17 +53,17 @@ func (i identity) mayBe(node string) bool {
 }
 
 // admit checks the node that a proxy says it is.
-func (i identity) admit(node *corev3.Node) error {
+func (i *identity) admit(node *corev3.Node) error {
 	id := node.GetId()
 	switch {
 	case id == "":
-		return status.Error(codes.InvalidArgument, "the first request of a stream must name the node: node.id is empty")
+		return deny(CauseNode, codes.InvalidArgument, "the first request of a stream must name the node: node.id is empty")
 	case len(id) > maxNode:
-		return status.Errorf(codes.InvalidArgument, "node.id has %d bytes, at most %d are allowed", len(id), maxNode)
+		return deny(CauseNode, codes.InvalidArgument, "node.id has %d bytes, at most %d are allowed", len(id), maxNode)
 	case strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return status.Error(codes.InvalidArgument, "node.id has characters that cannot be printed")
+		return deny(CauseNode, codes.InvalidArgument, "node.id has characters that cannot be printed")
 	case !i.mayBe(id):
-		return status.Errorf(codes.PermissionDenied, "node.id %q is none of the names in the peer's certificate, nor below one: %q", id, i.names)
+		return deny(CauseIdentity, codes.PermissionDenied, "node.id %q is none of the names in the peer's certificate, nor below one: %q", id, i.names)
 	}
 	return nil
 }

@@ -88,30 +88,6 @@ func TestNodes(t *testing.T) {
 	})
 }
 
-// TestNodesAreBounded: those that went longest ago are forgotten first.
-func TestNodesAreBounded(t *testing.T) {
-	run(t, Options{}, func(l *lab) {
-		l.mu.Lock()
-		for i := range maxNodes {
-			c := &stream{server: l.Server}
-			if err := l.join(c, "n"+strings.Repeat("x", i%7)+string(rune('a'+i%26))+url.QueryEscape(string(rune(i)))); err != nil {
-				l.Fatal(err)
-			}
-		}
-		l.mu.Unlock()
-		n := len(l.ledger.nodes)
-		for i := range maxNodes - n + 1 {
-			c := &stream{server: l.Server}
-			l.mu.Lock()
-			err := l.join(c, "more"+strings.Repeat("x", i))
-			l.mu.Unlock()
-			if full := i == maxNodes-n; full != (status.Code(err) == codes.ResourceExhausted) {
-				l.Fatalf("with %d nodes: %v", len(l.ledger.nodes), err)
-			}
-		}
-	})
-}
-
 // TestPeerNames reads them from a verified certificate only.
 func TestPeerNames(t *testing.T) {
 	spiffe, _ := url.Parse("spiffe://example/edge")

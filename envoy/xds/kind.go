@@ -14,6 +14,9 @@ const (
 	listeners
 	routes
 	secrets
+	// runtimes are outside of that order: processors that run apart are told by them
+	// what to enforce, and need nothing else.
+	runtimes
 	kinds
 )
 
@@ -23,13 +26,14 @@ var typeURLs = [kinds]string{
 	listeners: resourcev3.ListenerType,
 	routes:    resourcev3.RouteType,
 	secrets:   resourcev3.SecretType,
+	runtimes:  resourcev3.RuntimeType,
 }
 
 func (k kind) url() string { return typeURLs[k] }
 
 // String is the kind in a sentence.
 func (k kind) String() string {
-	return [kinds]string{"clusters", "endpoints", "listeners", "routes", "secrets"}[k]
+	return [kinds]string{"clusters", "endpoints", "listeners", "routes", "secrets", "runtimes"}[k]
 }
 
 // whole reports whether a state-of-the-world answer of this kind says by its

@@ -2,26 +2,19 @@ package xds
 
 import (
 	"cmp"
-	"container/list"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
-const (
-	// maxNodes bounds the proxies that are remembered. The ones that went
-	// longest ago are forgotten first.
-	maxNodes = 20_000
-	maxNode  = 256 // bytes of a node id
-)
+const maxNode = 256 // bytes of a node id
 
 // Proxy is what one proxy, by its node id, made of what it was sent. Ages are
 // against time.Now.
 type Proxy struct {
 	Node      string    `json:"node"`
+	Processor bool      `json:"processor,omitempty"` // it is none: it asks for runtimes alone
 	Connected bool      `json:"connected"`
 	Since     time.Time `json:"since"` // connected: since when; else since when it is silent
 	LastSeen  time.Time `json:"lastSeen"`
@@ -61,37 +54,47 @@ type Type struct {
 // ledger remembers who is there, who was, and what they said: of the streams
 // that are open, the streams themselves. It is guarded by the Server's lock.
 type ledger struct {
-	streams map[*stream]struct{} // open, introduced
-	nodes   map[string]*node
-	silent  *list.List // of *node without an open stream, the longest first
+	streams  map[*stream]struct{} // open, introduced
+	nodes    map[string]*node
+	silent   int                  // nodes without an open stream
+	accounts map[string]account   // by peer
+	hosts    map[*stream]struct{} // open, and ask for runtimes
+	departed map[string]time.Time // processors that said that they go for good, by node
 }
 
 type node struct {
 	id      string
+	owner   string               // the account that is charged with it; empty: none
 	streams map[*stream]struct{} // open
-	gone    []*stream            // ended, and not replaced by a later one
+	gone    []*stream            // ended, not replaced by a later one, and not long ago
 	seen    time.Time
-	since   time.Time     // open: since when; else since when it is silent
-	place   *list.Element // in silent; nil: it is connected
-	forget  *time.Timer   // with place
+	since   time.Time   // open: since when; else since when it is silent
+	forget  *time.Timer // of a silent one; nil: it is connected
+	hears   bool        // it has asked for runtimes
+	routes  bool        // it has asked for something else
 }
 
 func newLedger() ledger {
-	return ledger{streams: map[*stream]struct{}{}, nodes: map[string]*node{}, silent: list.New()}
+	return ledger{streams: map[*stream]struct{}{}, nodes: map[string]*node{}, accounts: map[string]account{},
+		hosts: map[*stream]struct{}{}, departed: map[string]time.Time{}}
 }
 
 func (l *ledger) close() {
 	for _, n := range l.nodes {
 		n.wake(l)
+		n.forgive()
 	}
 }
 
+// silent reports whether no stream of the node is open.
+func (n *node) silent() bool { return n.forget != nil }
+
 // wake ends a node's silence.
 func (n *node) wake(l *ledger) {
-	if n.place != nil {
-		l.silent.Remove(n.place)
-		n.place = nil
+	if n.silent() {
+		l.silent--
 		n.forget.Stop()
+		n.forget = nil
 	}
 }
 
@@ -99,59 +102,37 @@ func (n *node) wake(l *ledger) {
 func (s *Server) join(c *stream, id string) error {
 	n := s.ledger.nodes[id]
 	if n == nil {
-		if err := s.room(); err != nil {
+		if err := s.roomForNode(c); err != nil {
 			return err
 		}
 		n = &node{id: id, streams: map[*stream]struct{}{}}
 		s.ledger.nodes[id] = n
+		delete(s.ledger.departed, id)
 	}
+	n.own(&s.ledger, c.account)
 	n.wake(&s.ledger)
 	if len(n.streams) == 0 {
 		n.since = c.opened
 	}
-	n.replace(c.service)
+	n.replace(c)
 	n.streams[c], s.ledger.streams[c] = struct{}{}, struct{}{}
 	c.node = n
 	s.review(n)
 	return nil
 }
 
-// room makes room for one node more.
-func (s *Server) room() error {
-	if len(s.ledger.nodes) < maxNodes {
-		return nil
-	}
-	oldest := s.ledger.silent.Front()
-	if oldest == nil {
-		return status.Errorf(codes.ResourceExhausted, "%d proxies are connected, no more are taken", maxNodes)
-	}
-	s.drop(oldest.Value.(*node))
-	return nil
-}
-
-// replace takes a new stream of a service for the return of one that ended.
-func (n *node) replace(service string) {
-	for i, old := range n.gone {
-		if old.service == service {
-			n.gone = slices.Delete(n.gone, i, i+1)
-			return
-		}
-	}
-}
-
-// leave notes that a stream has ended. It was replaced already where a later
-// one of its service was opened and it said nothing since: a connection that
-// broke without a word is found out long after its proxy has come back.
+// leave notes that a stream has ended.
 func (s *Server) leave(c *stream) {
 	n := c.node
 	delete(n.streams, c)
 	delete(s.ledger.streams, c)
-	replaced := false
-	for other := range n.streams {
-		replaced = replaced || other.service == c.service && other.opened.After(c.seen)
+	delete(s.ledger.hosts, c)
+	if !c.parts() && !n.replaced(c) {
+		n.keep(s, c)
 	}
-	if !replaced {
-		n.gone = append(n.gone, c.frozen())
+	if c.parts() && len(n.streams)+len(n.gone) == 0 {
+		s.depart(n)
+		return
 	}
 	if len(n.streams) == 0 {
 		n.sleep(s, c.closed)
@@ -162,111 +143,110 @@ func (s *Server) leave(c *stream) {
 // sleep begins a node's silence.
 func (n *node) sleep(s *Server, since time.Time) {
 	n.since = since
-	n.place = s.ledger.silent.PushBack(n)
-	n.forget = time.AfterFunc(time.Until(since.Add(s.options.Expect)), s.locked(func() {
-		if n.place != nil {
-			s.drop(n)
-		}
-	}))
+	s.ledger.silent++
+	var silence *time.Timer
+	silence = time.AfterFunc(time.Until(since.Add(s.options.Expect)), s.locked(func() { s.outlast(n, silence) }))
+	n.forget = silence
+}
+
+// outlast forgets a node whose silence has lasted, if it is that one still: it may
+// have come and gone again while the timer waited for the lock.
+func (s *Server) outlast(n *node, silence *time.Timer) {
+	if n.forget == silence {
+		s.drop(n)
+	}
 }
 
 // drop forgets a silent node: nothing is expected of it any longer.
 func (s *Server) drop(n *node) {
 	n.wake(&s.ledger)
+	n.forgive()
+	n.disown(&s.ledger)
 	delete(s.ledger.nodes, n.id)
 	for w := range s.waiters {
 		s.settle(w, n, true)
 	}
 }
 
-// frozen is what the ledger keeps of an ended stream: no more of its sets than
-// their versions and the Set that they are of.
-func (c *stream) frozen() *stream {
-	out := &stream{server: c.server, service: c.service, delta: c.delta, peer: c.peer, opened: c.opened, node: c.node, seen: c.seen, closed: c.closed}
-	for k := range c.subs {
-		sub := &c.subs[k]
-		out.subs[k] = subscription{
-			wanted: sub.wanted, wildcard: sub.wildcard, sentAt: sub.sentAt, ackedAt: sub.ackedAt,
-			waiting: sub.waiting, refused: sub.refused, acks: sub.acks, nacks: sub.nacks,
-			sent: sub.sent.summary(), accepted: sub.accepted.summary(),
-		}
-		if len(sub.known) > 0 {
-			out.subs[k].known = someKnown
-		}
-	}
-	return out
-}
-
-var someKnown = map[string]string{"": ""}
-
-func (s *set) summary() *set {
-	if s == nil {
-		return nil
-	}
-	return &set{kind: s.kind, version: s.version, last: s.last}
-}
-
 // Deregister forgets a proxy that is gone for good: nothing is expected of it
-// any longer. One that is connected cannot be forgotten; of one that is not
-// known nothing is expected anyway.
+// any longer. Of one that is connected it forgets the streams that ended, those of
+// another proxy that had the same id among them; one with no such cannot be
+// forgotten. Of one that is not known nothing is expected anyway.
 func (s *Server) Deregister(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.ledger.nodes[id]
 	switch {
 	case n == nil:
-		return nil
-	case n.place == nil:
+	case n.silent():
+		s.drop(n)
+	case len(n.gone) > 0:
+		n.forgive()
+		s.review(n)
+	default:
 		return fmt.Errorf("proxy %q is connected: stop it first, or it is expected again at once", id)
 	}
-	s.drop(n)
 	return nil
 }
 
 // Expect makes a proxy expected that was last seen by another Server, or by
 // this one in an earlier process, as if it had gone then. One that is known
-// stays as it is.
-func (s *Server) Expect(id string, lastSeen time.Time) {
+// stays as it is. How many these are is not bounded here: one that was left out
+// would be missing in every proof.
+func (s *Server) Expect(id string, lastSeen time.Time) { s.expect(id, lastSeen, false) }
+
+func (s *Server) expect(id string, lastSeen time.Time, processor bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.ledger.nodes[id] != nil || id == "" || len(id) > maxNode || time.Since(lastSeen) >= s.options.Expect || s.room() != nil {
+	if s.closed || s.ledger.nodes[id] != nil || id == "" || len(id) > maxNode || time.Since(lastSeen) >= s.options.Expect || s.ledger.departed[id].After(lastSeen) {
 		return
 	}
-	n := &node{id: id, streams: map[*stream]struct{}{}, seen: lastSeen}
+	n := &node{id: id, streams: map[*stream]struct{}{}, seen: lastSeen, hears: processor}
 	s.ledger.nodes[id] = n
 	n.sleep(s, lastSeen)
 	s.review(n)
 }
 
 // Connected counts the proxies that are.
-func (s *Server) Connected() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.ledger.nodes) - s.ledger.silent.Len()
-}
+func (s *Server) Connected() int { return s.connected((*node).proxies) }
 
-// Proxies lists the proxies that are expected, connected or not, by node id.
+// rowsAtOnce is how many proxies are listed without letting others have the lock.
+const rowsAtOnce = 200
+
+// Proxies lists the proxies and processors that are expected, connected or not, by node id. What
+// it says of one is of one moment, and of another of another.
 func (s *Server) Proxies() []Proxy {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]Proxy, 0, len(s.ledger.nodes))
-	for _, n := range s.ledger.nodes {
-		p := Proxy{Node: n.id, Connected: n.place == nil, Since: n.since, LastSeen: n.seen, Streams: []Stream{}}
-		for c := range n.streams {
-			p.Streams = append(p.Streams, c.row())
+	all := slices.Collect(maps.Values(s.ledger.nodes))
+	s.mu.Unlock()
+	out := make([]Proxy, 0, len(all))
+	for some := range slices.Chunk(all, rowsAtOnce) {
+		s.mu.Lock()
+		for _, n := range some {
+			if s.ledger.nodes[n.id] == n {
+				out = append(out, n.row())
+			}
 		}
-		for _, c := range n.gone {
-			p.Streams = append(p.Streams, c.row())
-		}
-		slices.SortFunc(p.Streams, func(a, b Stream) int { return a.Opened.Compare(b.Opened) })
-		out = append(out, p)
+		s.mu.Unlock()
 	}
 	slices.SortFunc(out, func(a, b Proxy) int { return cmp.Compare(a.Node, b.Node) })
 	return out
 }
 
+func (n *node) row() Proxy {
+	p := Proxy{Node: n.id, Processor: n.processes(), Connected: !n.silent(), Since: n.since, LastSeen: n.seen, Streams: make([]Stream, 0, len(n.streams)+len(n.gone))}
+	for c := range n.streams {
+		p.Streams = append(p.Streams, c.row())
+	}
+	for _, c := range n.gone {
+		p.Streams = append(p.Streams, c.row())
+	}
+	slices.SortFunc(p.Streams, func(a, b Stream) int { return a.Opened.Compare(b.Opened) })
+	return p
+}
+
 func (c *stream) row() Stream {
-	out := Stream{Connected: c.closed.IsZero(), Opened: c.opened, LastSeen: c.seen, Peer: c.peer, Service: c.service, Delta: c.delta, Types: []Type{}}
+	out := Stream{Connected: c.closed.IsZero(), Opened: c.opened, LastSeen: c.seen, Peer: c.who.address, Service: c.service, Delta: c.delta, Types: []Type{}}
 	for k := range kinds {
 		sub := &c.subs[k]
 		if !sub.wanted {

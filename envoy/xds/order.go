@@ -16,29 +16,29 @@ func (c *stream) allowed(k kind) *set {
 	}
 	switch k {
 	case routes:
-		if !c.accepted(clusters, w.content.named) || !c.accepted(listeners, w.reached) {
+		if !c.accepted(namedClusters) || !c.accepted(reachedListeners) {
 			return nil
 		}
 	case listeners:
-		if !c.accepted(clusters, w.content.clusters) {
+		if !c.accepted(allClusters) {
 			return nil
 		}
 	}
 	return w.sets[k]
 }
 
-// accepted reports whether the proxy has accepted the named resources, as far
-// as it takes all of their kind from us. A proxy that asks for single ones, as
+// accepted reports whether the proxy has accepted what is needed, as far as it
+// takes all of that kind from us. A proxy that asks for single ones, as
 // gRPC's client does, learns their names from what needs them. One that asks
 // for each kind on a stream of its own is looked at whole.
-func (c *stream) accepted(k kind, names []string) bool {
-	newest := c.server.world.sets[k]
+func (c *stream) accepted(n need) bool {
+	w, k := c.server.world, n.of()
 	if c.service == aggregated {
 		sub := &c.subs[k]
-		return !sub.wildcard || sub.holds(newest, names)
+		return !sub.wildcard || sub.holds(w, n)
 	}
 	for other := range c.node.streams {
-		if sub := &other.subs[k]; other.service != aggregated && sub.wildcard && !sub.holds(newest, names) {
+		if sub := &other.subs[k]; other.service != aggregated && sub.wildcard && !sub.holds(w, n) {
 			return false
 		}
 	}

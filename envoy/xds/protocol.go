@@ -1,6 +1,7 @@
 package xds
 
 import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	serverconfig "github.com/envoyproxy/go-control-plane/pkg/server/config"
@@ -8,7 +9,6 @@ import (
 	sotwv3 "github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // Both protocols' loops are go-control-plane's. It reads requests, keeps what
@@ -21,35 +21,36 @@ import (
 // has it and gRPC's client relies on.
 var loop = []serverconfig.XDSOption{
 	sotwv3.WithOrderedADS(),
-	serverconfig.DeactivateLegacyWildcardForTypes([]string{endpoints.url(), routes.url(), secrets.url()}),
+	serverconfig.DeactivateLegacyWildcardForTypes([]string{endpoints.url(), routes.url(), secrets.url(), runtimes.url()}),
 }
 
 // serveDelta serves one incremental stream.
 func (s *Server) serveDelta(raw streamv3.DeltaStream, service string) error {
-	c, err := s.open(raw.Context(), service, true)
+	c, err := s.open(s.identityOf(raw.Context()), service, true)
 	if err != nil {
+		s.tellDenied("", err)
 		return err
 	}
 	defer c.close()
-	d := &deltaStream{DeltaStream: raw, stream: c, who: s.identityOf(raw.Context())}
+	d := &deltaStream{DeltaStream: raw, stream: c}
 	return c.reason(deltav3.NewServer(s.ctx, c, nil, loop...).DeltaStreamHandler(d, service))
 }
 
 // serveWhole serves one state-of-the-world stream.
 func (s *Server) serveWhole(raw streamv3.Stream, service string) error {
-	c, err := s.open(raw.Context(), service, false)
+	c, err := s.open(s.identityOf(raw.Context()), service, false)
 	if err != nil {
+		s.tellDenied("", err)
 		return err
 	}
 	defer c.close()
-	w := &wholeStream{Stream: raw, stream: c, who: s.identityOf(raw.Context())}
+	w := &wholeStream{Stream: raw, stream: c}
 	return c.reason(sotwv3.NewServer(s.ctx, c, nil, loop...).StreamHandler(w, service))
 }
 
 type deltaStream struct {
 	streamv3.DeltaStream
 	stream *stream
-	who    identity
 }
 
 // Recv returns the next request that concerns the loop.
@@ -59,10 +60,12 @@ func (d *deltaStream) Recv() (*discoveryv3.DeltaDiscoveryRequest, error) {
 		if err != nil {
 			return nil, err
 		}
-		pass, err := d.stream.receive(d.who, request{
+		pass, err := d.stream.receive(request{
 			node: r.GetNode(), typeURL: r.GetTypeUrl(), nonce: r.GetResponseNonce(), refusal: r.GetErrorDetail(),
 			names: r.GetResourceNamesSubscribe(), dropped: r.GetResourceNamesUnsubscribe(), has: r.GetInitialResourceVersions(),
 		})
+		// The loop keeps both as long as the stream lives, and needs neither.
+		r.Node, r.InitialResourceVersions = nameOnly(r.GetNode()), nil
 		if pass || err != nil {
 			return r, err
 		}
@@ -77,10 +80,18 @@ func (d *deltaStream) Send(r *discoveryv3.DeltaDiscoveryResponse) error {
 	return d.SendMsg(&envelope{Message: r, body: b, nonce: r.GetNonce()})
 }
 
+// nameOnly leaves out what else a proxy says of itself: of Envoy's all extensions
+// that it has, tens of kilobytes.
+func nameOnly(n *corev3.Node) *corev3.Node {
+	if n == nil {
+		return nil
+	}
+	return &corev3.Node{Id: n.GetId()}
+}
+
 type wholeStream struct {
 	streamv3.Stream
 	stream *stream
-	who    identity
 }
 
 // Recv returns the next request that concerns the loop.
@@ -90,10 +101,11 @@ func (w *wholeStream) Recv() (*discoveryv3.DiscoveryRequest, error) {
 		if err != nil {
 			return nil, err
 		}
-		pass, err := w.stream.receive(w.who, request{
+		pass, err := w.stream.receive(request{
 			node: r.GetNode(), typeURL: r.GetTypeUrl(), nonce: r.GetResponseNonce(), refusal: r.GetErrorDetail(),
 			names: r.GetResourceNames(), version: r.GetVersionInfo(),
 		})
+		r.Node = nameOnly(r.GetNode())
 		if pass || err != nil {
 			return r, err
 		}
@@ -135,10 +147,14 @@ func (c *stream) CreateWatch(r *cachev3.Request, view cachev3.Subscription, out 
 // watch notes that the proxy waits, and returns how the loop ends that. view is
 // the loop's: it changes it only after that. tell does not block: the loop's
 // channels have room for an answer of every kind, and there is one at a time.
+//
+// By delta the loop gives every answer that it was told of, also where it waits
+// anew meanwhile: told a second time it would send a second one, and the word on
+// one be taken for that on the other. The other loop drops it.
 func (c *stream) watch(typeURL string, view cachev3.Subscription, tell func()) (cancel func(), err error) {
 	k, _ := kindOf(typeURL)
 	if n := len(view.SubscribedResources()); n > maxNames {
-		return nil, status.Errorf(codes.ResourceExhausted, "the stream asks for %d %s by name, at most %d are allowed", n, k, maxNames)
+		return nil, deny(CauseRequest, codes.ResourceExhausted, "the stream asks for %d %s by name, at most %d are allowed", n, k, maxNames)
 	}
 	sub := &c.subs[k]
 	c.server.mu.Lock()
@@ -146,6 +162,7 @@ func (c *stream) watch(typeURL string, view cachev3.Subscription, tell func()) (
 	if c.closed.IsZero() {
 		sub.view, sub.wildcard, sub.tell = view, view.IsWildcard(), tell
 		sub.open, sub.dirty = true, true
+		sub.told = sub.told && c.delta
 		sub.trim()
 		c.advance()
 		c.server.retire()

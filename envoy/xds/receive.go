@@ -10,7 +10,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 const (
@@ -34,10 +33,10 @@ type request struct {
 // receive books a request. Where pass, it goes on to the protocol's loop;
 // others are of types that are not ours, and are not answered. An error ends
 // the stream.
-func (c *stream) receive(who identity, r request) (pass bool, err error) {
+func (c *stream) receive(r request) (pass bool, err error) {
 	s := c.server
 	if err = r.bounded(); err == nil && c.node == nil { // only this goroutine introduces it
-		err = who.admit(r.node)
+		err = c.who.admit(r.node)
 	}
 	var tell func(Observer)
 	s.mu.Lock()
@@ -45,14 +44,10 @@ func (c *stream) receive(who identity, r request) (pass bool, err error) {
 		pass, tell, err = c.book(r, time.Now())
 	}
 	if err != nil {
-		c.err = err
+		c.err, c.called = err, printable(r.node.GetId(), maxNode)
 	}
 	s.mu.Unlock()
-	switch {
-	case s.options.Observer == nil:
-	case err != nil:
-		s.options.Observer.Denied(printable(r.node.GetId(), maxNode), status.Convert(err).Message())
-	case tell != nil:
+	if tell != nil && s.options.Observer != nil {
 		tell(s.options.Observer)
 	}
 	return pass, err
@@ -61,16 +56,31 @@ func (c *stream) receive(who identity, r request) (pass bool, err error) {
 // bounded refuses a request that is none of a proxy's.
 func (r *request) bounded() error {
 	if n := max(len(r.names), len(r.dropped), len(r.has)); n > maxNames {
-		return status.Errorf(codes.ResourceExhausted, "a request names %d resources, at most %d are allowed", n, maxNames)
+		return deny(CauseRequest, codes.ResourceExhausted, "a request names %d resources, at most %d are allowed", n, maxNames)
 	}
 	for _, names := range [][]string{r.names, r.dropped} {
 		for _, name := range names {
 			if len(name) > maxName {
-				return status.Errorf(codes.InvalidArgument, "a request names a resource with %d bytes, at most %d are allowed", len(name), maxName)
+				return tooLong("a request names a resource with", name)
 			}
 		}
 	}
+	for name, version := range r.has {
+		switch {
+		case len(name) > maxName:
+			return tooLong("a request comes with a resource whose name has", name)
+		case len(version) > maxName:
+			return tooLong("a request comes with a resource whose version has", version)
+		}
+	}
+	if len(r.version) > maxName {
+		return tooLong("version_info has", r.version)
+	}
 	return nil
+}
+
+func tooLong(what, text string) error {
+	return deny(CauseRequest, codes.InvalidArgument, "%s %d bytes, at most %d are allowed", what, len(text), maxName)
 }
 
 // book is receive with the lock held. tell is for the observer, once it is
@@ -85,7 +95,7 @@ func (c *stream) book(r request, now time.Time) (pass bool, tell func(Observer),
 			return false, nil, err
 		}
 	case id != "" && id != c.node.id:
-		return false, nil, status.Error(codes.InvalidArgument, "the node id changed within a stream")
+		return false, nil, deny(CauseNode, codes.InvalidArgument, "the node id changed within a stream")
 	}
 	c.seen, c.node.seen = now, now
 	if r.typeURL == "" {
@@ -97,11 +107,20 @@ func (c *stream) book(r request, now time.Time) (pass bool, tell func(Observer),
 		return r.typeURL == "", nil, nil
 	}
 	sub := &c.subs[k]
-	if !sub.wanted {
+	first := !sub.wanted
+	if first {
 		sub.wanted = true
 		sub.arrive(r)
+		c.node.asks(k)
+	}
+	if k == runtimes && !c.delta {
+		c.parting = !first && len(r.names) == 0
+		c.server.ledger.hosts[c] = struct{}{}
 	}
 	sub.forget(r.dropped...)
+	if c.delta {
+		sub.ask(r.names, first)
+	}
 	if r.nonce == "" || r.nonce != sub.nonce || !sub.waiting {
 		return true, nil, nil // a subscription, or about an older answer
 	}
@@ -120,10 +139,29 @@ func (sub *subscription) arrive(r request) {
 	}
 }
 
+// ask notes that names are asked for, incrementally: what is, is sent, also where
+// it was sent before, as the proxy may have dropped it since; of what is not, the
+// proxy is told so. What it came with it has.
+func (sub *subscription) ask(names []string, first bool) {
+	if len(names) == 0 {
+		return
+	}
+	sub.change(func() {
+		for _, name := range names {
+			if cameWith := first && sub.known[name] != ""; name != wildcard && !cameWith {
+				sub.known[name] = uncertain
+			}
+		}
+	})
+}
+
+// wildcard asks for everything.
+const wildcard = "*"
+
 // accept books an acceptance of the last answer.
 func (c *stream) accept(k kind, now time.Time) func(Observer) {
 	s, sub := c.server, &c.subs[k]
-	first := sub.accepted == nil || sub.accepted.version != sub.sent.version
+	first := sub.accepted == nil || sub.accepted.identity != sub.sent.identity
 	sub.accepted, sub.ackedAt, sub.refused, sub.sure = sub.sent, now, nil, nil
 	sub.acks++
 	for other := range c.node.streams { // what it needed it now has
@@ -145,12 +183,13 @@ func (c *stream) refuse(k kind, message string, now time.Time) func(Observer) {
 	sub.nacks++
 	sub.doubt(sub.body)
 	sub.unsure()
-	r := &refusal{version: sub.sent.version, content: sub.content, at: now, message: printable(message, maxMessage)}
+	r := &refusal{of: sub.sent, body: sub.body, version: sub.sent.version, content: sub.content, at: now, message: printable(message, maxMessage)}
 	r.timer = c.after(c.server.options.Resend, func() {
 		sub.unpark(r)
 		c.advance()
 	})
 	sub.park(r)
+	c.server.review(c.node)
 	node := c.node.id
 	return func(o Observer) { o.Refused(node, k.url(), r.version, r.message) }
 }

@@ -36,6 +36,11 @@ type Options struct {
 	Expect time.Duration // 0: DefaultExpect
 	Resend time.Duration // 0: DefaultResend
 
+	// PeerNodes is how many node ids are taken from peers with one certificate, or,
+	// where the transport vouches for nobody, from one host; twice as many streams
+	// are. 0: DefaultPeerNodes.
+	PeerNodes int
+
 	// Identity returns the names that the transport has proven of a peer. Where
 	// ok, a proxy's node id must be one of them or begin with one and a slash.
 	// Where not, the transport vouches for nobody, and any id is taken. nil:
@@ -53,8 +58,10 @@ type Observer interface {
 	Accepted(node, typeURL, version string)
 	// Refused: it did not, and goes on with what it had; message is Envoy's.
 	Refused(node, typeURL, version, message string)
-	// Denied: a proxy that says it is node was turned away, and why.
-	Denied(node, why string)
+	// Denied: a proxy that says it is node was turned away, and why; a node that
+	// was turned away before it said so is empty. A peer can have this called as
+	// often as it likes.
+	Denied(node string, cause Cause, why string)
 }
 
 // Urgency says whether a Set waits for others.
@@ -93,8 +100,7 @@ type Server struct {
 	seq      uint64
 	versions map[string]uint64 // the newest Set of each version
 	order    []string          // versions, oldest first, some twice
-	retired  [kinds]map[string]retirement
-	retiring *time.Timer
+	retired  retired
 	ledger   ledger
 	waiters  map[*waiter]struct{}
 	closed   bool
@@ -105,19 +111,17 @@ func New(o Options) *Server {
 	o.Linger = orElse(o.Linger, DefaultLinger)
 	o.Expect = orElse(o.Expect, DefaultExpect)
 	o.Resend = orElse(o.Resend, DefaultResend)
-	s := &Server{options: o, versions: map[string]uint64{}, ledger: newLedger(), waiters: map[*waiter]struct{}{}}
-	for k := range s.retired {
-		s.retired[k] = map[string]retirement{}
-	}
+	o.PeerNodes = orElse(o.PeerNodes, DefaultPeerNodes)
+	s := &Server{options: o, versions: map[string]uint64{}, retired: newRetired(), ledger: newLedger(), waiters: map[*waiter]struct{}{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s
 }
 
-func orElse(d, fallback time.Duration) time.Duration {
-	if d <= 0 {
+func orElse[N int | time.Duration](n, fallback N) N {
+	if n <= 0 {
 		return fallback
 	}
-	return d
+	return n
 }
 
 // WriteBuffer is the room to write a push of many routes at once, in bytes: a tenth
@@ -133,6 +137,7 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(64 << 10),
 		grpc.StaticConnWindowSize(1 << 20),
 		grpc.WriteBufferSize(WriteBuffer),
+		grpc.ReadBufferSize(4 << 10), // a proxy says little, and there are thousands
 	}
 }
 
@@ -142,7 +147,7 @@ func (s *Server) Close() {
 	defer s.mu.Unlock()
 	s.closed = true
 	s.stop()
-	for _, t := range []*time.Timer{s.coalesce, s.retiring} {
+	for _, t := range []*time.Timer{s.coalesce, s.retired.timer} {
 		if t != nil {
 			t.Stop()
 		}
@@ -240,7 +245,10 @@ func (s *Server) publish() {
 // lead leads all streams to the latest content and what is retired. s.mu is
 // held.
 func (s *Server) lead() {
-	s.world = newWorld(s.latest, s.retired, s.world)
+	s.world = newWorld(s.latest, &s.retired, s.world)
+	for c := range s.ledger.hosts { // first: a kill waits for no proxy there
+		c.advance()
+	}
 	for c := range s.ledger.streams {
 		c.advance()
 	}

@@ -142,7 +142,7 @@ func routesVersion(r *envoy.Resources) string {
 	if err != nil {
 		panic(err)
 	}
-	return newSet(routes, c.parts[routes]).version
+	return c.sets[routes].version
 }
 
 // TestOnlyTheNewest: a proxy that reads nothing, or answers nothing, has nothing

@@ -1,11 +1,9 @@
 package xds
 
 import (
-	"context"
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
 
@@ -22,29 +20,34 @@ type stream struct {
 	server  *Server
 	service string
 	delta   bool
-	peer    string
+	who     identity
+	account string // by which its peer is charged with it
 	opened  time.Time
 
-	node   *node // nil before the first request
-	subs   [kinds]subscription
-	seen   time.Time // when it last said something
-	closed time.Time // zero: it is open
-	err    error     // why it is ended by us
-	aging  *time.Timer
+	node     *node // nil before the first request
+	subs     [kinds]subscription
+	seen     time.Time // when it last said something
+	closed   time.Time // zero: it is open
+	parting  bool      // it has asked for runtimes, and asks for none any more
+	standsIn bool      // its proxy had another before, which has ended
+	called   string    // what it called itself where it was turned away
+	err      error     // why it is ended by us
+	aging    *time.Timer
 }
 
 // open begins a stream.
-func (s *Server) open(ctx context.Context, service string, delta bool) (*stream, error) {
+func (s *Server) open(who identity, service string, delta bool) (*stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, errClosing
 	}
 	now := time.Now()
-	c := &stream{server: s, service: service, delta: delta, opened: now, seen: now}
-	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
-		c.peer = p.Addr.String()
+	c := &stream{server: s, service: service, delta: delta, who: who, account: who.account(), opened: now, seen: now}
+	if err := s.roomForStream(c); err != nil {
+		return nil, err
 	}
+	s.ledger.charge(c.account, 0, 1)
 	return c, nil
 }
 
@@ -56,6 +59,7 @@ func (c *stream) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.closed = time.Now()
+	s.ledger.charge(c.account, 0, -1)
 	if c.aging != nil {
 		c.aging.Stop()
 	}
@@ -76,13 +80,18 @@ func (c *stream) close() {
 func (c *stream) reason(err error) error {
 	s := c.server
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	node := c.called
 	switch {
 	case c.err != nil:
-		return c.err
+		err = c.err
 	case s.closed:
-		return errClosing
+		err = errClosing
 	}
+	if node == "" && c.node != nil {
+		node = c.node.id
+	}
+	s.mu.Unlock()
+	s.tellDenied(node, err)
 	return err
 }
 
@@ -102,7 +111,7 @@ func (c *stream) advance() {
 	}
 	for k := range kinds {
 		if c.due(k) {
-			c.subs[k].open = false
+			c.subs[k].open, c.subs[k].told = false, true
 			c.subs[k].tell()
 		}
 	}
@@ -112,7 +121,7 @@ func (c *stream) advance() {
 // there is, that is noted.
 func (c *stream) due(k kind) bool {
 	sub := &c.subs[k]
-	if !sub.open || sub.waiting {
+	if !sub.open || sub.told || sub.waiting {
 		return false
 	}
 	target := c.allowed(k)
@@ -122,10 +131,10 @@ func (c *stream) due(k kind) bool {
 	if sub.sent == nil && !c.delta && sub.wildcard && sub.claim == target.version {
 		sub.take(target, nil)
 	}
-	put, gone := sub.lacks(target)
-	gone, kept := c.spare(k, gone)
+	need := sub.lacks(target)
+	gone, kept := c.spare(k, need.gone)
 	again := sub.refused != nil && sub.refused.content == sub.version(target)
-	if len(put)+len(gone) > 0 || again || sub.sent == nil && c.expectsAnswer(sub, k) {
+	if len(need.put)+len(gone) > 0 || again || sub.sent == nil && c.expectsAnswer(sub, k) {
 		sub.decided = target
 		return true
 	}
@@ -167,13 +176,7 @@ func (c *stream) answer(k kind, nonce string) *body {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sub := &c.subs[k]
-	if c.delta && sub.waiting {
-		// The loop was told twice: by a push, and by a request of the same kind that
-		// came while that was made. What was sent still waits for its word, which
-		// must not be taken for one on what follows: nothing, until it is there.
-		sub.dirty = true
-		return sub.sent.deltaBody(nil, nil)
-	}
+	sub.told = false
 	target := c.allowed(k)
 	if target == nil {
 		target = sub.decided // what it was told of; the newest has to wait
@@ -181,10 +184,10 @@ func (c *stream) answer(k kind, nonce string) *body {
 	if target == nil {
 		target = sub.sent
 	}
-	put, gone := sub.lacks(target)
-	gone, kept := c.spare(k, gone)
+	need := sub.lacks(target)
+	gone, kept := c.spare(k, need.gone)
 	if c.delta {
-		sub.body = target.deltaBody(put, gone)
+		sub.body = target.deltaBody(need.put, gone)
 	} else {
 		sub.body = target.wholeBody(sub.of(target), sub.version(target))
 	}
@@ -193,7 +196,7 @@ func (c *stream) answer(k kind, nonce string) *body {
 	sub.sent, sub.decided, sub.dirty = target, nil, len(kept) > 0
 	sub.nonce, sub.sentAt, sub.waiting = nonce, time.Now(), true
 	if k == clusters {
-		c.warm(put)
+		c.warm(need.put)
 	}
 	return sub.body
 }

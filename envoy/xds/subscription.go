@@ -17,6 +17,7 @@ type subscription struct {
 	wildcard bool                 // all of them
 	open     bool                 // a request waits for an answer
 	tell     func()               // tells the protocol's loop that there is one
+	told     bool                 // it was, and has not fetched it yet
 
 	// known is what the proxy has, by name, as far as it was told or said so
 	// itself. Where it is all of base and no more, it is base's own map: never
@@ -44,6 +45,8 @@ type subscription struct {
 
 // refusal is a version that a proxy did not take.
 type refusal struct {
+	of      *set   // the newest that it is about
+	body    *body  // the answer; nil: not remembered
 	version string // of the kind, as sent
 	content string // hash of what the proxy sees of it
 	message string
@@ -92,15 +95,18 @@ func (sub *subscription) of(s *set) []*resource {
 	return out
 }
 
-// lacks compares what the proxy has with what it asks for of s: put is to be
-// sent, gone to be taken away; both by name.
-func (sub *subscription) lacks(s *set) (put []*resource, gone []string) {
-	if sub.base == s {
-		return nil, nil
+// lacks compares what the proxy has with what it asks for of s.
+func (sub *subscription) lacks(s *set) *change {
+	switch {
+	case sub.base == s:
+		return &change{}
+	case sub.wildcard && (sub.base != nil || len(sub.known) == 0):
+		return s.since(sub.base)
 	}
+	c := &change{}
 	for _, r := range sub.of(s) {
 		if sub.known[r.name] != r.version {
-			put = append(put, r)
+			c.put = append(c.put, r)
 		}
 	}
 	for name := range sub.known {
@@ -109,11 +115,11 @@ func (sub *subscription) lacks(s *set) (put []*resource, gone []string) {
 			there = s.byName[name] != nil || !sub.wants(name)
 		}
 		if !there {
-			gone = append(gone, name)
+			c.gone = append(c.gone, name)
 		}
 	}
-	slices.Sort(gone)
-	return put, gone
+	slices.Sort(c.gone)
+	return c
 }
 
 // forget makes the proxy's state of the names unknown: they are sent again.
@@ -187,6 +193,9 @@ func (sub *subscription) trim() {
 
 // version is the version of what the proxy sees of s.
 func (sub *subscription) version(s *set) string {
+	if sub.wildcard {
+		return s.version
+	}
 	if view := sub.of(s); !slices.Equal(view, s.list) {
 		return hashOf(view)
 	}
@@ -202,7 +211,7 @@ func (sub *subscription) parked(s *set) bool {
 	content := sub.version(s)
 	for _, r := range sub.refusals {
 		if r.content == content {
-			sub.refused = r
+			r.of, sub.refused = s, r
 			return true
 		}
 	}
@@ -225,21 +234,17 @@ func (sub *subscription) unpark(r *refusal) {
 	sub.refusals = slices.DeleteFunc(sub.refusals, func(other *refusal) bool { return other == r })
 }
 
-// holds reports whether the proxy has all names for certain: it accepted them,
-// and nothing that it was sent since takes one away. What is on its way may be in
-// use at any moment, and what was refused may be, in part. newest is the set that
-// the world has now, with all names in it.
-func (sub *subscription) holds(newest *set, names []string) bool {
-	if sub.accepted != nil && sub.accepted == newest && !sub.waiting && sub.sure == nil {
-		return true
-	}
-	if sub.accepted == nil || !sub.accepted.hasAll(names) || sub.waiting && !sub.sent.hasAll(names) {
+// holds reports whether the proxy has all of what is needed for certain: it
+// accepted it, and nothing that it was sent since takes any of it away. What is on
+// its way may be in use at any moment, and what was refused may be, in part.
+func (sub *subscription) holds(w *world, n need) bool {
+	if sub.accepted == nil || !w.covered(n, sub.accepted) || sub.waiting && !w.covered(n, sub.sent) {
 		return false
 	}
 	if sub.sure == nil {
 		return true
 	}
-	for _, name := range names {
+	for _, name := range w.names[n] {
 		if !sub.sure[name] {
 			return false
 		}
@@ -261,9 +266,21 @@ func (sub *subscription) unsure() {
 	sub.sure = sure
 }
 
-// applied reports whether the proxy has accepted something, of a Set at least
-// as new as seq. Where nothing that it asks for exists, there is nothing that
-// it could have accepted.
+// reached reports whether the proxy has what it asks for of a Set at least as new
+// as seq.
+func (sub *subscription) reached(seq uint64) bool {
+	return sub.accepted != nil && sub.accepted.last >= seq
+}
+
+// hasAllBut reports whether a proxy that takes everything lacks nothing but what is
+// on its way out: it has refused that, or was not sent it.
+func (sub *subscription) hasAllBut(w *world, k kind) bool {
+	return sub.wildcard && !sub.waiting && sub.accepted != nil && w.current(sub.accepted) &&
+		(sub.refused == nil || !w.touches(k, sub.refused.body))
+}
+
+// applied reports whether it has accepted something of that. Where nothing that
+// it asks for exists, there is nothing that it could have accepted.
 func (sub *subscription) applied(seq uint64) bool {
-	return sub.accepted != nil && sub.accepted.last >= seq && (sub.wildcard || len(sub.known) > 0)
+	return sub.reached(seq) && (sub.wildcard || len(sub.known) > 0)
 }
