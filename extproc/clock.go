@@ -138,8 +138,9 @@ func (d *duplex) finishAtOnce() error {
 	e := d.exchange
 	step := d.stream.End()
 	d.complete()
+	d.ended()
 	d.state = over
-	return e.out.send(piece(step.Pass, true))
+	return e.out.send(piece(step.Pass, true).with(toldCounted))
 }
 
 // streams are the answers under way, so that a process that ends can end them.
@@ -195,6 +196,8 @@ func (d *duplex) drain() {
 		d.exchange.countNothing()
 		d.exchange.countFinding(f)
 		_ = d.replace(f)
+	case d.state == flowing && d.unended && d.exchange.enforced:
+		_ = d.finishAtOnce()
 	case d.state == flowing && d.kind == eventStream && d.exchange.enforced && d.stream != nil:
 		d.exchange.countNothing()
 		_ = d.cut(f, nil)

@@ -135,7 +135,7 @@ func (d *duplex) replaceMessage(f verdict.Finding) error {
 	tags := tagsOf(&a, f)
 	strip := append(dropped(e.respond, tags), "content-length")
 	replies := []*reply{
-		beginning(http.StatusOK, tags, strip),
+		dynamic(done(beginning(http.StatusOK, tags, strip).message)),
 		piece(protocol.Frame(nil, m), false),
 		ending([]ladder.Header{{Name: headerGRPCStatus, Value: "0"}}, []string{headerGRPCMessage, headerGRPCDetails}),
 	}

@@ -52,7 +52,8 @@ func (d *duplex) relay(a ladder.Answer, f verdict.Finding) error {
 	e := d.exchange
 	d.state = supplanted
 	tags := tagsOf(&a, f)
-	if err := e.out.send(beginning(a.Status, tags, append(dropped(e.respond, tags), "content-length"))); err != nil {
+	begun := beginning(a.Status, tags, append(dropped(e.respond, tags), "content-length"))
+	if err := e.out.send(dynamic(done(begun.message))); err != nil {
 		a.Stream.Close()
 		return err
 	}

@@ -53,15 +53,18 @@ var (
 		HeaderMutation: &extprocv3.HeaderMutation{}, ClearRouteCache: true,
 	}).message)
 
-	// leaveAlone ends the processor's part in a request that is no inference.
-	leaveAlone = static(&message{
+	// leaveAlone ends the processor's part in a request that is no inference, and
+	// leaveStreamed does where Envoy sends the answer all the same. How it is answered
+	// is nothing to count.
+	leaveStreamed = static(done(&message{Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}}}))
+	leaveAlone    = static(done(&message{
 		Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
 		ModeOverride: &filterv3.ProcessingMode{
 			RequestBodyMode:    filterv3.ProcessingMode_NONE,
 			ResponseHeaderMode: filterv3.ProcessingMode_SKIP,
 			ResponseBodyMode:   filterv3.ProcessingMode_NONE,
 		},
-	})
+	}))
 	// skipRequestBody goes on without the request's body.
 	skipRequestBody = static(&message{
 		Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
@@ -102,7 +105,7 @@ func tagged(at phase, tags []ladder.Header, strip []string) *message {
 	}
 	m.Response = &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{Response: common}}
 	m.ModeOverride = &filterv3.ProcessingMode{ResponseBodyMode: filterv3.ProcessingMode_NONE}
-	return m
+	return done(m)
 }
 
 // immediate makes the reply that answers in the model's place while the model

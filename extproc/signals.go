@@ -10,10 +10,11 @@ import (
 	"github.com/safestate/safestate/internal/verdict"
 )
 
-// What the control plane is told of a version. A request that went to it counts
-// as asked, and once at the most as an answer: clean, bad, or the caller's own
-// error. What was not judged is no answer: bodies over a limit, replies of other
-// filters, callers that left. Whether a finding acted (the policy's mode, this
+// What the control plane is told of a version. A request that went to it by way of
+// the processor counts as asked, and once at the most as an answer: clean, bad, or
+// the caller's own error. The exchange counts most answers, and evidence those whose
+// end only Envoy saw. What was not judged is no answer: bodies over a limit, replies
+// of other filters, callers that left, requests that are no inference. Whether a finding acted (the policy's mode, this
 // request's lot) makes no difference: the mode of its detector does.
 
 // counted is an exchange's part in that.
@@ -62,10 +63,16 @@ func (e *exchange) countJudged(f verdict.Finding, took time.Duration) {
 // the model.
 func (e *exchange) countCallerError() {
 	e.permits.ignore()
-	if !e.judged && !e.asked.IsZero() {
-		e.judged = true
+	if !e.judged && !e.asked.IsZero() && e.claim() {
 		e.row.CallerError()
 	}
+	e.judged = true
+}
+
+// claim reports whether nothing has counted that was logged of the answer, and keeps
+// it from counting from now on.
+func (e *exchange) claim() bool {
+	return e.server.lately.claim(e.requestHeader("x-request-id"), time.Now())
 }
 
 // countNothing keeps what comes of the answer from being held against the model.

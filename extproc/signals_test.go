@@ -8,10 +8,6 @@ import (
 	"testing"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	datav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
-
 	"github.com/safestate/safestate/internal/breaker"
 	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/policy"
@@ -85,7 +81,8 @@ func TestWhatIsReported(t *testing.T) {
 		{"over the limit, let pass", []request{{policy: fraud(func(p *policy.Policy) { p.Limits.ResponseOver = policy.OverPass }), answer: big}}, "v1: asked 1"},
 		{"over the limit", []request{{policy: fraud(), answer: big}}, "v1: asked 1 bad 1 fallback 1 broken 1"},
 		{"the caller left", []request{{policy: fraud(), answer: cleanAnswer, vanish: true}}, "v1: asked 1"},
-		{"no inference", []request{{policy: fraud(), path: "/v2/health/ready"}}, ""},
+		{"no inference", []request{{policy: fraud(), path: "/v2/health/ready"}}, "v1: asked 1"},
+		{"no inference and no version", []request{{policy: fraud(), path: "/v2/health/ready", cluster: "-"}}, ":"},
 		{"a request that is refused", []request{{policy: fraud(requireAmount(policy.ActReject))}}, "v1:"},
 		{"a request that is answered", []request{{policy: fraud(requireAmount(policy.ActAnswer))}}, "v1: fallback 1"},
 		{"no version", []request{{policy: fraud(), cluster: "-"}}, ": fallback 1"},
@@ -156,6 +153,20 @@ func TestWhatIsReportedOfStreams(t *testing.T) {
 	}{
 		{"clean", chatPolicy(), say(whole, ""), "v1: asked 1 clean 1"},
 		{"clean, observed", chatPolicy(observe), say(whole, ""), "v1: asked 1 clean 1"},
+		{"clean, and its model holds the connection", chatPolicy(), func(x *talk) {
+			x.respond(200, "text/event-stream", false)
+			x.say(whole, false)
+			x.done()
+		}, "v1: asked 1 clean 1"},
+		{"clean, and the process ends", chatPolicy(), func(x *talk) {
+			x.respond(200, "text/event-stream", false)
+			x.say(whole, false)
+			x.until("its end mark", func(g caller) bool { return strings.Contains(g.body, "[DONE]") })
+			x.server.EndStreams()
+			if got := x.done(); got.body != whole {
+				x.t.Errorf("got %q", got.body)
+			}
+		}, "v1: asked 1 clean 1"},
 		{"fails before its commit", chatPolicy(), say("data: oops\n\n"), "v1: asked 1 bad 1 fallback 1 broken 1"},
 		{"fails after its commit", chatPolicy(), func(x *talk) {
 			commit(x)
@@ -247,41 +258,6 @@ func TestWhatIsReportedOfCalls(t *testing.T) {
 				t.Errorf("reported %q, want %q", got, c.want)
 			}
 		})
-	}
-}
-
-// TestCutAnswersAreReported: what Envoy tells of afterwards is bad as well.
-func TestCutAnswersAreReported(t *testing.T) {
-	p, totals := watched(t)
-	p.do(request{policy: fraud(), answer: cleanAnswer, vanish: true})
-	stream, err := accesslogv3.NewAccessLogServiceClient(p.conn).StreamAccessLogs(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = stream.Send(&accesslogv3.StreamAccessLogsMessage{
-		Identifier: &accesslogv3.StreamAccessLogsMessage_Identifier{LogName: policy.LogCutAnswers, Node: &corev3.Node{Id: "node-1"}},
-		LogEntries: &accesslogv3.StreamAccessLogsMessage_HttpLogs{HttpLogs: &accesslogv3.StreamAccessLogsMessage_HTTPAccessLogEntries{
-			LogEntry: []*datav3.HTTPAccessLogEntry{{
-				CommonProperties: &datav3.AccessLogCommon{
-					RouteName: "default/fraud/score", UpstreamCluster: "default/fraud/v1",
-					DownstreamRemoteAddress: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{Address: "10.1.2.3"}}},
-				},
-				Response: &datav3.HTTPResponseProperties{ResponseCodeDetails: policy.DetailsCut + "{connection_termination}"},
-			}},
-		}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.CloseAndRecv(); err == nil {
-		t.Fatal("an answer to a stream of logs")
-	}
-	got := totals()
-	if s := reported(got); s != "v1: asked 1 bad 1 broken 1" {
-		t.Errorf("reported %q", s)
-	}
-	if len(got[0].Nodes) != 1 || got[0].Callers[signals.PlaceOf("10.1.2.3")].Bad != 1 {
-		t.Errorf("nodes %+v, callers %v", got[0].Nodes, got[0].Callers)
 	}
 }
 

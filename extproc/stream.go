@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/structpb"
+
 	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/ladder"
@@ -29,6 +31,14 @@ func isEventStream(contentType string) bool {
 // feed gives the inspector a piece of a stream and sends on what it lets pass;
 // ended says that nothing follows.
 func (d *duplex) feed(b []byte, ended bool) error {
+	err := d.inspect(b, ended)
+	if ended {
+		d.ended()
+	}
+	return err
+}
+
+func (d *duplex) inspect(b []byte, ended bool) error {
 	e := d.exchange
 	if d.stream == nil { // observed, and not readable any more
 		return d.pass(b, ended)
@@ -70,8 +80,13 @@ func (d *duplex) advance(step *detect.Step, ended bool) error {
 			return err
 		}
 	}
-	if len(step.Pass) > 0 || ended {
-		if err := e.out.send(piece(step.Pass, ended && !d.trailed)); err != nil {
+	last := step.Finished && e.stage != stageFinished
+	if len(step.Pass) > 0 || ended || last {
+		out := piece(step.Pass, ended && !d.trailed)
+		if last && !ended {
+			out = out.with(e.toldClean())
+		}
+		if err := e.out.send(out); err != nil {
 			return err
 		}
 	}
@@ -91,22 +106,30 @@ func (d *duplex) advance(step *detect.Step, ended bool) error {
 func (d *duplex) watch(b []byte, step *detect.Step, ended bool) error {
 	e := d.exchange
 	e.count(&step.Verdict)
+	var word *structpb.Struct
 	switch {
 	case !step.Verdict.Clean():
 		e.settle(step.Verdict.Failed)
 		e.finish(e.primary(), verdict.Finding{})
-		d.stream = nil
+		d.stream, word = nil, toldCounted
 	case step.Finished:
 		d.complete()
-		d.stream = nil
+		d.stream, word = nil, e.toldClean()
 	}
-	return d.pass(b, ended)
+	return d.passTold(b, ended, word)
 }
 
 // pass sends a piece on as it is.
-func (d *duplex) pass(b []byte, ended bool) error {
+func (d *duplex) pass(b []byte, ended bool) error { return d.passTold(b, ended, nil) }
+
+// passTold is pass with what Envoy is told of the answer; nil: nothing.
+func (d *duplex) passTold(b []byte, ended bool, word *structpb.Struct) error {
 	if len(b) > 0 || !d.trailed {
-		if err := d.exchange.out.send(piece(b, ended && !d.trailed)); err != nil {
+		out := piece(b, ended && !d.trailed)
+		if word != nil && !ended {
+			out = out.with(word)
+		}
+		if err := d.exchange.out.send(out); err != nil {
 			return err
 		}
 	}
@@ -135,16 +158,25 @@ func (d *duplex) commit() error {
 	return nil
 }
 
-// complete notes a stream that is all there.
+// complete notes a stream that is all there. It counts once it has ended: a model
+// that breaks the connection behind the end mark may keep that from the caller.
 func (d *duplex) complete() {
 	e := d.exchange
 	if e.stage == stageFinished {
 		return
 	}
-	e.settle(verdict.Finding{})
+	d.unended, d.took = true, time.Since(e.asked)
 	d.tokens(false)
 	e.route.ladder.Clean(e.judge, e.version.Version, false)
 	e.finish(e.primary(), verdict.Finding{})
+}
+
+// ended counts a stream that is all there, and has ended well.
+func (d *duplex) ended() {
+	if d.unended {
+		d.unended = false
+		d.exchange.settleIn(verdict.Finding{}, d.took)
+	}
 }
 
 // cut ends a committed stream with an error event, and with it the model's.
@@ -158,7 +190,7 @@ func (d *duplex) cut(f verdict.Finding, clean []byte) error {
 	a.Source = cut
 	e.finish(a, f)
 	d.state = over
-	if err := e.out.send(piece(endedBy(clean, errorCode(f)), !d.trailed)); err != nil {
+	if err := e.out.send(piece(endedBy(clean, errorCode(f)), !d.trailed).with(toldCounted)); err != nil {
 		return err
 	}
 	return d.releaseTrailers()

@@ -11,8 +11,9 @@ import (
 )
 
 // silentAfter is how long a control plane may say nothing to what it is told: it
-// acknowledges every report.
-const silentAfter = 30 * time.Second
+// acknowledges every report, within milliseconds. A machine that has lost its power
+// says nothing at all, and until it is given up nobody hears that a version is bad.
+const silentAfter = 3 * time.Second
 
 var (
 	errSilent  = errors.New("safestate: the control plane acknowledges no report")
@@ -25,7 +26,8 @@ type ear struct {
 	onLink func(error)
 	open   func([]*signalsv1.OpenBreaker)
 
-	heard        atomic.Int64 // when it last said something, Unix nanoseconds
+	began        time.Time
+	heard        atomic.Int64 // when it last said something, in nanoseconds since began; 0: never
 	acknowledged atomic.Uint64
 	news         chan struct{} // written to when it has said something
 	ended        chan error    // why the stream has ended
@@ -34,7 +36,7 @@ type ear struct {
 }
 
 func newEar(onLink func(error), open func([]*signalsv1.OpenBreaker)) *ear {
-	return &ear{onLink: onLink, open: open, news: make(chan struct{}, 1), ended: make(chan error, 1)}
+	return &ear{began: time.Now(), onLink: onLink, open: open, news: make(chan struct{}, 1), ended: make(chan error, 1)}
 }
 
 func (e *ear) listen(stream Stream) {
@@ -48,7 +50,7 @@ func (e *ear) listen(stream Stream) {
 			e.ended <- err
 			return
 		}
-		e.heard.Store(time.Now().UnixNano())
+		e.heard.Store(max(int64(time.Since(e.began)), 1))
 		e.acknowledged.Store(d.Acknowledged)
 		select {
 		case e.news <- struct{}{}:
@@ -65,10 +67,13 @@ func (e *ear) listen(stream Stream) {
 	}
 }
 
+// hasHeard reports whether it has said anything.
+func (e *ear) hasHeard() bool { return e.heard.Load() > 0 }
+
 // silent reports whether what has been sent has had no answer for too long. sent
 // says that something has been, just now.
 func (e *ear) silent(now time.Time, sent bool) bool {
-	if !e.asked.IsZero() && e.heard.Load() >= e.asked.UnixNano() {
+	if !e.asked.IsZero() && e.hasHeard() && e.heard.Load() >= int64(e.asked.Sub(e.began)) {
 		e.asked = time.Time{}
 	}
 	if e.asked.IsZero() && sent {

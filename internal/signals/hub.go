@@ -1,6 +1,7 @@
 package signals
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -17,9 +18,12 @@ const (
 	MostReporters = 10_000
 	// mostRowsOfAll bounds the rows of all reporters together: 150 MB.
 	mostRowsOfAll = 100_000
-	// mostVersions and mostNodes bound what a hub knows of versions, and of the
-	// proxies of each.
-	mostVersions, mostNodes = 4096, 10_000
+	// mostVersions bounds the versions that a hub knows beside those that the
+	// configuration names.
+	mostVersions = 4096
+	// mostNodes bounds what it knows of the proxies of one version, mostNodesOfAll
+	// of all together: 20 MB.
+	mostNodes, mostNodesOfAll = 10_000, 100_000
 	// forgetAfter is how long a reporter may be silent. One that lives reports
 	// every ten seconds.
 	forgetAfter = 15 * time.Minute
@@ -37,6 +41,10 @@ type HubOptions struct {
 	// hub's lock: it must not wait, nor call the hub. The report is not to be
 	// changed.
 	OnReport func(*signalsv1.Report)
+	// Identity returns the names that the transport has proven of a peer, and
+	// whether it proves any. One peer gets no more than half of what there is room
+	// for; nil: nobody is told apart.
+	Identity func(context.Context) (names []string, proven bool)
 }
 
 // Hub takes the reports of all hosts. It is safe for concurrent use.
@@ -51,7 +59,13 @@ type Hub struct {
 	mu        sync.Mutex
 	reporters map[string]*reporter
 	rows      int
+	nodes     int // of all versions
 	versions  map[Version]*version
+	strays    int // versions that the configuration does not name
+	peers     map[string]*share
+	models    map[string][]string // that the configuration names, with their versions; nil: not known
+	// began is since when the hub listens, for whoever asks it now.
+	began time.Time
 	// horizon is when the counting began: rows that were begun before and are met
 	// afterwards have been counted by somebody else, or before, and say nothing.
 	horizon time.Time
@@ -71,9 +85,12 @@ type Version struct{ Model, Name string } // Model: namespace/name
 // reporter is what is known of one.
 type reporter struct {
 	name     string
+	peer     string // that it was first heard of by
 	epoch    uint64
-	sequence uint64 // of the newest report
-	lastSeen time.Time
+	sequence uint64    // of the newest report
+	lastSeen time.Time // when that was made, as far as is known
+	ended    bool      // it counts nothing more
+	signed   bool      // the relay has said that it lives, or ended
 	rows     map[rowName]*hubRow
 	// dropped is the newest beginning of a row that was forgotten: one that comes
 	// back with it has been counted.
@@ -108,16 +125,22 @@ type Stats struct {
 	Old     uint64 // came twice, or too late
 	Refused uint64
 	// LastRefused is why the last one was refused, and whose it was.
-	LastRefused                  string
+	LastRefused string
+	// LeftOut counts rows of reports that were taken in without them: there was no
+	// room, or the configuration does not name their model. LastLeftOut says of the
+	// last one why.
+	LeftOut                      uint64
+	LastLeftOut                  string
 	Reporters, Rows, Connections int
 }
 
 // NewHub makes a hub that counts from now on.
 func NewHub(o HubOptions) *Hub {
+	now := time.Now()
 	h := &Hub{
 		o: o, changed: make(chan struct{}, 1), closing: make(chan struct{}),
-		reporters: map[string]*reporter{}, versions: map[Version]*version{}, boxes: map[*mailbox]struct{}{},
-		horizon: time.Now(), swept: time.Now(),
+		reporters: map[string]*reporter{}, versions: map[Version]*version{}, boxes: map[*mailbox]struct{}{}, peers: map[string]*share{},
+		horizon: now, swept: now, began: now,
 	}
 	h.shared.init()
 	return h
@@ -135,16 +158,31 @@ func (h *Hub) Close() {
 	}
 }
 
+func (h *Hub) isClosing() bool {
+	select {
+	case <-h.closing:
+		return true
+	default:
+		return false
+	}
+}
+
 // Begin drops what has not been taken and has the hub count from now on: rows
 // that it meets later and that were begun before are known to somebody else. A
 // control plane calls it when it begins to lead, since the one that led before has
-// counted what was. Of rows that are reported to this hub anyway nothing is lost.
+// counted what was. The next Take says when each version was last asked, which is
+// no count.
+//
+// What the one that led before counted and did not store any more is lost, as are
+// answers of rows that came between its end and this call: nothing counts twice,
+// and a decision that was one answer short begins anew. Rows that are reported to
+// this hub anyway lose nothing that comes after the call.
 func (h *Hub) Begin(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.horizon = now
+	h.horizon, h.began = now, now
 	for _, v := range h.versions {
-		v.pending = pending{}
+		v.pending = pending{any: !v.lastAsked.IsZero()}
 	}
 	for _, r := range h.reporters {
 		for _, row := range r.rows {
@@ -164,9 +202,12 @@ func (h *Hub) Stats() Stats {
 
 var errTooLarge = errors.New("it is larger than 1 MiB")
 
-// Deliver takes a report. The error says why it is refused: then nothing of it
-// counts.
-func (h *Hub) Deliver(m *signalsv1.Report) error {
+// Deliver takes a report, however it came. The error says why it is refused: then
+// nothing of it counts.
+func (h *Hub) Deliver(m *signalsv1.Report) error { return h.deliver("", m) }
+
+// deliver takes a report of a peer whose name is proven; empty: nobody's is.
+func (h *Hub) deliver(peer string, m *signalsv1.Report) error {
 	tallies, err := check(m)
 	now := time.Now()
 	h.mu.Lock()
@@ -176,7 +217,7 @@ func (h *Hub) Deliver(m *signalsv1.Report) error {
 	}
 	var got outcome
 	if err == nil {
-		got, err = h.take(m, tallies, now)
+		got, err = h.take(peer, m, tallies, now)
 	}
 	switch {
 	case err != nil:
@@ -207,7 +248,7 @@ func check(m *signalsv1.Report) ([]tally, error) {
 		return nil, errTooLarge
 	case m.Reporter == "" || len(m.Reporter) > 2*mostName:
 		return nil, errors.New("it names no reporter, or one by a name that is too long")
-	case m.Epoch == 0 || m.Epoch > mostTime || m.Sent > mostTime || m.Sequence == 0 || m.Sequence > mostCount:
+	case m.Epoch == 0 || m.Epoch > mostTime || m.Sent > mostTime || m.Held > mostTime || m.Sequence == 0 || m.Sequence > mostCount:
 		return nil, errors.New("its epoch, time or sequence is no such thing")
 	case len(m.Counts) > MostRows:
 		return nil, fmt.Errorf("it has %d rows, at most %d are taken", len(m.Counts), MostRows)

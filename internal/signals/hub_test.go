@@ -157,8 +157,8 @@ func TestBegin(t *testing.T) {
 		mine.count(1, 0)
 		deliver(t, h, mine.report())
 		h.Begin(time.Now())
-		if got := h.Take(time.Now()); len(got) != 0 {
-			t.Errorf("took %v", got)
+		if got := h.Take(time.Now()); len(got) != 1 || got[0].Asked+got[0].Clean+got[0].Bad != 0 || !got[0].LastAsked.Equal(time.Now()) {
+			t.Errorf("took %+v, want when it was last asked and nothing else", got)
 		}
 		mine.count(0, 1)
 		moved.count(0, 2)

@@ -55,8 +55,10 @@ type Total struct {
 // version is what is known of one.
 type version struct {
 	name               Version
-	key                string // of its breaker
-	rows               int    // that count it
+	key                string            // of its breaker
+	named              bool              // the configuration names it
+	peer               string            // that it was first heard of by, where it is not named
+	hosts              map[*reporter]int // that count it, and in how many rows
 	total              tally
 	pending            pending
 	lastAsked, lastBad time.Time
@@ -82,9 +84,10 @@ type node struct {
 
 // count adds what a row has more, and reports whether that is anything. old are
 // the row's times of before.
-func (v *version) count(row *hubRow, old rowTimes, more *tally) bool {
+func (h *Hub) count(row *hubRow, old rowTimes, more *tally) bool {
+	v := row.version
 	p, t := &v.pending, row.times
-	n := v.node(row.name.node)
+	n := h.node(v, row.name.node)
 	n.seen = row.received
 	if *more == (tally{}) && t.generation <= old.generation && t.lastAsked <= old.lastAsked {
 		return false
@@ -107,22 +110,26 @@ func (v *version) count(row *hubRow, old rowTimes, more *tally) bool {
 	p.ends[row] = end{p.ends[row].bad + more.bad(), t.streak}
 	if more.bad() > 0 {
 		v.lastBad = later(v.lastBad, at(t.lastBad, row.sent, row.received))
-		if first := at(t.firstBad, row.sent, row.received); p.firstBad.IsZero() || first.Before(p.firstBad) {
+		first := at(t.firstBad, row.sent, row.received)
+		if !first.IsZero() && (p.firstBad.IsZero() || first.Before(p.firstBad)) {
 			p.firstBad = first
 		}
 	}
 	return true
 }
 
-func (v *version) node(name string) *node {
+// node is what is known of a proxy of a version's; those for which there is no room
+// are one.
+func (h *Hub) node(v *version, name string) *node {
 	n := v.nodes[name]
-	if n == nil && len(v.nodes) >= mostNodes {
+	if n == nil && (len(v.nodes) >= mostNodes || h.nodes >= mostNodesOfAll) {
 		name = other
 		n = v.nodes[name]
 	}
 	if n == nil {
 		n = &node{Node: Node{Name: name}}
 		v.nodes[name] = n
+		h.nodes++
 	}
 	return n
 }

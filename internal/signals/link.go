@@ -44,7 +44,7 @@ const (
 	backoffBase = 100 * time.Millisecond
 	backoffMost = 5 * time.Second
 	// connectMost is how long one attempt to connect may take.
-	connectMost = 5 * time.Second
+	connectMost = 3 * time.Second
 	// mostDirective is the largest directive that a host reads, in bytes.
 	mostDirective = 1 << 20
 )
@@ -79,15 +79,17 @@ func Dial(o DialOptions) Link {
 }
 
 // steady is how long a stream must have worked for its end not to count as one
-// more failure in a row.
+// more failure in a row. One that was never answered has not worked, however long
+// it took to find out.
 const steady = 5 * time.Second
 
-// keep calls once, which uses a stream until it breaks, again and again. Once
-// closing is closed there is at most one more call, at once.
-func keep(ctx context.Context, closing <-chan struct{}, onLink func(error), once func(context.Context) error) {
+// keep calls once, which uses a stream until it breaks, again and again; once says
+// as well whether the stream was answered. After closing is closed there is at most
+// one more call, at once.
+func keep(ctx context.Context, closing <-chan struct{}, onLink func(error), once func(context.Context) (answered bool, err error)) {
 	for failures := 0; ; failures++ {
 		began := time.Now()
-		err := once(ctx)
+		answered, err := once(ctx)
 		select {
 		case <-closing:
 			return
@@ -95,7 +97,7 @@ func keep(ctx context.Context, closing <-chan struct{}, onLink func(error), once
 			return
 		default:
 		}
-		if time.Since(began) > steady {
+		if answered && time.Since(began) > steady {
 			failures = 0
 		}
 		onLink(err)

@@ -21,6 +21,7 @@ type Relay struct {
 	cancel  context.CancelFunc
 	ended   chan struct{}
 	waiting []*hubRow // rows that have not been handed on; under the hub's lock
+	all     bool      // there are too many of them: all are to be handed on; under the hub's lock
 }
 
 // NewRelay makes the relay of a hub, of which a hub has one. onLink is told when
@@ -54,7 +55,7 @@ func (r *Relay) To(link Link) {
 	r.cancel, r.ended = cancel, ended
 	go func() {
 		defer close(ended)
-		keep(ctx, nil, r.onLink, func(ctx context.Context) error { return r.stream(ctx, link) })
+		keep(ctx, nil, r.onLink, func(ctx context.Context) (bool, error) { return r.stream(ctx, link) })
 	}()
 }
 
@@ -65,22 +66,36 @@ func (r *Relay) attach(on bool) {
 	h := r.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, row := range r.waiting {
-		row.waiting = false
-	}
-	r.waiting, h.relay = nil, nil
+	r.clear()
+	h.relay = nil
 	if on {
 		h.relay = r
 	}
 }
 
-// toRelay notes a row that is to be handed on.
+// clear forgets which rows wait. The hub's lock is held.
+func (r *Relay) clear() {
+	for _, row := range r.waiting {
+		row.waiting = false
+	}
+	r.waiting, r.all = nil, false
+}
+
+// toRelay notes a row that is to be handed on. Rows that the hub has forgotten since
+// wait too, which nobody bounds but this: while the link is down a reporter may
+// begin anew again and again.
 func (h *Hub) toRelay(row *hubRow) {
-	if h.relay == nil || row.waiting {
+	r := h.relay
+	if r == nil || r.all || row.waiting {
+		return
+	}
+	if len(r.waiting) >= mostRowsOfAll {
+		r.clear()
+		r.all = true
 		return
 	}
 	row.waiting = true
-	h.relay.waiting = append(h.relay.waiting, row)
+	r.waiting = append(r.waiting, row)
 }
 
 func (r *Relay) hurry() {
@@ -91,17 +106,22 @@ func (r *Relay) hurry() {
 }
 
 // stream hands on everything that the hub has, and then what it takes.
-func (r *Relay) stream(parent context.Context, link Link) error {
+func (r *Relay) stream(parent context.Context, link Link) (answered bool, err error) {
 	ctx, cancel := context.WithCancel(parent)
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	defer cancel()
 	stream, err := link(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ear := newEar(r.onLink, r.opened)
 	reading.Go(func() { ear.listen(stream) })
+	err = r.handOn(ctx, stream, cancel, ear)
+	return ear.hasHeard(), err
+}
+
+func (r *Relay) handOn(ctx context.Context, stream Stream, cancel context.CancelFunc, ear *ear) error {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
 	for all := true; ; all = false {
@@ -144,19 +164,16 @@ func (r *Relay) reports(now time.Time, all bool) []*signalsv1.Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	rows := r.waiting
-	if all {
+	if all || r.all {
 		rows = nil
 		for _, known := range h.reporters {
 			for _, row := range known.rows {
 				rows = append(rows, row)
 			}
-			known.relayed = false
+			known.relayed, known.signed = false, false
 		}
 	}
-	for _, row := range r.waiting {
-		row.waiting = false
-	}
-	r.waiting = nil
+	r.clear()
 	var out []*signalsv1.Report
 	open := map[*reporter]map[uint64]*signalsv1.Report{}
 	for _, row := range rows {
@@ -168,6 +185,7 @@ func (r *Relay) reports(now time.Time, all bool) []*signalsv1.Report {
 		m := of[row.sequence]
 		if m == nil || len(m.Counts) >= rowsAReport {
 			m = row.report(now)
+			row.reporter.signed = row.reporter.signed || row.sequence == row.reporter.sequence
 			of[row.sequence] = m
 			out = append(out, m)
 		}
@@ -176,18 +194,33 @@ func (r *Relay) reports(now time.Time, all bool) []*signalsv1.Report {
 	for _, known := range h.reporters {
 		if known.breakersAt > 0 && !known.relayed {
 			known.relayed = true
-			out = append(out, known.report())
+			out = append(out, known.report(now))
+		}
+		if !known.signed {
+			known.signed = true
+			out = append(out, known.sign(now))
 		}
 	}
 	return out
 }
 
+// sign makes the report that the reporter lives, or that it has ended: as the newest
+// of its own said.
+func (r *reporter) sign(now time.Time) *signalsv1.Report {
+	return &signalsv1.Report{Reporter: r.name, Epoch: r.epoch, Sequence: r.sequence, Held: age(now, r.lastSeen), Ends: r.ended}
+}
+
+func age(now, then time.Time) uint64 { return uint64(max(now.Sub(then), 0)) }
+
 // report makes an empty report of the number that brought the row. Times in it
 // keep their age.
 func (w *hubRow) report(now time.Time) *signalsv1.Report {
-	m := &signalsv1.Report{Reporter: w.reporter.name, Epoch: w.reporter.epoch, Sequence: w.sequence}
+	m := &signalsv1.Report{
+		Reporter: w.reporter.name, Epoch: w.reporter.epoch, Sequence: w.sequence, Held: age(now, w.received),
+		Ends: w.reporter.ended && w.sequence == w.reporter.sequence,
+	}
 	if w.sent > 0 {
-		m.Sent = w.sent + uint64(max(now.Sub(w.received), 0))
+		m.Sent = w.sent + m.Held
 	}
 	return m
 }
@@ -204,8 +237,10 @@ func (w *hubRow) message() *signalsv1.Counts {
 }
 
 // report makes the report of the reporter's breakers.
-func (r *reporter) report() *signalsv1.Report {
-	m := &signalsv1.Report{Reporter: r.name, Epoch: r.epoch, Sequence: r.breakersAt, BreakersKnown: true}
+func (r *reporter) report(now time.Time) *signalsv1.Report {
+	m := &signalsv1.Report{
+		Reporter: r.name, Epoch: r.epoch, Sequence: r.breakersAt, BreakersKnown: true, Held: age(now, r.lastSeen),
+	}
 	for key, state := range r.breakers {
 		m.Breakers = append(m.Breakers, &signalsv1.Breaker{Key: key, State: state})
 	}

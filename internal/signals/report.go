@@ -45,11 +45,8 @@ func (r *Reporter) reports(now time.Time, seen uint64, whole bool) ([]*signalsv1
 	var out []*signalsv1.Report
 	for first := true; first || len(rows) > 0; first = false {
 		n := min(len(rows), rowsAReport)
-		r.sequence++
-		m := &signalsv1.Report{
-			Reporter: r.name, Epoch: uint64(r.epoch.UnixNano()), Sequence: r.sequence,
-			Sent: uint64(now.UnixNano()), Counts: make([]*signalsv1.Counts, n),
-		}
+		m := r.next(now)
+		m.Counts = make([]*signalsv1.Counts, n)
 		if first && named {
 			m.Breakers, m.BreakersKnown = r.breakers.list(), true
 		}
@@ -60,6 +57,22 @@ func (r *Reporter) reports(now time.Time, seen uint64, whole bool) ([]*signalsv1
 		out = append(out, m)
 	}
 	return out, r.readings
+}
+
+// next makes an empty report. The reporter's reading lock is held.
+func (r *Reporter) next(now time.Time) *signalsv1.Report {
+	r.sequence++
+	return &signalsv1.Report{Reporter: r.name, Epoch: uint64(r.wall), Sequence: r.sequence, Sent: uint64(r.stamp(now))}
+}
+
+// sign makes a report that says nothing but that the reporter lives, or that it
+// ends.
+func (r *Reporter) sign(now time.Time, ends bool) *signalsv1.Report {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	m := r.next(now)
+	m.Ends = ends
+	return m
 }
 
 // read returns the rows that have counted after a reading, or all, once it has
@@ -83,15 +96,27 @@ func (r *Reporter) read(now time.Time, seen uint64, whole bool) []*Row {
 }
 
 func (w *Row) message() *signalsv1.Counts {
+	run := w.run.Load()
 	t := w.tally() // before the times: a bad answer has one before it is counted
 	c := &signalsv1.Counts{
 		Node: w.name.node, Route: w.name.route, Model: w.name.model, Version: w.name.version,
 		Generation: w.generation.Load(), Since: uint64(w.since),
 		FirstBad: uint64(w.firstBad.Load()), LastBad: uint64(w.lastBad.Load()), LastAsked: uint64(w.lastAsked.Load()),
-		Streak: w.streak.Load(),
+		Streak: lasting(run, w.run.Load()),
 	}
 	t.write(c)
 	return c
+}
+
+// lasting is the streak of two readings of a row's run, between which its counts
+// were read. Where a clean answer came in between there is none: the bad ones that
+// were read may be from before it.
+func lasting(before, after uint64) uint64 {
+	streak, ended := runOf(before)
+	if _, now := runOf(after); now != ended {
+		return 0
+	}
+	return streak
 }
 
 // breakerStates are the host's breakers of versions that are not closed, as they

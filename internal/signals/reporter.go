@@ -31,6 +31,7 @@ type ReporterOptions struct {
 type Reporter struct {
 	name  string
 	epoch time.Time
+	wall  int64 // the epoch in Unix nanoseconds
 	o     ReporterOptions
 
 	rows  table
@@ -56,8 +57,9 @@ const lastWords = time.Second
 
 // NewReporter begins to report. Close ends it.
 func NewReporter(o ReporterOptions) *Reporter {
+	epoch := time.Now()
 	r := &Reporter{
-		name: fit(o.Name) + "/" + rand.Text()[:10], epoch: time.Now(), o: o,
+		name: fit(o.Name) + "/" + rand.Text()[:10], epoch: epoch, wall: epoch.UnixNano(), o: o,
 		rows:     table{byName: map[rowName]*Row{}},
 		mostRows: MostRows, sharedRows: sharedRows,
 		closing: make(chan struct{}),
@@ -81,6 +83,11 @@ func (r *Reporter) Name() string { return r.name }
 // Lost is how many requests were not counted because there was no room for
 // their version's row.
 func (r *Reporter) Lost() uint64 { return r.lost.Load() }
+
+// stamp is a time as reports have it, in nanoseconds since 1970. All of one
+// reporter's go by the clock that it began with: somebody sets the machine's, and
+// what came later would seem to have been before.
+func (r *Reporter) stamp(t time.Time) int64 { return r.wall + int64(t.Sub(r.epoch)) }
 
 // Close sends what has been counted since the last report and ends. It takes a
 // second at most, whatever the control planes do.

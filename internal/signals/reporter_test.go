@@ -1,8 +1,10 @@
 package signals
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,31 +37,38 @@ func TestWhenReportsGo(t *testing.T) {
 		if len(got) != 1 || len(got[0].Counts) != 2 || !got[0].BreakersKnown {
 			t.Fatalf("the first report is %v", got)
 		}
-		time.Sleep(5 * time.Second)
-		if got, _ := w.stream().got(); len(got) != 1 {
-			t.Errorf("%d reports of nothing", len(got)-1)
+		time.Sleep(5*time.Second - reportEvery/2)
+		got, _ = w.stream().got()
+		if n := len(got) - 1; n < 4 || n > 5 {
+			t.Errorf("%d signs of life in five seconds", n)
 		}
-		began := time.Now()
+		for i, m := range got[1:] {
+			if len(m.Counts) > 0 || m.BreakersKnown || m.Ends || m.Sequence <= got[i].Sequence {
+				t.Errorf("a sign of life says %v", m)
+			}
+		}
+		before, began := len(got), time.Now()
 		for range 1000 {
 			row.Clean(0, 0)
 			time.Sleep(time.Millisecond)
 		}
 		got, at := w.stream().got()
-		if n := len(got) - 1; n < 9 || n > 11 {
+		if n := len(got) - before; n < 9 || n > 11 {
 			t.Errorf("%d reports in a second of news, want one in 100 ms", n)
 		}
-		for i, m := range got[1:] {
-			if len(m.Counts) != 1 || m.Counts[0].Version != "v1" || m.Sequence != got[i].Sequence+1 {
+		for i, m := range got[before:] {
+			if len(m.Counts) != 1 || m.Counts[0].Version != "v1" || m.Sequence != got[before+i-1].Sequence+1 {
 				t.Errorf("report %d has %v", i+1, m)
 			}
 		}
-		if first := at[1].Sub(began); first > 101*time.Millisecond {
+		if first := at[before].Sub(began); first > 101*time.Millisecond {
 			t.Errorf("the first came after %s", first)
 		}
+		before = len(got)
 		time.Sleep(wholeEvery)
 		got, _ = w.stream().got()
-		if last := got[len(got)-1]; len(last.Counts) != 2 {
-			t.Errorf("no whole report in %s: %v", wholeEvery, last)
+		if !slices.ContainsFunc(got[before:], func(m *signalsv1.Report) bool { return len(m.Counts) == 2 }) {
+			t.Errorf("no whole report in %s", wholeEvery)
 		}
 	})
 }
@@ -242,8 +251,8 @@ func TestControlPlaneThatHangs(t *testing.T) {
 		within time.Duration
 		says   error
 	}{
-		{"it does not read", func(w *wire) { w.deaf = true }, wholeEvery + stuckAfter + backoffMost, nil},
-		{"it does not acknowledge", func(w *wire) { w.mute = true }, silentAfter + 2*wholeEvery, errSilent},
+		{"it does not read", func(w *wire) { w.deaf = true }, stuckAfter + time.Second, nil},
+		{"it does not acknowledge", func(w *wire) { w.mute = true }, silentAfter + time.Second, errSilent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -316,6 +325,88 @@ func TestDirectives(t *testing.T) {
 		got, _ = w.stream().got()
 		if last := got[len(got)-1]; !last.BreakersKnown || len(last.Breakers) != 0 {
 			t.Errorf("reported %v of a closed breaker", last)
+		}
+	})
+}
+
+// TestAControlPlaneThatDiesIsFoundWithoutTraffic: its machine has lost its power,
+// and the host has nothing to report.
+func TestAControlPlaneThatDiesIsFoundWithoutTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := reporting(t, ReporterOptions{})
+		time.Sleep(time.Minute)
+		w.set(func(w *wire) { w.mute, w.tries = true, nil })
+		time.Sleep(5 * time.Second)
+		w.set(func(w *wire) {
+			if len(w.tries) == 0 {
+				t.Error("no other attempt")
+			}
+		})
+	})
+}
+
+// TestAnAttemptThatIsNotAnsweredIsAFailure, however long it takes: the pauses grow.
+func TestAnAttemptThatIsNotAnsweredIsAFailure(t *testing.T) {
+	for _, answered := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			tries := 0
+			keep(ctx, nil, func(error) {}, func(context.Context) (bool, error) {
+				tries++
+				time.Sleep(steady + time.Millisecond)
+				return answered, errSilent
+			})
+			// The pauses are 2.5 s or 0.05 s in the mean.
+			if few := tries < 600; few == answered {
+				t.Errorf("%d attempts of five seconds in an hour, answered: %v", tries, answered)
+			}
+		})
+	}
+}
+
+// TestTheMachinesClockIsSet: what a reporter says of times goes by the clock that
+// it began with.
+func TestTheMachinesClockIsSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t)
+		time.Sleep(time.Minute)
+		r := NewReporter(ReporterOptions{})
+		defer r.Close()
+		r.wall += int64(time.Hour) // and then it was set back
+		time.Sleep(time.Minute)
+		row := r.Row("n", "r", "m", "v1")
+		row.Asked(time.Now())
+		for range 3 {
+			row.Bad(verdict.Late, 0, 0)
+		}
+		asked := time.Now()
+		time.Sleep(time.Second)
+		reports := must(r.reports(time.Now(), 0, true))
+		if after := reports[0].Counts[0].LastAsked - reports[0].Epoch; after != uint64(time.Minute) {
+			t.Errorf("asked %s after the reporter began, want a minute", time.Duration(after))
+		}
+		deliver(t, h, reports...)
+		got := h.Take(time.Now())
+		if len(got) != 1 || got[0].Bad != 3 || !got[0].LastAsked.Equal(asked) || !got[0].FirstBad.Equal(asked) || !got[0].LastBad.Equal(asked) {
+			t.Errorf("took %+v, want it as it was at %s", got, asked)
+		}
+	})
+}
+
+// TestCloseSaysThatItIsTheEnd: nobody waits for a host that has gone.
+func TestCloseSaysThatItIsTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t)
+		r := NewReporter(ReporterOptions{Links: []Link{h.Link()}})
+		r.Row("n", "default/r/0", "default/m", "v1").Asked(time.Now())
+		time.Sleep(time.Second)
+		if hosts, _ := h.Hosts(Version{"default/m", "v1"}); len(hosts) != 1 || hosts[0].Name != r.Name() {
+			t.Errorf("hosts %v", hosts)
+		}
+		r.Close()
+		if hosts, _ := h.Hosts(Version{"default/m", "v1"}); len(hosts) != 0 {
+			t.Errorf("hosts %v after its end", hosts)
 		}
 	})
 }

@@ -10,21 +10,38 @@ import (
 // Row counts one version's answers as requests of one route of one proxy met
 // them. Its methods are safe for concurrent use, take no lock and allocate
 // nothing. A nil Row counts nothing.
+//
+// All requests of a busy route meet in one row: what each of them reads lies apart
+// from what each of them writes, or every core would wait for every other's line.
 type Row struct {
-	reporter *Reporter
-	name     rowName
-	since    int64       // Unix nanoseconds
-	retired  atomic.Bool // the reporter has dropped it
-	dirty    atomic.Bool // it has counted since it was last read
+	// Read by every request, written now and then.
+	reporter   *Reporter
+	name       rowName
+	since      int64       // by Reporter.stamp, as all times here
+	retired    atomic.Bool // the reporter has dropped it
+	dirty      atomic.Bool // it has counted since it was last read
+	generation atomic.Uint64
+	lastAsked  atomic.Int64 // to askedWithin; 0: never
+	read       uint64       // the reading that found it dirty last; under the reporter's lock
+	readAt     time.Time
+	_          [cacheLine]byte
 
-	generation                   atomic.Uint64
-	streak                       atomic.Uint64 // bad answers since the last clean one
-	lastAsked, firstBad, lastBad atomic.Int64  // Unix nanoseconds; 0: never
-	counts                       [tallySize]atomic.Uint64
+	// Written by bad answers.
+	run               atomic.Uint64 // how the answers ended: see runOf
+	firstBad, lastBad atomic.Int64  // 0: never
+	_                 [cacheLine]byte
 
-	read   uint64 // the reading that found it dirty last; under the reporter's lock
-	readAt time.Time
+	// Written by every request.
+	counts [tallySize]atomic.Uint64
 }
+
+// cacheLine is no less than a cache line of any machine that this runs on, in
+// bytes.
+const cacheLine = 128
+
+// runOf takes a row's run apart: how many of its newest answers were bad in a row,
+// and how often a clean one has ended such a row.
+func runOf(run uint64) (streak, ended uint64) { return run & (1<<32 - 1), run >> 32 }
 
 type rowName struct{ node, route, model, version string }
 
@@ -49,13 +66,21 @@ func (w *Row) Seen(generation uint64) {
 	}
 }
 
+// askedWithin is how exactly a row knows when it was last asked: of a thousand
+// requests in a millisecond one writes it down.
+const askedWithin = int64(time.Millisecond)
+
 // Asked counts a request that goes to the version.
 func (w *Row) Asked(at time.Time) {
 	if w == nil {
 		return
 	}
 	w.counts[askedAt].Add(1)
-	w.lastAsked.Store(at.UnixNano())
+	now := w.reporter.stamp(at)
+	// Never back: one that was held up behind its clock is older than the others.
+	for old := w.lastAsked.Load(); now >= old+askedWithin && !w.lastAsked.CompareAndSwap(old, now); {
+		old = w.lastAsked.Load()
+	}
 	w.touch()
 }
 
@@ -65,12 +90,22 @@ func (w *Row) Clean(took time.Duration, caller Place) {
 	if w == nil {
 		return
 	}
-	if w.streak.Load() > 0 { // hardly ever, so it is read before it is written
-		w.streak.Store(0)
-	}
+	w.endStreak()
 	w.counts[latencyAt+bucketOf(took)].Add(1)
 	w.counts[cleanAt+int(caller%Places)].Add(1)
 	w.touch()
+}
+
+// endStreak ends a row of bad answers, of which there is hardly ever one: it is
+// read before it is written.
+func (w *Row) endStreak() {
+	for {
+		old := w.run.Load()
+		streak, ended := runOf(old)
+		if streak == 0 || w.run.CompareAndSwap(old, (ended+1)<<32) {
+			return
+		}
+	}
 }
 
 // Observed counts a clean answer in which a detector that observes found
@@ -89,13 +124,14 @@ func (w *Row) Bad(detector verdict.Detector, took time.Duration, caller Place) {
 	if w == nil {
 		return
 	}
-	now := time.Now().UnixNano()
-	before := w.lastBad.Swap(now)
+	now := w.reporter.stamp(time.Now())
+	before := w.lastBad.Load()
 	first := before == 0 || now-before >= int64(spell)
-	if first {
+	if first { // before lastBad: whoever finds that finds a first one as well
 		w.firstBad.Store(now)
 	}
-	w.streak.Add(1)
+	w.lastBad.Store(now)
+	w.run.Add(1)
 	w.counts[detectorsAt+slotOf(string(detector))].Add(1)
 	w.counts[latencyAt+bucketOf(took)].Add(1)
 	w.counts[badAt+int(caller%Places)].Add(1)

@@ -2,6 +2,7 @@ package signals
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -106,7 +107,7 @@ func TestRowCounts(t *testing.T) {
 	if len(c.Callers) != 2 || c.Callers[0].Clean != 2 || c.Callers[1].Bad != 1 || c.Callers[1].Place != 63 {
 		t.Errorf("callers %v", c.Callers)
 	}
-	if c.LastAsked != uint64(at.UnixNano()) || c.FirstBad == 0 || c.LastBad != c.FirstBad || c.Since == 0 {
+	if c.LastAsked != uint64(r.stamp(at)) || c.FirstBad == 0 || c.LastBad != c.FirstBad || c.Since == 0 {
 		t.Errorf("times %v", c)
 	}
 	var back tally
@@ -189,6 +190,72 @@ func TestIdleRowsMakeRoom(t *testing.T) {
 	}
 }
 
+// TestWithoutRoomNobodyWaits: where there are more proxies than rows, requests find
+// the row that they share while others read the table.
+func TestWithoutRoomNobodyWaits(t *testing.T) {
+	r := NewReporter(ReporterOptions{})
+	defer r.Close()
+	r.mostRows, r.sharedRows = 4, 2
+	rows := r.Rows("r", "m", "v1")
+	for i := range 3 {
+		rows.Of(fmt.Sprint("n", i)).Asked(time.Now())
+	}
+	r.rows.mu.RLock()
+	defer r.rows.mu.RUnlock()
+	found := make(chan *Row)
+	go func() { found <- rows.Of("n3") }()
+	select {
+	case row := <-found:
+		if row != rows.Of("n2") {
+			t.Error("not the row that its version's proxies share")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a request waits for those that read")
+	}
+}
+
+func TestLastAskedNeverGoesBack(t *testing.T) {
+	r := NewReporter(ReporterOptions{})
+	defer r.Close()
+	row := r.Row("n", "r", "m", "v1")
+	now := time.Now()
+	row.Asked(now)
+	row.Asked(now.Add(-time.Second)) // held up behind its clock
+	if got := row.message(); got.LastAsked != uint64(r.stamp(now)) || got.Asked != 2 {
+		t.Errorf("last asked %d of %d", got.LastAsked, r.stamp(now))
+	}
+	row.Asked(now.Add(2 * time.Millisecond))
+	if got := row.message(); got.LastAsked != uint64(r.stamp(now.Add(2*time.Millisecond))) {
+		t.Error("a later request is not noted")
+	}
+}
+
+// TestAStreakOverACleanAnswer is read while it ends and another begins.
+func TestAStreakOverACleanAnswer(t *testing.T) {
+	r := NewReporter(ReporterOptions{})
+	defer r.Close()
+	row := r.Row("n", "r", "m", "v1")
+	bad := func(n int) {
+		for range n {
+			row.Bad(verdict.Late, 0, 0)
+		}
+	}
+	bad(2)
+	before := row.run.Load()
+	bad(1)
+	if got := lasting(before, row.run.Load()); got != 2 {
+		t.Errorf("a streak of %d while it goes on, want 2", got)
+	}
+	row.Clean(0, 0)
+	bad(3)
+	if got := lasting(before, row.run.Load()); got != 0 {
+		t.Errorf("a streak of %d over a clean answer", got)
+	}
+	if got := row.message().Streak; got != 3 {
+		t.Errorf("a streak of %d, want 3", got)
+	}
+}
+
 func must(reports []*signalsv1.Report, _ uint64) []*signalsv1.Report { return reports }
 
 func BenchmarkRow(b *testing.B) {
@@ -222,6 +289,34 @@ func BenchmarkRow(b *testing.B) {
 				row.Seen(7)
 				row.Asked(at)
 				row.Clean(3*time.Millisecond, PlaceOf("10.23.45.67:50123"))
+			}
+		})
+	})
+	b.Run("in parallel, without room", func(b *testing.B) {
+		r := NewReporter(ReporterOptions{Name: "h"})
+		defer r.Close()
+		r.mostRows = r.sharedRows + 1
+		rows := r.Rows("default/fraud/score", "default/fraud", "v1")
+		rows.Of("node-1")
+		b.ReportAllocs()
+		b.RunParallel(func(p *testing.PB) {
+			for p.Next() {
+				row := rows.Of("node-2")
+				row.Asked(at)
+				row.Clean(3*time.Millisecond, PlaceOf("10.23.45.67:50123"))
+			}
+		})
+	})
+	b.Run("in parallel, many callers", func(b *testing.B) {
+		var next atomic.Uint64
+		b.ReportAllocs()
+		b.RunParallel(func(p *testing.PB) {
+			caller := Place(next.Add(1) * 17)
+			for p.Next() {
+				row := rows.Of("node-1")
+				row.Seen(7)
+				row.Asked(time.Now())
+				row.Clean(3*time.Millisecond, caller)
 			}
 		})
 	})

@@ -99,33 +99,44 @@ type table struct {
 func (r *Reporter) row(name rowName) *Row {
 	t := &r.rows
 	t.mu.RLock()
-	row := t.byName[name]
+	row := r.known(&name)
 	t.mu.RUnlock()
 	if row != nil {
 		return row
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if row := t.byName[name]; row != nil {
+	if row := r.known(&name); row != nil {
 		return row
 	}
-	if len(t.byName)-t.shared < r.mostRows-r.sharedRows {
+	if !r.full() {
 		return r.add(name)
-	}
-	name.node, name.route = other, other
-	if row := t.byName[name]; row != nil {
-		return row
 	}
 	if t.shared >= r.sharedRows {
 		r.lost.Add(1)
 		return nil
 	}
 	t.shared++
-	return r.add(name)
+	return r.add(rowName{other, other, name.model, name.version})
 }
 
+// known is the row of a name that is there, or where there is no room for one the
+// shared row that is there; nil: there is none yet. The table's lock is held, for
+// reading at least: where there are more proxies than rows every request comes
+// here, and they must not wait for one another.
+func (r *Reporter) known(name *rowName) *Row {
+	row := r.rows.byName[*name]
+	if row == nil && r.full() {
+		row = r.rows.byName[rowName{other, other, name.model, name.version}]
+	}
+	return row
+}
+
+// full reports whether no proxy gets a row of its own any more.
+func (r *Reporter) full() bool { return len(r.rows.byName)-r.rows.shared >= r.mostRows-r.sharedRows }
+
 func (r *Reporter) add(name rowName) *Row {
-	row := &Row{reporter: r, name: name, since: time.Now().UnixNano()}
+	row := &Row{reporter: r, name: name, since: r.stamp(time.Now())}
 	r.rows.byName[name] = row
 	return row
 }

@@ -15,11 +15,14 @@ const (
 	reportEvery = 100 * time.Millisecond
 	// burst is how long a report that must go at once waits for others like it.
 	burst = 5 * time.Millisecond
-	// wholeEvery is how often all rows are reported, changed or not: a hub knows
-	// by it that the reporter lives.
+	// aliveEvery is how often a link reports at least: a hub knows by it that the
+	// reporter lives and has counted nothing that it has not said, and the reporter
+	// that the control plane does.
+	aliveEvery = time.Second
+	// wholeEvery is how often all rows are reported, changed or not.
 	wholeEvery = 10 * time.Second
 	// stuckAfter is how long reports may take to be sent.
-	stuckAfter = 10 * time.Second
+	stuckAfter = silentAfter
 )
 
 // sender reports over one link.
@@ -45,32 +48,43 @@ func (s *sender) run(ctx context.Context) {
 }
 
 // report opens a stream and reports until it breaks or the reporter ends.
-func (s *sender) report(parent context.Context) error {
+func (s *sender) report(parent context.Context) (heard bool, err error) {
 	ctx, cancel := context.WithCancel(parent)
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	defer cancel()
 	stream, err := s.link(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ear := newEar(s.reporter.o.OnLink, s.reporter.open)
 	reading.Go(func() { ear.listen(stream) })
+	err = s.keepReporting(ctx, stream, cancel, ear)
+	return ear.hasHeard(), err
+}
+
+func (s *sender) keepReporting(ctx context.Context, stream Stream, cancel context.CancelFunc, ear *ear) error {
 	s.seen = 0
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
-	var whole time.Time
+	var whole, last time.Time
 	for {
 		now := time.Now()
 		all := whole.IsZero() || now.Sub(whole) >= wholeEvery
 		if all {
 			whole = now
 		}
-		sent, err := s.send(stream, cancel, now, all)
-		if err != nil {
+		reports := s.reports(now, all)
+		if len(reports) == 0 && now.Sub(last) >= aliveEvery {
+			reports = append(reports, s.reporter.sign(now, false))
+		}
+		if err := s.send(stream, cancel, reports); err != nil {
 			return ear.reason(err)
 		}
-		if ear.silent(now, sent) {
+		if len(reports) > 0 {
+			last = now
+		}
+		if ear.silent(now, len(reports) > 0) {
 			return errSilent
 		}
 		select {
@@ -100,17 +114,22 @@ func (s *sender) gather(ctx context.Context) {
 	}
 }
 
-// send sends what is new, or all.
-func (s *sender) send(stream Stream, cancel context.CancelFunc, now time.Time, whole bool) (sent bool, err error) {
+// reports makes the reports of what is new, or of all. A stream that they cannot be
+// sent on ends, and the next one begins with all.
+func (s *sender) reports(now time.Time, whole bool) []*signalsv1.Report {
 	reports, reading := s.reporter.reports(now, s.seen, whole)
-	if err := sendAll(stream, cancel, reports); err != nil {
-		return false, err
-	}
 	s.seen = reading
+	return reports
+}
+
+func (s *sender) send(stream Stream, cancel context.CancelFunc, reports []*signalsv1.Report) error {
+	if err := sendAll(stream, cancel, reports); err != nil {
+		return err
+	}
 	if n := len(reports); n > 0 {
 		s.last = reports[n-1].Sequence
 	}
-	return len(reports) > 0, nil
+	return nil
 }
 
 // sendAll sends reports. A control plane that does not read them ends the
@@ -129,10 +148,12 @@ func sendAll(stream Stream, cancel context.CancelFunc, reports []*signalsv1.Repo
 	return nil
 }
 
-// lastWords sends what is left and waits until it is acknowledged. The
-// reporter's Close bounds it.
+// lastWords sends what is left, and that nothing follows, and waits until it is
+// acknowledged. The reporter's Close bounds it.
 func (s *sender) lastWords(ctx context.Context, stream Stream, cancel context.CancelFunc, ear *ear) error {
-	if _, err := s.send(stream, cancel, time.Now(), false); err != nil {
+	now := time.Now()
+	reports := append(s.reports(now, false), s.reporter.sign(now, true))
+	if err := s.send(stream, cancel, reports); err != nil {
 		return ear.reason(err)
 	}
 	for ear.acknowledged.Load() < s.last {

@@ -25,7 +25,8 @@ var (
 
 // Exchange implements the service.
 func (h *Hub) Exchange(stream grpc.BidiStreamingServer[signalsv1.Report, signalsv1.Directive]) error {
-	box, err := h.open()
+	peer := h.peerOf(stream.Context())
+	box, err := h.open(peer)
 	if err != nil {
 		return err
 	}
@@ -60,14 +61,14 @@ func (h *Hub) read(stream grpc.BidiStreamingServer[signalsv1.Report, signalsv1.D
 		if err != nil {
 			return err
 		}
-		box.acknowledge(m.Sequence, h.Deliver(m))
+		box.acknowledge(m.Sequence, h.deliver(box.peer, m))
 	}
 }
 
 // Link returns the way to the hub for a reporter in the same process.
 func (h *Hub) Link() Link {
 	return func(ctx context.Context) (Stream, error) {
-		box, err := h.open()
+		box, err := h.open("")
 		if err != nil {
 			return nil, err
 		}
@@ -112,6 +113,7 @@ func (l *local) CloseSend() error { return nil }
 // slowly the other side reads. It is safe for concurrent use.
 type mailbox struct {
 	wake chan struct{}
+	peer string
 
 	mu           sync.Mutex
 	any          bool
@@ -121,14 +123,18 @@ type mailbox struct {
 }
 
 // open makes the mailbox of a new stream: breakers that are open are news to it.
-func (h *Hub) open() (*mailbox, error) {
+func (h *Hub) open(peer string) (*mailbox, error) {
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.boxes) >= MostReporters {
 		return nil, errStreams
 	}
-	box := &mailbox{wake: make(chan struct{}, 1), breakers: map[string]time.Time{}}
+	if s := h.shareOf(peer); !hasRoom(s.streams, MostReporters) {
+		return nil, status.Errorf(codes.ResourceExhausted, "safestate: %q has %d streams of reports open already", fit(peer), s.streams)
+	}
+	h.charge(peer, share{streams: 1})
+	box := &mailbox{wake: make(chan struct{}, 1), peer: peer, breakers: map[string]time.Time{}}
 	for key, until := range h.shared.open {
 		if until.After(now) {
 			box.open(key, until)
@@ -141,7 +147,10 @@ func (h *Hub) open() (*mailbox, error) {
 func (h *Hub) leave(box *mailbox) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.boxes, box)
+	if _, open := h.boxes[box]; open {
+		h.charge(box.peer, share{streams: -1})
+		delete(h.boxes, box)
+	}
 }
 
 func (b *mailbox) acknowledge(sequence uint64, refused error) {

@@ -124,7 +124,7 @@ func (r *rule) renew() {
 
 // feed notes what a row has more.
 func (h *Hub) feed(row *hubRow, more *tally, now time.Time) {
-	if len(h.shared.byKey) == 0 {
+	if len(h.shared.byKey) == 0 || h.isClosing() {
 		return
 	}
 	clean, bad := more.clean(), more.bad()

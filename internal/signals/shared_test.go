@@ -28,7 +28,7 @@ func newFleet(t *testing.T, n int, cfg policy.Breaker) *fleet {
 		f.hosts = append(f.hosts, x)
 		deliver(t, f.hub, x.report())
 	}
-	box, err := f.hub.open()
+	box, err := f.hub.open("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestAfterASharedBreakerOpened(t *testing.T) {
 			t.Errorf("opened while hosts recover by themselves: %s", got)
 		}
 		time.Sleep(4 * time.Second)
-		late, err := f.hub.open()
+		late, err := f.hub.open("")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,7 +199,7 @@ func TestAfterASharedBreakerOpened(t *testing.T) {
 			t.Errorf("a host that comes later is told %v", d)
 		}
 		time.Sleep(10 * time.Second)
-		if late, err = f.hub.open(); err != nil || late.take(time.Now()) != nil {
+		if late, err = f.hub.open(""); err != nil || late.take(time.Now()) != nil {
 			t.Error("told of what is over")
 		}
 		for i := range 4 {

@@ -14,9 +14,10 @@ import (
 const mostAtOnce = 3_600_000_000
 
 var (
-	errReporters = fmt.Errorf("there are %d reporters already", MostReporters)
-	errRows      = fmt.Errorf("its reporter has %d rows, or all together %d", MostRows, mostRowsOfAll)
-	errVersions  = fmt.Errorf("there are %d versions already", mostVersions)
+	errReporters = fmt.Errorf("there are %d reporters already, or half as many of its own peer", MostReporters)
+	errRows      = fmt.Errorf("its reporter has %d rows, all together %d, or its peer half of those", MostRows, mostRowsOfAll)
+	errVersions  = fmt.Errorf("there are %d versions already that the configuration does not name, or half as many of its own peer", mostVersions)
+	errModel     = errors.New("the configuration names no such model")
 )
 
 // outcome is what became of a report that was not refused.
@@ -30,27 +31,37 @@ func (o *outcome) add(p outcome) {
 	o.fresh, o.news, o.bad = o.fresh || p.fresh, o.news || p.news, o.bad || p.bad
 }
 
-// take takes in a report that check let pass, all of it or nothing.
-func (h *Hub) take(m *signalsv1.Report, tallies []tally, now time.Time) (outcome, error) {
+// take takes in a report that check let pass: nothing of it with an error, else all
+// but the rows for which there is no room. Those may come again, with all that they
+// have counted by then.
+func (h *Hub) take(peer string, m *signalsv1.Report, tallies []tally, now time.Time) (outcome, error) {
 	var out outcome
-	r := h.reporters[m.Reporter]
-	if r != nil && m.Epoch < r.epoch {
+	old := h.reporters[m.Reporter]
+	if old != nil && m.Epoch < old.epoch {
 		return out, nil
 	}
-	if r != nil && m.Epoch > r.epoch { // it has begun anew
-		h.forget(r) // what it counted stays counted
-		r = nil
+	r := old
+	if old != nil && m.Epoch > old.epoch {
+		r = nil // it has begun anew
 	}
 	bases, err := h.bases(r, m, tallies, now)
+	if err == nil && old == nil && (len(h.reporters) >= MostReporters || !hasRoom(h.shareOf(peer).reporters, MostReporters)) {
+		err = errReporters
+	}
 	if err != nil {
 		return out, err
 	}
 	if r == nil {
-		r = &reporter{name: m.Reporter, epoch: m.Epoch, rows: map[rowName]*hubRow{}}
+		if old != nil {
+			h.forget(old) // what it counted stays counted
+		}
+		r = &reporter{name: m.Reporter, peer: peer, epoch: m.Epoch, rows: map[rowName]*hubRow{}}
 		h.reporters[m.Reporter] = r
+		h.charge(peer, share{reporters: 1})
 	}
 	if m.Sequence > r.sequence {
-		r.sequence, r.lastSeen, out.fresh = m.Sequence, now, true
+		r.sequence, r.ended, r.signed, out.fresh = m.Sequence, m.Ends, false, true
+		r.lastSeen = later(r.lastSeen, now.Add(-time.Duration(m.Held)))
 	}
 	for i, c := range m.Counts {
 		if bases[i] != nil {
@@ -68,24 +79,20 @@ func (h *Hub) take(m *signalsv1.Report, tallies []tally, now time.Time) (outcome
 }
 
 // bases returns for each row of a report what of it has been counted; nil: it is
-// not newer than what is known. An error says that there is no room, or that a
-// count is less than it was.
+// not newer than what is known, or of no model that is. An error says that a count
+// is less than it was.
 func (h *Hub) bases(r *reporter, m *signalsv1.Report, tallies []tally, now time.Time) ([]*tally, error) {
 	known := map[rowName]*hubRow(nil)
 	if r != nil {
 		known = r.rows
 	}
-	rows, versions := 0, map[Version]bool{}
 	out := make([]*tally, len(m.Counts))
 	for i, c := range m.Counts {
-		row := known[nameOf(c)]
-		if row == nil {
-			rows++
+		if !h.configured(c.Model) {
+			h.leaveOut(c, errModel)
+			continue
 		}
-		if v := versionOf(c); h.versions[v] == nil {
-			versions[v] = true
-		}
-		base := h.base(r, row, m, c, &tallies[i], now)
+		base := h.base(r, known[nameOf(c)], m, c, &tallies[i], now)
 		if base == nil {
 			continue
 		}
@@ -94,15 +101,13 @@ func (h *Hub) bases(r *reporter, m *signalsv1.Report, tallies []tally, now time.
 		}
 		out[i] = base
 	}
-	switch {
-	case r == nil && len(h.reporters) >= MostReporters:
-		return nil, errReporters
-	case len(known)+rows > MostRows, h.rows+rows > mostRowsOfAll:
-		return nil, errRows
-	case len(h.versions)+len(versions) > mostVersions:
-		return nil, errVersions
-	}
 	return out, nil
+}
+
+// leaveOut notes a row that is not taken in.
+func (h *Hub) leaveOut(c *signalsv1.Counts, why error) {
+	h.stats.LeftOut++
+	h.stats.LastLeftOut = fmt.Sprintf("version %q of %q: %s", fit(c.Version), fit(c.Model), why)
 }
 
 // base returns what of a row has been counted, by this hub or by somebody else;
@@ -144,16 +149,17 @@ func (h *Hub) row(r *reporter, m *signalsv1.Report, c *signalsv1.Counts, t, base
 	name := nameOf(c)
 	row := r.rows[name]
 	if row == nil {
-		row = &hubRow{reporter: r, name: name, version: h.version(versionOf(c))}
-		r.rows[name] = row
-		row.version.rows++
-		h.rows++
+		var err error
+		if row, err = h.newRow(r, name, c); err != nil {
+			h.leaveOut(c, err)
+			return outcome{}
+		}
 	}
 	more, old := t.since(base), row.times
 	row.tally, row.since, row.sequence, row.stale = *t, c.Since, m.Sequence, false
 	row.sent, row.received = m.Sent, now
 	row.times = rowTimes{c.Generation, c.FirstBad, c.LastBad, c.LastAsked, c.Streak}
-	news := row.version.count(row, old, &more)
+	news := h.count(row, old, &more)
 	h.feed(row, &more, now)
 	h.toRelay(row)
 	return outcome{fresh: true, news: news, bad: more.bad() > 0}
@@ -186,19 +192,48 @@ func at(when, sent uint64, received time.Time) time.Time {
 	return received.Add(-time.Duration(sent - when))
 }
 
-// version returns what is known of a version, which there is room for.
-func (h *Hub) version(v Version) *version {
-	known := h.versions[v]
-	if known == nil {
-		known = &version{name: v, key: breaker.VersionKey(v.Model, v.Name), nodes: map[string]*node{}}
-		h.versions[v] = known
+// newRow makes a row of a reporter; the error says that there is no room.
+func (h *Hub) newRow(r *reporter, name rowName, c *signalsv1.Counts) (*hubRow, error) {
+	if len(r.rows) >= MostRows || h.rows >= mostRowsOfAll || !hasRoom(h.shareOf(r.peer).rows, mostRowsOfAll) {
+		return nil, errRows
 	}
-	return known
+	v := h.versions[versionOf(c)]
+	if v == nil {
+		v = &version{name: versionOf(c), key: breaker.VersionKey(c.Model, c.Version), nodes: map[string]*node{}, hosts: map[*reporter]int{}}
+		if v.named = h.names(v.name); !v.named {
+			if h.strays >= mostVersions || !hasRoom(h.shareOf(r.peer).strays, mostVersions) {
+				return nil, errVersions
+			}
+			v.peer = r.peer
+			h.stray(v, 1)
+		}
+		h.versions[v.name] = v
+	}
+	row := &hubRow{reporter: r, name: name, version: v}
+	r.rows[name] = row
+	v.hosts[r]++
+	h.rows++
+	h.charge(r.peer, share{rows: 1})
+	return row, nil
+}
+
+// dropRow forgets a row, not what it counted.
+func (h *Hub) dropRow(row *hubRow) {
+	r, v := row.reporter, row.version
+	delete(r.rows, row.name)
+	if v.hosts[r]--; v.hosts[r] == 0 {
+		delete(v.hosts, r)
+	}
+	h.rows--
+	h.charge(r.peer, share{rows: -1})
 }
 
 // tell says on the channel that something has come: at once where it is bad, else
 // at most every changedEvery.
 func (h *Hub) tell(bad bool, now time.Time) {
+	if h.isClosing() {
+		return
+	}
 	wait := changedEvery - now.Sub(h.told)
 	if bad || wait <= 0 {
 		h.told = now
@@ -228,12 +263,10 @@ func (h *Hub) sweep(now time.Time) {
 			h.forget(r)
 			continue
 		}
-		for name, row := range r.rows {
+		for _, row := range r.rows {
 			if now.Sub(row.received) >= forgetAfter {
 				r.dropped = max(r.dropped, row.since)
-				row.version.rows--
-				h.rows--
-				delete(r.rows, name)
+				h.dropRow(row)
 			}
 		}
 	}
@@ -241,9 +274,13 @@ func (h *Hub) sweep(now time.Time) {
 		for name, n := range known.nodes {
 			if now.Sub(n.seen) >= forgetVersion {
 				delete(known.nodes, name)
+				h.nodes--
 			}
 		}
-		if known.rows == 0 && len(known.nodes) == 0 && !known.pending.any {
+		if len(known.hosts) == 0 && len(known.nodes) == 0 && !known.pending.any {
+			if !known.named {
+				h.stray(known, -1)
+			}
 			delete(h.versions, v)
 		}
 	}
@@ -251,11 +288,11 @@ func (h *Hub) sweep(now time.Time) {
 
 // forget drops a reporter and its rows, not what they counted.
 func (h *Hub) forget(r *reporter) {
-	h.rows -= len(r.rows)
 	for _, row := range r.rows {
-		row.version.rows--
+		h.dropRow(row)
 	}
 	delete(h.reporters, r.name)
+	h.charge(r.peer, share{reporters: -1})
 }
 
 func later(a, b time.Time) time.Time {

@@ -41,6 +41,11 @@ type Report struct {
 	// breakers_known says that breakers lists every breaker that is not closed;
 	// else the report says nothing of them.
 	BreakersKnown bool `protobuf:"varint,7,opt,name=breakers_known,json=breakersKnown,proto3" json:"breakers_known,omitempty"`
+	// held is for how long somebody in between has kept the report, in nanoseconds:
+	// what it says is as old.
+	Held uint64 `protobuf:"varint,8,opt,name=held,proto3" json:"held,omitempty"`
+	// ends says that the reporter counts nothing more: nobody need wait for it.
+	Ends          bool `protobuf:"varint,9,opt,name=ends,proto3" json:"ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -124,6 +129,20 @@ func (x *Report) GetBreakersKnown() bool {
 	return false
 }
 
+func (x *Report) GetHeld() uint64 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
+func (x *Report) GetEnds() bool {
+	if x != nil {
+		return x.Ends
+	}
+	return false
+}
+
 // Counts are one version's, as requests of one route of one proxy met it.
 // All are since the row began, which is named by node, route, model and version.
 type Counts struct {
@@ -134,7 +153,7 @@ type Counts struct {
 	Version string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"` // empty: no version was chosen
 	// generation is the newest that the route's metadata had.
 	Generation   uint64 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
-	Asked        uint64 `protobuf:"varint,6,opt,name=asked,proto3" json:"asked,omitempty"`                                    // requests that went to the version
+	Asked        uint64 `protobuf:"varint,6,opt,name=asked,proto3" json:"asked,omitempty"`                                    // requests that went to the version, inspected or not
 	Clean        uint64 `protobuf:"varint,7,opt,name=clean,proto3" json:"clean,omitempty"`                                    // answers judged clean
 	Bad          uint64 `protobuf:"varint,8,opt,name=bad,proto3" json:"bad,omitempty"`                                        // answers in which a detector that enforces found something
 	Observed     uint64 `protobuf:"varint,9,opt,name=observed,proto3" json:"observed,omitempty"`                              // of clean: those in which a detector that observes found something
@@ -562,7 +581,7 @@ var File_signals_proto protoreflect.FileDescriptor
 
 const file_signals_proto_rawDesc = "" +
 	"\n" +
-	"\rsignals.proto\x12\x14safestate.signals.v1\"\x82\x02\n" +
+	"\rsignals.proto\x12\x14safestate.signals.v1\"\xaa\x02\n" +
 	"\x06Report\x12\x1a\n" +
 	"\breporter\x18\x01 \x01(\tR\breporter\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1a\n" +
@@ -570,7 +589,9 @@ const file_signals_proto_rawDesc = "" +
 	"\x06counts\x18\x04 \x03(\v2\x1c.safestate.signals.v1.CountsR\x06counts\x129\n" +
 	"\bbreakers\x18\x05 \x03(\v2\x1d.safestate.signals.v1.BreakerR\bbreakers\x12\x12\n" +
 	"\x04sent\x18\x06 \x01(\x04R\x04sent\x12%\n" +
-	"\x0ebreakers_known\x18\a \x01(\bR\rbreakersKnown\"\xff\x04\n" +
+	"\x0ebreakers_known\x18\a \x01(\bR\rbreakersKnown\x12\x12\n" +
+	"\x04held\x18\b \x01(\x04R\x04held\x12\x12\n" +
+	"\x04ends\x18\t \x01(\bR\x04ends\"\xff\x04\n" +
 	"\x06Counts\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05route\x18\x02 \x01(\tR\x05route\x12\x14\n" +
