@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,8 +28,9 @@ type Prometheus struct {
 }
 
 // Measure asks the server at url, such as http://prometheus:9090, for the value
-// that a PromQL query has now. It has to give one number; that may be NaN. It
-// takes Timeout at most.
+// that a PromQL query has now. It has to give one number; that may be NaN. A
+// warning is an error: a part of the data may be missing in the number. It takes
+// Timeout at most.
 func (p *Prometheus) Measure(ctx context.Context, url, query string) (float64, error) {
 	server, err := p.server(url)
 	if err != nil {
@@ -36,9 +38,12 @@ func (p *Prometheus) Measure(ctx context.Context, url, query string) (float64, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	value, _, _, err := server.Query(ctx, query, time.Now(), promv1.WithTimeout(Timeout))
+	value, warnings, _, err := server.Query(ctx, query, time.Now(), promv1.WithTimeout(Timeout))
 	if err != nil {
 		return 0, fmt.Errorf("the query failed: %w", err)
+	}
+	if len(warnings) > 0 {
+		return 0, fmt.Errorf("the server warns of its answer: %s", strings.Join(warnings, "; "))
 	}
 	return number(value)
 }

@@ -17,6 +17,8 @@ func TestMeasure(t *testing.T) {
 		why    string
 	}{
 		"a number":      {200, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1435781451.781,"0.25"]}]}}`, 0.25, ""},
+		"a warning":     {200, `{"status":"success","warnings":["receive shard 3 does not answer"],"data":{"resultType":"scalar","result":[1,"0.1"]}}`, 0, "warns of its answer: receive shard 3 does not answer"},
+		"an info":       {200, `{"status":"success","infos":["metric might not be a counter"],"data":{"resultType":"scalar","result":[1,"0.5"]}}`, 0.5, ""},
 		"a scalar":      {200, `{"status":"success","data":{"resultType":"scalar","result":[1435781451.781,"0.75"]}}`, 0.75, ""},
 		"NaN":           {200, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1435781451.781,"NaN"]}]}}`, math.NaN(), ""},
 		"no data":       {200, `{"status":"success","data":{"resultType":"vector","result":[]}}`, 0, "no data"},

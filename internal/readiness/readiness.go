@@ -25,6 +25,9 @@ const (
 	Timeout  = time.Second
 )
 
+// Served is how long a clean answer says that a version is ready.
+const Served = 15 * time.Second
+
 // atOnce is how many endpoints are asked at the same time.
 const atOnce = 32
 
@@ -32,11 +35,17 @@ const atOnce = 32
 // ready when it was last asked. It is safe for concurrent use.
 type Prober struct {
 	client  *http.Client
-	changed func() // called where an answer differs from the one before
+	changed func() // called where a cluster is otherwise than before
 
 	mu       sync.Mutex
 	clusters map[string]*compile.Cluster
-	ready    map[string]bool // by cluster; absent: not asked yet
+	known    map[string]answer // by cluster; absent: not asked yet
+}
+
+// answer is what is known of one cluster.
+type answer struct {
+	ready   bool
+	reached bool // it was ready once
 }
 
 // New returns a prober that knows nothing. changed is called, on the prober's
@@ -52,7 +61,7 @@ func New(changed func()) *Prober {
 			Transport:     &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: Timeout}).DialContext},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		ready: map[string]bool{},
+		known: map[string]answer{},
 	}
 }
 
@@ -65,21 +74,35 @@ func (p *Prober) Watch(clusters []compile.Cluster) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clusters = next
-	maps.DeleteFunc(p.ready, func(name string, _ bool) bool { return next[name] == nil })
+	maps.DeleteFunc(p.known, func(name string, _ answer) bool { return next[name] == nil })
 }
 
-// Ready reports whether one of the named clusters has a ready endpoint; nil:
-// none of them was asked yet.
-func (p *Prober) Ready(clusters []string) *bool {
+// Ready reports whether a version has a ready endpoint, by its clusters and by
+// those of all versions of its model. answered is when it gave a clean answer
+// last, zero for never: one that did a moment ago is ready whatever the probes say.
+//
+// nil: that is not known. Its clusters were not asked yet, or none of its model was
+// ever reached from here: then a probe that fails says nothing about the model, but
+// that there is no way to it from where the control plane runs.
+func (p *Prober) Ready(version, model []string, answered, now time.Time) *bool {
+	yes, no := true, false
+	if !answered.IsZero() && now.Sub(answered) < Served {
+		return &yes
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var answer *bool
-	for _, name := range clusters {
-		if ready, asked := p.ready[name]; asked && (answer == nil || ready) {
-			answer = &ready
+	asked := false
+	for _, name := range version {
+		a, is := p.known[name]
+		if a.ready {
+			return &yes
 		}
+		asked = asked || is
 	}
-	return answer
+	if reached := slices.ContainsFunc(model, func(name string) bool { return p.known[name].reached }); asked && reached {
+		return &no
+	}
+	return nil
 }
 
 // Run asks every endpoint each Interval until ctx ends.
@@ -115,12 +138,12 @@ func (p *Prober) round(ctx context.Context) {
 
 func (p *Prober) note(c *compile.Cluster, ready bool) {
 	p.mu.Lock()
-	before, asked := p.ready[c.Name]
+	before, asked := p.known[c.Name]
 	if p.clusters[c.Name] == c {
-		p.ready[c.Name] = ready
+		p.known[c.Name] = answer{ready, ready || before.reached}
 	}
 	p.mu.Unlock()
-	if asked && before != ready {
+	if asked && before.ready != ready {
 		p.changed()
 	}
 }

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"fmt"
 	"reflect"
 	"time"
 )
@@ -10,23 +11,29 @@ import (
 // with the rollout and watches what became of it. It is pure and, with equal
 // arguments, does nothing the second time. changed says whether next has to be
 // written; wake is when to call again without new input, zero for not at all.
-// A state that fails Validate, and an Input without versions, change nothing.
-func Advance(s State, in Input, now time.Time) (next State, changed bool, wake time.Time) {
+// An Input without versions changes nothing, and neither does a state that fails
+// Validate: that is an error. So is a next state that would fail it, which is a
+// mistake in this package: next is then the last one that would not.
+func Advance(s State, in Input, now time.Time) (next State, changed bool, wake time.Time, err error) {
+	t, err := begin(s, in, now)
+	if err != nil || len(t.in.Versions) == 0 {
+		return s, false, time.Time{}, err
+	}
 	next = s
 	// One pass may make room for another: a step of no time at all, or a
 	// recovery. Each pass that changes something moves on, so they end.
 	for range 2 * maxSteps {
-		t, err := begin(next, in, now)
-		if err != nil || len(in.Versions) == 0 {
-			return s, false, time.Time{}
+		if t.pass(); reflect.DeepEqual(t.s, next) {
+			return next, changed, t.wake, nil
 		}
-		t.pass()
-		if reflect.DeepEqual(t.s, next) {
-			return next, changed, t.wake
+		t.fit()
+		if err := t.s.Validate(); err != nil {
+			return next, changed, time.Time{}, fmt.Errorf("what would follow from generation %d is wrong: %w", next.Generation, err)
 		}
 		next, changed = t.s, true
+		t = t.again()
 	}
-	return next, changed, now
+	return next, changed, t.now, nil
 }
 
 // pass looks at everything once, in the order in which it matters.
@@ -44,4 +51,5 @@ func (t *turn) pass() {
 	t.settle()
 	t.hold()
 	t.help()
+	t.forget()
 }

@@ -32,6 +32,11 @@ func Apply(s State, c Command, in Input, now time.Time) (State, error) {
 	if err := t.do(c); err != nil {
 		return s, err
 	}
+	t.forget()
+	t.fit()
+	if err := t.s.Validate(); err != nil {
+		return s, fmt.Errorf("what would follow from generation %d is wrong: %w", s.Generation, err)
+	}
 	return t.s, nil
 }
 
@@ -82,23 +87,20 @@ func (t *turn) doStart(c Command) error {
 		return err
 	}
 	s, v, before := &t.s, c.Version, t.s.Weights
-	stable := s.main()
-	if stable == v || s.Weights[stable] == 0 {
-		stable = heaviest(s.Weights, v)
-	}
-	origin := Standing{Generation: s.Generation, Weights: s.Weights, At: t.now}
+	stable := t.against(v)
+	origin := Standing{Generation: s.Generation, Weights: given(s.Weights), At: t.now}
 	drop(&s.Condemned, v)
 	t.mark(v)
 	t.force(c, v)
 	s.Released, s.Bound, s.Checks, s.Origin = true, nil, nil, origin
 	s.Stable, s.Candidate = stable, v
-	if stable == "" { // degraded, forced: there is nothing to hold it against
+	if stable == "" { // degraded: there is nothing to hold it against
 		t.setWeights(map[string]int{v: 100}, true)
 	} else {
-		t.mark(stable)
-		if t.unfit(stable) == "" {
+		if t.unfit(stable) == "" && judged(t.in.Evidence[stable].Requests, s.Marks[stable].Requests) > 0 {
 			t.good(stable)
 		}
+		t.mark(stable)
 		s.Rollout = &Rollout{Version: v, Steps: slices.Clone(steps), Started: t.now, By: c.By, Reason: c.Reason}
 		t.enter(0)
 	}
@@ -108,6 +110,23 @@ func (t *turn) doStart(c Command) error {
 		t.promote(c.By, "all at once", c.Force)
 	}
 	return nil
+}
+
+// against is the version that one which is started is held against.
+func (t *turn) against(version string) string {
+	if main := t.s.main(); main != version && t.s.Weights[main] > 0 {
+		return main
+	}
+	return heaviest(t.s.Weights, version)
+}
+
+// sharers are the versions that would lose their share of the traffic when a
+// version is started, and are neither what it is held against nor a holdback.
+func (t *turn) sharers(version string) []string {
+	stable := t.against(version)
+	return slices.DeleteFunc(t.s.serving(), func(v string) bool {
+		return v == version || v == stable || t.s.promoted() && v == t.s.Stable
+	})
 }
 
 // maystart says why a version may not be started.
@@ -128,11 +147,18 @@ func (t *turn) maystart(c Command) error {
 	if c.Force {
 		return nil
 	}
-	if why := t.absent(v); why != "" {
-		return refusal("version %s %s; force starts it all the same", v, why)
+	if !c.Again && t.condemned(v) {
+		return refusal("version %s %s; again tries it all the same", v, t.absent(v))
 	}
-	if s.Degraded {
-		return refusal("%s is degraded, there is no version to share the traffic with; force gives %s all of it at once", s.Model, v)
+	if !t.ready(v) {
+		return refusal("version %s has no ready endpoint; force starts it all the same", v)
+	}
+	if !c.Again && s.Degraded {
+		return refusal("%s is degraded, there is no version to share the traffic with; again gives %s all of it at once", s.Model, v)
+	}
+	if others := t.sharers(v); len(others) > 0 {
+		return refusal("%s has its traffic on more than one version, and a rollout of %s leaves %s alone beside it: %s would get none; force does it all the same",
+			s.Model, v, t.against(v), list(others))
 	}
 	return nil
 }
@@ -143,11 +169,13 @@ func (t *turn) force(c Command, version string) {
 	if !c.Force {
 		return
 	}
-	hold := c.Hold
-	if hold == 0 {
-		hold = t.plan.Hold
+	hold := DefaultHold
+	if c.Hold != nil {
+		hold = *c.Hold
 	}
-	put(&t.s.Holds, version, Hold{Until: clean(t.now.Add(time.Duration(hold))), By: c.By})
+	if hold > 0 {
+		put(&t.s.Holds, version, Hold{Until: clean(t.now.Add(time.Duration(hold))), By: c.By})
+	}
 }
 
 // doResume goes on from a pause: with the step's weights, where a refusal took

@@ -69,7 +69,7 @@ func TestCommandsThatAreWrong(t *testing.T) {
 		{Command{Do: Start, Version: "v2", By: "mia", Reason: "x", Steps: []Step{{Weight: 101}}}, "0 to 100"},
 		{Command{Do: Start, Version: "v2", By: "mia", Reason: "x", Steps: []Step{{MinRequests: 1}}}, "weight of 0"},
 		{Command{Do: Start, Version: "v2", By: "mia", Reason: "x", Steps: []Step{{Weight: 1, Duration: -1}}}, "duration"},
-		{Command{Do: Start, Version: "v2", By: "mia", Reason: "x", Hold: -1}, "hold"},
+		{Command{Do: Start, Version: "v2", By: "mia", Reason: "x", Force: true, Hold: lasting(-1)}, "hold"},
 		{Command{Do: Promote, By: "mia", Force: true}, "reason"},
 		{Command{Do: Pause, By: "mia", Version: "v2"}, "takes none"},
 		{Command{Do: Abort, By: "mia", Steps: []Step{{Weight: 1}}}, "only start"},

@@ -10,9 +10,10 @@ type Verb string
 
 // The verbs.
 const (
-	// Start begins a rollout of Version. It is refused while one runs, and
-	// without Force where the version is condemned, has no ready endpoint, or
-	// the model is degraded (it then gets all the traffic at once).
+	// Start begins a rollout of Version. It is refused while one runs; without
+	// Again or Force where the version is condemned, or the model is degraded (it
+	// then gets all the traffic at once); and without Force where the version has no
+	// ready endpoint, or others would lose their share of the traffic unsaid.
 	Start Verb = "start"
 	// Pause lets the weights stand. Rollbacks go on: a pause is no decision to
 	// keep a bad version.
@@ -39,10 +40,14 @@ type Command struct {
 	Steps []Step `json:"steps,omitempty"`
 	// Full lets Promote skip all steps.
 	Full bool `json:"full,omitempty"`
+	// Again lets Start try a version that was rolled back, and end a degraded
+	// state. Automation watches it as any other.
+	Again bool `json:"again,omitempty"`
 	// Force does what is refused for safety, needs a Reason, and keeps
-	// automation from undoing it for Hold (default: the plan's).
-	Force bool     `json:"force,omitempty"`
-	Hold  Duration `json:"hold,omitempty"`
+	// automation from undoing it for Hold. Default: DefaultHold; 0: it may be
+	// undone at once.
+	Force bool      `json:"force,omitempty"`
+	Hold  *Duration `json:"hold,omitempty"`
 	// By is the person. Required.
 	By string `json:"by"`
 	// Reason for the history. Required for Start and with Force.
@@ -64,8 +69,14 @@ func (c Command) check() error {
 	if line(c.By) == By {
 		return fmt.Errorf("by: %s is what automation signs with", By)
 	}
-	if c.Hold < 0 || c.Hold > maxDuration {
-		return fmt.Errorf("hold: %s is not from 0s to %s", c.Hold, maxDuration)
+	if c.Hold != nil && !c.Force {
+		return errors.New("hold: it goes with force only, nothing else is kept from automation")
+	}
+	if c.Hold != nil && (*c.Hold < 0 || *c.Hold > MaxHold) {
+		return fmt.Errorf("hold: %s is not from 0s to %s", *c.Hold, MaxHold)
+	}
+	if c.Again && c.Do != Start {
+		return fmt.Errorf("again: it goes with %s only", Start)
 	}
 	if (c.Force || c.Do == Start) && line(c.Reason) == "" {
 		return errors.New("reason: missing; the history has to say why")

@@ -42,7 +42,7 @@ func (t *turn) fault(version string) (fault, bool) {
 		return fault{}, false
 	}
 	for _, name := range t.plan.Checks {
-		if c := t.s.Checks[name]; c.Failures >= t.plan.CheckFailures {
+		if c := t.s.Checks[name]; c.Failures >= checkFailures {
 			why := fmt.Sprintf("check %s failed %d times in a row", name, c.Failures)
 			if m := t.in.Checks[name]; m.Verdict == Failure && m.Why != "" {
 				why += ": " + m.Why
@@ -140,7 +140,7 @@ func (t *turn) measure() {
 		if streak.Errors == 1 {
 			t.record(t.seen(Record{Kind: KindCheckError, Version: t.s.Candidate, Reason: "check " + name + ": " + m.Why}))
 		}
-		if r := t.s.Rollout; streak.Errors >= t.plan.CheckErrors && r != nil && r.Paused == nil {
+		if r := t.s.Rollout; streak.Errors >= checkErrors && r != nil && r.Paused == nil {
 			t.pause(By, fmt.Sprintf("check %s gave no value %d times in a row: %s", name, streak.Errors, m.Why))
 		}
 	}

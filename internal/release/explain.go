@@ -30,7 +30,7 @@ func Explain(s State, in Input, now time.Time) []string {
 		say("a common cause since %s: %s fails and so does its control", s.Incident.Since.Format(clock), s.Incident.Version)
 	}
 	if s.Bound != nil {
-		say("a person is needed: %s", s.Bound.says())
+		say("held back: %s", s.Bound.Says())
 	}
 	t.explainProof(say)
 	return out
@@ -46,6 +46,9 @@ func (t *turn) explainProof(say func(string, ...any)) {
 			say("%s of %s: not applied everywhere yet", w.Kind, list(w.From))
 		default:
 			say("%s of %s: applied, and not quiet yet", w.Kind, list(w.From))
+			if current && len(p.Silent) > 0 {
+				say("waits for hosts that count its requests: %s", p.silent())
+			}
 		}
 	}
 	if r := t.s.Refused; r != nil && r.Generation+1 >= t.s.Generation {

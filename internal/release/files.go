@@ -29,7 +29,6 @@ func (t *turn) takeFiles(weights map[string]int, reason string) {
 		return
 	}
 	t.s.Stable, t.s.Candidate = heaviest(weights, ""), ""
-	t.good(t.s.Stable)
 	t.record(t.changedWeights(Record{Kind: KindFiles, Version: t.s.Stable, Reason: reason}, before))
 }
 
@@ -39,7 +38,9 @@ func (t *turn) condemned(version string) bool {
 }
 
 // leave takes the traffic from versions that the files do not have any more: no
-// proxy can be told of them.
+// proxy can be told of them. It goes where a rollback would go, and nothing is
+// condemned; the files' weights are the last resort, since nobody released what
+// they name.
 func (t *turn) leave() {
 	gone := func(v string) bool { _, in := t.in.Versions[v]; return !in }
 	if r := t.s.Rollout; r != nil && gone(r.Version) && !gone(t.s.Stable) {
@@ -55,9 +56,13 @@ func (t *turn) leave() {
 		t.endHoldback(reason)
 		return
 	}
+	w := t.away(lost, By, reason)
 	weights := percent(t.in.Versions, t.condemned)
-	if weights == nil {
-		t.withdraw(t.away(lost, By, reason))
+	if w.to != "" || weights == nil {
+		if w.to != "" {
+			w.kind = KindAborted
+		}
+		t.withdraw(w)
 		return
 	}
 	t.s.Rollout = nil
@@ -76,7 +81,8 @@ func (s State) main() string {
 // promoted says whether a candidate was promoted and is watched.
 func (s State) promoted() bool { return s.Rollout == nil && s.Candidate != "" }
 
-// good notes that a version carried the traffic well, as the newest that did.
+// good notes that a version carried the traffic and was judged, as the newest
+// that was.
 func (t *turn) good(version string) {
 	const most = 64
 	t.s.Good = slices.DeleteFunc(t.s.Good, func(g Good) bool { return g.Version == version })

@@ -74,11 +74,21 @@ func TestVersionsThatLeaveTheFiles(t *testing.T) {
 			w.version("v3", func(v *VersionInfo) { v.FileWeight = 1 })
 		}, []string{"v1"}, map[string]int{"v3": 100}, KindFiles},
 		{"the promoted one, and the files name one that was good", func(w *world) { w.promoteFully("v2") },
-			[]string{"v2"}, map[string]int{"v1": 100}, KindFiles},
+			[]string{"v2"}, map[string]int{"v1": 100}, KindAborted},
+		{"the promoted one, and the files name one that nobody released", func(w *world) {
+			w.promoteFully("v2")
+			w.version("v1", func(v *VersionInfo) { v.FileWeight = 0 })
+			w.version("v3", func(v *VersionInfo) { v.FileWeight = 100 })
+		}, []string{"v2"}, map[string]int{"v1": 100}, KindAborted},
+		{"the promoted one, and the stable one is not fit", func(w *world) {
+			w.promoteFully("v2")
+			w.version("v1", func(v *VersionInfo) { v.FileWeight, v.Ready = 0, no() })
+			w.version("v3", func(v *VersionInfo) { v.FileWeight = 100 })
+		}, []string{"v2"}, map[string]int{"v3": 100}, KindFiles},
 		{"the promoted one, and the files give weight to none", func(w *world) {
 			w.promoteFully("v2")
 			w.version("v1", func(v *VersionInfo) { v.FileWeight = 0 })
-		}, []string{"v2"}, map[string]int{"v1": 100}, KindRollback},
+		}, []string{"v2"}, map[string]int{"v1": 100}, KindAborted},
 		{"all that were good", func(w *world) {
 			w.promoteFully("v2")
 			w.version("v3", nil)
@@ -99,6 +109,9 @@ func TestVersionsThatLeaveTheFiles(t *testing.T) {
 				w.last(c.kind)
 			} else if len(w.history) != n {
 				t.Errorf("history: %s", w.kinds())
+			}
+			if d := w.s.Withdrawal; d != nil && (len(w.s.Condemned) > 0 || c.kind == KindAborted && d.Kind != KindAborted) {
+				t.Errorf("%+v, condemned %v", d, w.s.Condemned)
 			}
 			if len(w.s.Versions) < 2 {
 				t.Error("what was registered was forgotten")

@@ -84,7 +84,7 @@ func tryState(t *testing.T, data []byte, in Input, seed uint64) bool {
 		c.Version = "v2"
 	}
 	if s.Validate() != nil {
-		if next, changed, _ := Advance(s, in, now); changed || !reflect.DeepEqual(next, s) {
+		if next, changed, _, err := Advance(s, in, now); err == nil || changed || !reflect.DeepEqual(next, s) {
 			t.Error("advanced what is not valid")
 		}
 		if _, err := Apply(s, c, in, now); err == nil {
@@ -99,12 +99,12 @@ func tryState(t *testing.T, data []byte, in Input, seed uint64) bool {
 	if r.IntN(4) == 0 {
 		in.Refused = &Refused{Generation: s.Generation}
 	}
-	next, _, _ := Advance(s, in, now)
-	checkSound(t, s, next, "advance")
+	next, _, _, err := Advance(s, in, now)
+	checkSound(t, s, next, err, "advance")
 	if next, err := Apply(s, c, in, now); err == nil {
-		checkSound(t, s, next, string(c.Do))
-		last, _, _ := Advance(next, in, now)
-		checkSound(t, next, last, "advance")
+		checkSound(t, s, next, nil, string(c.Do))
+		last, _, _, err := Advance(next, in, now)
+		checkSound(t, next, last, err, "advance")
 	}
 	return true
 }
@@ -112,10 +112,12 @@ func tryState(t *testing.T, data []byte, in Input, seed uint64) bool {
 // checkSound holds a state against the one that it was made of: it is valid,
 // JSON can hold it, and it came from there by its records. A time that is not
 // UTC is a state that nobody wrote, and needs not to compare equal.
-func checkSound(t *testing.T, old, next State, by string) {
+func checkSound(t *testing.T, old, next State, err error, by string) {
 	t.Helper()
 	wrong := ""
-	if err := next.Validate(); err != nil {
+	if err != nil {
+		wrong = err.Error()
+	} else if err := next.Validate(); err != nil {
 		wrong = err.Error()
 	} else if back, err := Decode([]byte(text(next))); err != nil {
 		wrong = err.Error()

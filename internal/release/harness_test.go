@@ -23,14 +23,24 @@ type world struct {
 	wake    time.Time
 }
 
-// newWorld is a model whose files give v1 all the traffic, and know v2.
+// steps are those of the plan of most tests.
+var steps = []Step{
+	{Weight: 1, Duration: Duration(time.Minute), MinRequests: 100},
+	{Weight: 10, Duration: Duration(2 * time.Minute), MinRequests: 300},
+	{Weight: 50, Duration: Duration(5 * time.Minute), MinRequests: 1000},
+	{Weight: 100},
+}
+
+// newWorld is a model whose files give v1 all the traffic, and know v2. Some
+// answers of v1 were judged.
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, s: New("shop/fraud"), now: start, in: Input{
+		Plan: Plan{Steps: steps},
 		Versions: map[string]VersionInfo{
 			"v1": {URI: "s3://m/1", Digest: "sha256:1", FileWeight: 1},
 			"v2": {URI: "s3://m/2", Digest: "sha256:2"},
 		},
-		Evidence: map[string]Evidence{},
+		Evidence: map[string]Evidence{"v1": {Verdict: Inconclusive, Requests: 10}},
 		Checks:   map[string]CheckResult{},
 	}}
 	w.advance()
@@ -41,6 +51,8 @@ func yes() *bool { v := true; return &v }
 func no() *bool  { v := false; return &v }
 
 func number(n int) *int { return &n }
+
+func lasting(d time.Duration) *Duration { v := Duration(d); return &v }
 
 // version puts a version into the files.
 func (w *world) version(name string, change func(*VersionInfo)) {
@@ -56,15 +68,18 @@ func (w *world) pass(d time.Duration) { w.t.Helper(); w.now = w.now.Add(d); w.ad
 
 func (w *world) advance() {
 	w.t.Helper()
-	next, changed, wake := Advance(w.s, w.in, w.now)
+	next, changed, wake, err := Advance(w.s, w.in, w.now)
+	if err != nil {
+		w.t.Fatalf("%v\n%s", err, text(w.s))
+	}
 	if changed == reflect.DeepEqual(next, w.s) {
 		w.t.Fatalf("changed is %v", changed)
 	}
 	if changed {
 		w.take(next)
 	}
-	again, changed, later := Advance(w.s, w.in, w.now)
-	if changed || !reflect.DeepEqual(again, w.s) || !later.Equal(wake) {
+	again, changed, later, err := Advance(w.s, w.in, w.now)
+	if err != nil || changed || !reflect.DeepEqual(again, w.s) || !later.Equal(wake) {
 		w.t.Fatalf("a second Advance with equal input did something:\n%s\n%s", text(w.s), text(again))
 	}
 	if !wake.IsZero() && !wake.After(w.now) {

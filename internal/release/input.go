@@ -18,10 +18,9 @@ type Input struct {
 	Refused *Refused `json:"refused,omitempty"`
 }
 
-// Plan is how a model is released. The zero value needs no tuning.
+// Plan is how a model is released.
 type Plan struct {
-	// Steps of a rollout. Default: 1 % for 1m and 100 requests, 10 % for 2m and
-	// 300, 50 % for 5m and 1,000, then 100 %.
+	// Steps of a rollout. Without any, whoever starts one has to name them.
 	Steps []Step `json:"steps,omitempty"`
 	// Checks are the names of the checks that have to succeed at every step.
 	// One that Input.Checks does not have holds the step.
@@ -30,26 +29,13 @@ type Plan struct {
 	// after a promotion while that has ready endpoints. Default: 1; 0: none.
 	Holdback *int `json:"holdback,omitempty"`
 	// CoolDown is how long the target of an automatic rollback is not rolled
-	// back itself, and how long a common cause has to be gone. Default: 5m.
+	// back itself, how long a common cause has to be gone, and how long the stable
+	// version has to be fit to get its holdback back. Default: 5m.
 	CoolDown Duration `json:"coolDown,omitempty"`
-	// RollbacksPerHour bounds the automatic rollbacks. Default: 3; 0: none, a
-	// person is called instead.
+	// RollbacksPerHour bounds the automatic rollbacks, but for a running rollout's
+	// way back to its stable version. Default: 3; 0: none at all, a person is called
+	// instead.
 	RollbacksPerHour *int `json:"rollbacksPerHour,omitempty"`
-	// Hold is how long a forced decision stands. Default: 30m.
-	Hold Duration `json:"hold,omitempty"`
-	// CheckFailures is how many failed measurements of one check in a row roll
-	// back; fewer hold the step. Default: 2.
-	CheckFailures int `json:"checkFailures,omitempty"`
-	// CheckErrors is how many measurements of one check in a row that gave no
-	// value pause the rollout; fewer hold the step. Default: 5.
-	CheckErrors int `json:"checkErrors,omitempty"`
-	// Quiet is how long after the last ACK, and after the last request that a
-	// withdrawn version saw, a rollback is done. Default: 1s.
-	Quiet Duration `json:"quiet,omitempty"`
-	// HelpRequests, judged at the target, or HelpAfter with one request, say
-	// whether a rollback helped. Default: 100, 1m.
-	HelpRequests uint64   `json:"helpRequests,omitempty"`
-	HelpAfter    Duration `json:"helpAfter,omitempty"`
 }
 
 // VersionInfo is what the files, and the proxies' health checks, say of a
@@ -109,6 +95,12 @@ type Proof struct {
 	Missing []string `json:"missing,omitempty"`
 	// BadSeen is when a version of State.Withdrawal.From was last asked.
 	BadSeen time.Time `json:"badSeen,omitzero"`
+	// Heard is up to when BadSeen is known: when all hosts that count a version of
+	// State.Withdrawal.From have been heard, but for those that are not waited for
+	// any more. Zero: nobody counts one. Silent names the hosts that are silent, each
+	// with for how long, waited for or not.
+	Heard  time.Time `json:"heard,omitzero"`
+	Silent []string  `json:"silent,omitempty"`
 }
 
 // Refused is a configuration that a proxy did not take.

@@ -5,61 +5,45 @@ import (
 	"time"
 )
 
-// The defaults of a Plan. The requests of a step are what shows a fault of 10,
-// 3 and 1 % with room to spare at the evidence that a rollback needs; the times
-// let caches fill and slow faults show.
-var defaultSteps = []Step{
-	{Weight: 1, Duration: Duration(time.Minute), MinRequests: 100},
-	{Weight: 10, Duration: Duration(2 * time.Minute), MinRequests: 300},
-	{Weight: 50, Duration: Duration(5 * time.Minute), MinRequests: 1000},
-	{Weight: 100},
-}
-
+// What a plan leaves open is as it is written in the files: see package compile.
 const (
 	defaultHoldback         = 1
 	defaultCoolDown         = Duration(5 * time.Minute)
 	defaultRollbacksPerHour = 3
-	defaultHold             = Duration(30 * time.Minute)
-	defaultCheckFailures    = 2
-	defaultCheckErrors      = 5
-	defaultQuiet            = Duration(time.Second)
-	defaultHelpRequests     = 100
-	defaultHelpAfter        = Duration(time.Minute)
 
 	maxSteps    = 50
 	maxHoldback = 50
 	maxDuration = Duration(90 * 24 * time.Hour)
 )
 
-// WithDefaults fills what the plan leaves open, and takes what is out of range
+// What no plan changes.
+const (
+	// DefaultHold is how long a forced decision stands, unless it says otherwise.
+	DefaultHold = Duration(30 * time.Minute)
+	// MaxHold is the longest that it may say.
+	MaxHold = maxDuration
+	// checkFailures is how many failed measurements of one check in a row roll
+	// back; fewer hold the step.
+	checkFailures = 2
+	// checkErrors is how many measurements of one check in a row that gave no value
+	// pause the rollout; fewer hold the step.
+	checkErrors = 5
+	// quiet is how long after the last ACK, and after the last request that a
+	// withdrawn version saw, a rollback is done.
+	quiet = time.Second
+	// helpRequests, judged at the target, or helpAfter with one request, say
+	// whether a rollback helped.
+	helpRequests = 100
+	helpAfter    = time.Minute
+)
+
+// withDefaults fills what the plan leaves open, and takes what is out of range
 // for the default.
-func (p Plan) WithDefaults() Plan {
-	if len(p.Steps) == 0 {
-		p.Steps = defaultSteps
-	}
+func (p Plan) withDefaults() Plan {
 	p.Holdback = whole(p.Holdback, defaultHoldback, maxHoldback)
 	p.RollbacksPerHour = whole(p.RollbacksPerHour, defaultRollbacksPerHour, 1000)
-	for _, d := range []struct {
-		value *Duration
-		or    Duration
-	}{
-		{&p.CoolDown, defaultCoolDown},
-		{&p.Hold, defaultHold},
-		{&p.Quiet, defaultQuiet},
-		{&p.HelpAfter, defaultHelpAfter},
-	} {
-		if *d.value <= 0 || *d.value > maxDuration {
-			*d.value = d.or
-		}
-	}
-	if p.CheckFailures <= 0 {
-		p.CheckFailures = defaultCheckFailures
-	}
-	if p.CheckErrors <= 0 {
-		p.CheckErrors = defaultCheckErrors
-	}
-	if p.HelpRequests == 0 {
-		p.HelpRequests = defaultHelpRequests
+	if p.CoolDown <= 0 || p.CoolDown > maxDuration {
+		p.CoolDown = defaultCoolDown
 	}
 	return p
 }
@@ -70,30 +54,6 @@ func whole(value *int, or, most int) *int {
 		return &or
 	}
 	return value
-}
-
-// Validate says what is wrong with a plan, nil where nothing is.
-func (p Plan) Validate() error {
-	if len(p.Steps) > 0 {
-		if err := ValidateSteps(p.Steps); err != nil {
-			return err
-		}
-	}
-	if h := p.Holdback; h != nil && (*h < 0 || *h > maxHoldback) {
-		return fmt.Errorf("holdback: %d is not from 0 to %d %%", *h, maxHoldback)
-	}
-	if n := p.RollbacksPerHour; n != nil && (*n < 0 || *n > 1000) {
-		return fmt.Errorf("rollbacksPerHour: %d is not from 0 to 1000", *n)
-	}
-	for _, d := range []struct {
-		name  string
-		value Duration
-	}{{"coolDown", p.CoolDown}, {"hold", p.Hold}, {"quiet", p.Quiet}, {"helpAfter", p.HelpAfter}} {
-		if d.value < 0 || d.value > maxDuration {
-			return fmt.Errorf("%s: %s is not from 0s to %s", d.name, d.value, maxDuration)
-		}
-	}
-	return nil
 }
 
 // ValidateSteps says what is wrong with a rollout's steps, nil where nothing is.

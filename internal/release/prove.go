@@ -2,6 +2,7 @@ package release
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -18,7 +19,7 @@ func (t *turn) prove() {
 		applied = t.now
 	}
 	if p.Applied && t.s.Acked.Generation != t.s.Generation {
-		t.s.Acked = Standing{Generation: t.s.Generation, Weights: t.s.Weights, At: applied}
+		t.s.Acked = Standing{Generation: t.s.Generation, Weights: given(t.s.Weights), At: applied}
 		t.record(Record{Kind: KindApplied, Version: t.s.main(), Reason: fmt.Sprintf("%d of %d proxies", p.Acked, p.Expected),
 			Took: Took{Push: between(t.s.Changed, pushed), Ack: between(pushed, applied)}})
 	}
@@ -39,16 +40,39 @@ func (t *turn) prove() {
 	if asked.After(last) { // in flight, or retried
 		last = asked
 	}
-	done := last.Add(time.Duration(t.plan.Quiet))
+	done := last.Add(quiet)
 	if t.now.Before(done) {
 		t.at(done)
 		return
 	}
+	if heard := clean(p.Heard); !heard.IsZero() && heard.Before(done) { // silence is no proof
+		t.at(t.now.Add(hostLook))
+		return
+	}
+	silent := p.silent()
+	if silent != "" {
+		silent = " by the hosts that were heard; silent: " + silent
+	}
 	w.Done = t.now
 	t.record(Record{Kind: KindRollbackDone, Version: list(w.From), Target: w.To,
-		Reason: fmt.Sprintf("%d of %d proxies, and no request since %s", p.Acked, p.Expected, last.Format("15:04:05.000Z")),
+		Reason: fmt.Sprintf("%d of %d proxies, and no request since %s%s", p.Acked, p.Expected, last.Format("15:04:05.000Z"), silent),
 		Took: Took{Decide: between(w.FirstBad, w.Decided), Push: between(w.Decided, w.Pushed), Ack: between(w.Pushed, w.Acked),
 			Empty: between(w.Acked, last)}})
+}
+
+// hostLook is how often it is looked whether hosts have been heard: one that lives
+// says something every second.
+const hostLook = 100 * time.Millisecond
+
+// silent names the hosts that are silent, some of them where there are many; empty:
+// none is.
+func (p *Proof) silent() string {
+	const most = 3
+	names := line(strings.Join(p.Silent[:min(len(p.Silent), most)], ", "))
+	if more := len(p.Silent) - most; more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	return names
 }
 
 // refuse takes back a rollout's step that a proxy refused: the last weights that

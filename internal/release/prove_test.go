@@ -193,7 +193,7 @@ func TestWhetherARollbackHelped(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.apply(Command{Do: Start, Version: "v2"})
-			w.see("v1", 500)
+			w.see("v1", 490)
 			w.pass(time.Second)
 			w.fail("v2")
 			w.advance()
@@ -214,5 +214,38 @@ func TestWhetherARollbackHelped(t *testing.T) {
 				t.Errorf("%q, not %q: %s", got, c.want, w.kinds())
 			}
 		})
+	}
+}
+
+// What hosts have not said is no proof that nobody asked: the rollback is done once
+// all have been heard after the quiet, or are not waited for any more.
+func TestSilenceIsNoProof(t *testing.T) {
+	w := newWorld(t)
+	w.promoteFully("v2")
+	w.ack()
+	w.pass(time.Minute)
+	w.fail("v2")
+	w.pass(30 * time.Millisecond)
+	at := func(ms int) time.Time { return w.s.Changed.Add(time.Duration(ms) * time.Millisecond) }
+	step := func(ms int, heard time.Time, silent ...string) {
+		w.in.Proof = Proof{Generation: w.s.Generation, Expected: 1, Acked: 1, Applied: true, AppliedAt: at(40), Heard: heard, Silent: silent}
+		w.now = at(ms)
+		w.advance()
+	}
+	step(50, at(45))
+	step(1100, at(1039), "host-1 (silent for 4s)")
+	if len(w.find(KindRollbackDone)) != 0 {
+		t.Fatal("done, and what was asked in the quiet is not known")
+	}
+	if !w.wake.Equal(at(1200)) {
+		t.Errorf("looks again at %s", w.wake)
+	}
+	if says := strings.Join(Explain(w.s, w.in, w.now), "\n"); !strings.Contains(says, "waits for hosts that count its requests: host-1 (silent for 4s)") {
+		t.Error(says)
+	}
+	step(3000, at(1040), "host-1 (silent for 1m0s)", "b", "c", "d", "e")
+	r := w.last(KindRollbackDone)
+	if !strings.HasSuffix(r.Reason, "by the hosts that were heard; silent: host-1 (silent for 1m0s), b, c and 2 more") {
+		t.Error(r.Reason)
 	}
 }

@@ -18,10 +18,13 @@ func (t *turn) rails(faults []fault) []fault {
 		switch {
 		case t.now.Before(t.s.Holds[f.version].Until):
 			b.Rail, b.Until = RailHold, t.s.Holds[f.version].Until
-		case w != nil && w.By == By && w.To == f.version && t.now.Before(w.Decided.Add(time.Duration(t.plan.CoolDown))):
-			b.Rail, b.Until = RailCoolDown, clean(w.Decided.Add(time.Duration(t.plan.CoolDown)))
 		case *t.plan.RollbacksPerHour == 0:
 			b.Rail = RailOff
+		case t.homeward(f.version):
+			allowed = append(allowed, f)
+			continue
+		case w != nil && w.By == By && w.To == f.version && t.now.Before(w.Decided.Add(time.Duration(t.plan.CoolDown))):
+			b.Rail, b.Until = RailCoolDown, clean(w.Decided.Add(time.Duration(t.plan.CoolDown)))
 		case len(recent) >= *t.plan.RollbacksPerHour:
 			b.Rail = RailPerHour
 			b.Until = clean(recent[len(recent)-*t.plan.RollbacksPerHour].Add(time.Hour))
@@ -39,6 +42,14 @@ func (t *turn) rails(faults []fault) []fault {
 	}
 	t.bound(stopped, faults)
 	return allowed
+}
+
+// homeward says that a version is the one that is being rolled out, and that the
+// stable one, which is fit, can take its traffic back. That is always towards safe:
+// nothing but a person begins a rollout, so that it cannot go to and fro by itself.
+func (t *turn) homeward(version string) bool {
+	r := t.s.Rollout
+	return r != nil && version == r.Version && t.unfit(t.s.Stable) == "" && t.incompatible(t.s.Stable, []string{version}) == ""
 }
 
 // mostlyBad is the share of bad answers from which on the ladder alone serves
@@ -82,7 +93,7 @@ func (t *turn) bound(stopped []Bound, faults []fault) {
 		b := stopped[0]
 		s.Bound = &b
 		i := slices.IndexFunc(faults, func(f fault) bool { return f.version == b.Version })
-		t.record(t.seen(Record{Kind: KindBound, Version: b.Version, Reason: b.says() + "; " + faults[i].why}, slices.Collect(maps.Keys(s.Weights))...))
+		t.record(t.seen(Record{Kind: KindBound, Version: b.Version, Reason: b.Says() + "; " + faults[i].why}, slices.Collect(maps.Keys(s.Weights))...))
 	}
 	if s.Bound != nil {
 		t.at(s.Bound.Until)
@@ -92,21 +103,21 @@ func (t *turn) bound(stopped []Bound, faults []fault) {
 	}
 }
 
-// says is the rail in a sentence.
-func (b Bound) says() string {
-	until := ""
+// Says is the rail in a sentence for a person.
+func (b Bound) Says() string {
+	stays := b.Version + " fails and stays"
 	if !b.Until.IsZero() {
-		until = " until " + b.Until.Format(clock)
+		stays += " until " + b.Until.Format(clock)
 	}
 	switch b.Rail {
 	case RailHold:
-		return b.Version + " fails and stays: a person forced it" + until
+		return stays + ": a person forced it"
 	case RailOff:
-		return b.Version + " fails and stays: the model's rollout has rollbacks turned off; a person has to decide"
+		return stays + ": automatic rollbacks are turned off for this model, a person has to decide"
 	case RailNoTarget:
-		return b.Version + " fails and stays: there is no version to take over, and it is no new one or most of its answers are good; what fails is answered by the ladder"
+		return stays + ": no other version is fit to take over, and the ladder answers what fails; a person has to decide"
 	case RailCoolDown:
-		return b.Version + " fails and stays: the last rollback went to it, cool-down" + until
+		return stays + ": the last automatic rollback went to it, so that the cause is likelier elsewhere"
 	}
-	return b.Version + " fails and stays: the bound of automatic rollbacks an hour is reached" + until + "; a person has to decide"
+	return stays + ": the model had as many automatic rollbacks as it may have in an hour"
 }

@@ -16,7 +16,7 @@ func TestCoolDownProtectsTheTargetAndNoNewCandidate(t *testing.T) {
 	w.pass(time.Second)
 	w.pass(time.Second)
 	w.weights(map[string]int{"v3": 100})
-	if r := w.one(KindBound); r.Version != "v3" || !strings.Contains(r.Reason, "cool-down until 03:") {
+	if r := w.one(KindBound); r.Version != "v3" || !strings.Contains(r.Reason, "v3 fails and stays until 03:35:01Z: the last automatic rollback went to it") {
 		t.Errorf("%+v", r)
 	}
 
@@ -59,24 +59,24 @@ func TestRollbacksAnHour(t *testing.T) {
 	w := newWorld(t)
 	for _, v := range []string{"a", "b", "c", "d"} {
 		w.version(v, nil)
-		w.apply(Command{Do: Start, Version: v})
+		w.apply(Command{Do: Start, Version: v, Steps: []Step{{Weight: 100}}}) // promoted at once
 		w.pass(10 * time.Minute)
 		w.fail(v)
 		w.advance()
 	}
-	w.weights(map[string]int{"v1": 99, "d": 1})
+	w.weights(map[string]int{"v1": 1, "d": 99})
 	if n := len(w.find(KindRollback)); n != 3 {
 		t.Errorf("%d rollbacks", n)
 	}
-	if r := w.one(KindBound); !strings.Contains(r.Reason, "until 04:10:00Z; a person has to decide") {
+	if r := w.one(KindBound); !strings.Contains(r.Reason, "stays until 04:10:00Z: the model had as many") {
 		t.Errorf("%s", r.Reason)
 	}
-	if says := strings.Join(Explain(w.s, w.in, w.now), "\n"); !strings.Contains(says, "a person is needed") {
+	if says := strings.Join(Explain(w.s, w.in, w.now), "\n"); !strings.Contains(says, "held back: d fails and stays until 04:10:00Z") {
 		t.Error(says)
 	}
 	w.see("d", 10000)
 	w.pass(25 * time.Minute)
-	w.weights(map[string]int{"v1": 99, "d": 1}) // neither back nor forward
+	w.weights(map[string]int{"v1": 1, "d": 99})
 	w.pass(5 * time.Minute)
 	w.weights(map[string]int{"v1": 100})
 
@@ -103,7 +103,7 @@ func TestNeverPastAPersonsDecision(t *testing.T) {
 	t.Run("a promotion", func(t *testing.T) {
 		w := old(newWorld(t))
 		refused(t, w.try(Command{Do: Promote, Full: true}), "v2 fails", "NaN", "force")
-		w.apply(Command{Do: Promote, Full: true, Force: true, Hold: Duration(time.Minute)})
+		w.apply(Command{Do: Promote, Full: true, Force: true, Hold: lasting(time.Minute)})
 		w.in.Plan.RollbacksPerHour = nil
 		w.pass(time.Hour)
 		w.weights(map[string]int{"v1": 1, "v2": 99}) // the evidence is from before
@@ -127,7 +127,7 @@ func TestNeverPastAPersonsDecision(t *testing.T) {
 		w.fail("v2")
 		w.pass(30*time.Minute - time.Second - 1)
 		w.weights(map[string]int{"v1": 99, "v2": 1})
-		if r := w.one(KindBound); !strings.Contains(r.Reason, "a person forced it until") {
+		if r := w.one(KindBound); !strings.Contains(r.Reason, "until 03:45:01Z: a person forced it") {
 			t.Errorf("%s", r.Reason)
 		}
 		w.pass(1)
@@ -163,7 +163,7 @@ func TestNeverPastAPersonsDecision(t *testing.T) {
 		w.fail("v2")
 		w.pass(time.Second)
 		refused(t, w.try(Command{Do: Rollback, Version: "v2"}), "v2 fails itself", "force")
-		w.apply(Command{Do: Rollback, Version: "v2", Force: true, Hold: Duration(time.Second)})
+		w.apply(Command{Do: Rollback, Version: "v2", Force: true, Hold: lasting(time.Second)})
 		w.pass(time.Minute)
 		w.weights(map[string]int{"v2": 100})
 		w.fresh()
@@ -181,7 +181,7 @@ func TestAGoodVersionWithoutAnotherStays(t *testing.T) {
 	w.fail("v1")
 	w.pass(time.Minute)
 	w.weights(before)
-	if r := w.one(KindBound); w.s.Degraded || w.s.Bound == nil || w.s.Bound.Rail != RailNoTarget || !strings.Contains(r.Reason, "no version to take over") {
+	if r := w.one(KindBound); w.s.Degraded || w.s.Bound == nil || w.s.Bound.Rail != RailNoTarget || !strings.Contains(r.Reason, "no other version is fit") {
 		t.Errorf("%+v, %+v", w.s.Bound, r)
 	}
 	w.fresh()

@@ -3,6 +3,7 @@ package release
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -23,7 +24,7 @@ func TestRandomSequences(t *testing.T) {
 		}
 	}
 	for _, k := range []Kind{KindRegistered, KindFiles, KindStarted, KindStep, KindGate, KindGatePassed, KindPaused, KindResumed, KindPromoted,
-		KindGood, KindAborted, KindRollback, KindDegraded, KindRecovered, KindHoldback, KindApplied, KindRollbackDone, KindHelped, KindNotHelped,
+		KindGood, KindAborted, KindRollback, KindDegraded, KindRecovered, KindHoldback, KindHoldbackAgain, KindApplied, KindRollbackDone, KindHelped, KindNotHelped,
 		KindCommonCause, KindCauseOver, KindBound, KindRefusedConfig, KindCheckError} {
 		if moved[k] < 3 {
 			t.Errorf("%s came %d times: the sequences are too tame", k, moved[k])
@@ -74,15 +75,23 @@ func (d *drive) command() {
 		c.Steps = []Step{{Weight: d.r.IntN(50), Gate: d.r.IntN(2) == 0}, {Weight: 50 + d.r.IntN(51)}}
 	}
 	c.Full, c.Force = d.r.IntN(3) == 0, d.r.IntN(4) == 0
+	c.Again = c.Do == Start && d.r.IntN(4) == 0
+	if c.Force && d.r.IntN(2) == 0 {
+		c.Hold = lasting(time.Duration(d.r.IntN(2)) * time.Minute)
+	}
 	if err := d.try(c); err != nil {
 		return
 	}
-	if before.Rollout != nil && c.Do == Start {
+	since := d.history[len(d.history)-int(d.s.Sequence-before.Sequence):]
+	over := slices.ContainsFunc(since, func(r Record) bool { // a version of it has left the files
+		return slices.Contains([]Kind{KindFiles, KindAborted, KindDegraded}, r.Kind)
+	})
+	if before.Rollout != nil && c.Do == Start && !over {
 		d.wrong("a second rollout")
 	}
 	for v := range before.Condemned {
-		if _, still := d.s.Condemned[v]; !still && !c.Force {
-			d.wrong("%s is condemned no more, and nobody forced it", v)
+		if _, still := d.s.Condemned[v]; !still && !c.Force && !c.Again {
+			d.wrong("%s is condemned no more, and nobody asked for it", v)
 		}
 	}
 	if c.Do == Abort && d.s.Weights[before.Candidate] != 0 {
@@ -110,7 +119,7 @@ func (d *drive) evidence() {
 }
 
 func (d *drive) files() {
-	d.in.Plan = Plan{Checks: [][]string{nil, nil, {"latency"}}[d.r.IntN(3)]}
+	d.in.Plan = Plan{Steps: steps, Checks: [][]string{nil, nil, {"latency"}}[d.r.IntN(3)]}
 	if d.r.IntN(3) == 0 {
 		d.in.Plan.Holdback = number(d.r.IntN(4))
 	}
@@ -121,7 +130,7 @@ func (d *drive) files() {
 	}
 	d.in.Versions[v] = VersionInfo{
 		URI: d.in.Versions[v].URI, Digest: d.in.Versions[v].Digest, FileWeight: d.r.IntN(3),
-		Ready: []*bool{nil, yes(), no()}[d.r.IntN(3)],
+		Ready: []*bool{nil, yes(), yes(), no()}[d.r.IntN(4)],
 	}
 }
 
@@ -172,7 +181,7 @@ func (d *drive) look(asked State) {
 		if r.By != By || r.Kind != KindRollback && r.Kind != KindDegraded {
 			continue
 		}
-		if r.Target != "" && r.Before[r.Target] == 0 && d.in.Evidence[r.Target].Verdict == Failure {
+		if r.After[r.Target] > 0 && r.Before[r.Target] == 0 && d.in.Evidence[r.Target].Verdict == Failure {
 			d.wrong("went back to %s, which fails", r.Target)
 		}
 		for v := range r.Before {

@@ -25,6 +25,7 @@ const (
 	KindDegraded      Kind = "degraded"       // there was none: the ladder answers
 	KindRecovered     Kind = "recovered"      // there is one again
 	KindHoldback      Kind = "holdback"       // the stable version's last share ended
+	KindHoldbackAgain Kind = "holdback-again" // it has it again
 	KindApplied       Kind = "applied"        // every expected proxy ACKed the weights
 	KindRollbackDone  Kind = "rollback-done"  // and the withdrawn version is asked no more
 	KindHelped        Kind = "helped"         // fewer bad answers since the rollback

@@ -17,10 +17,16 @@ func Register(s State, versions map[string]VersionInfo, now time.Time) (State, [
 		return s, []error{err}
 	}
 	errs := t.register()
+	if t.s.Sequence != s.Sequence {
+		t.fit()
+	}
 	return t.s, errs
 }
 
 func (t *turn) register() []error {
+	if err := t.tooMany(); err != nil {
+		return []error{err}
+	}
 	var errs []error
 	for _, v := range slices.Sorted(maps.Keys(t.in.Versions)) {
 		info, known := t.in.Versions[v], t.s.Versions[v]
@@ -45,6 +51,19 @@ func (t *turn) register() []error {
 		t.record(Record{Kind: KindRegistered, Version: v, Reason: reason})
 	}
 	return errs
+}
+
+// tooMany says that the files name more than can be kept.
+func (t *turn) tooMany() error {
+	size := 0
+	for v, info := range t.in.Versions {
+		size += len(v) + min(len(info.URI), maxLine) + min(len(info.Digest), maxLine)
+	}
+	if size <= mostArtifacts {
+		return nil
+	}
+	return fmt.Errorf("%s: the names and artifacts of its %d versions have %d bytes, more than %d: take old ones out of the files",
+		t.s.Model, len(t.in.Versions), size, mostArtifacts)
 }
 
 // conflict says why a version is not the one that has its name.

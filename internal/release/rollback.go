@@ -16,8 +16,12 @@ func (t *turn) rollback() {
 	if t.s.Incident != nil && t.s.Incident.Ended.IsZero() {
 		return
 	}
-	faults := t.rails(t.faults())
-	if len(faults) == 0 {
+	faults := t.faults()
+	if t.controlFails(faults) {
+		t.endHoldback(faults[0].version + " fails: " + faults[0].why)
+		return
+	}
+	if faults = t.rails(faults); len(faults) == 0 {
 		return
 	}
 	var bad, why []string
@@ -32,25 +36,39 @@ func (t *turn) rollback() {
 	w.first, w.condemn = first, slices.Clone(bad)
 	for _, g := range t.s.Good { // a target that fails as well is none later on
 		_, fails := t.fault(g.Version)
-		if fails && t.s.Weights[g.Version] == 0 && g.Version != w.to && !slices.Contains(bad, g.Version) {
+		if fails && t.s.Weights[g.Version] == 0 && g.Version != w.to && g.Version != t.s.Lapsed && !slices.Contains(bad, g.Version) {
 			w.condemn = append(w.condemn, g.Version)
 		}
 	}
-	t.s.Automatic = append(t.recent(), t.now)
+	if len(bad) > 1 || !t.homeward(bad[0]) {
+		t.s.Automatic = append(t.recent(), t.now)
+	}
 	t.withdraw(w)
 }
 
-// recover leaves the degraded state once there is a target: its endpoints are
-// ready again. A version that failed is condemned, and so never one.
+// controlFails says that the holdback alone fails, and the promoted version does
+// without it: nothing is rolled back then. It need not be the version's fault, its
+// last pod may have been taken away; and were it condemned, and the promoted one be
+// in its cool-down, none could be rolled back to, nor the other.
+func (t *turn) controlFails(faults []fault) bool {
+	s := &t.s
+	return s.promoted() && len(faults) == 1 && faults[0].version == s.Stable && s.Weights[s.Stable] > 0 && t.ready(s.Candidate) &&
+		*t.plan.RollbacksPerHour > 0 && !t.now.Before(s.Holds[s.Stable].Until)
+}
+
+// recover leaves the degraded state once there is a target that is known to be
+// ready. A version that failed is condemned, and so never one.
 func (t *turn) recover() {
 	var bad []string
 	if w := t.s.Withdrawal; w != nil {
 		bad = slices.DeleteFunc(slices.Clone(w.From), func(v string) bool { return !t.condemned(v) })
 	}
-	if w := t.away(bad, By, "there is a good version again"); w.to != "" {
-		w.kind = KindRecovered
-		t.withdraw(w)
+	w := t.away(bad, By, "there is a good version again")
+	if ready := t.in.Versions[w.to].Ready; w.to == "" || ready == nil || !*ready {
+		return
 	}
+	w.kind = KindRecovered
+	t.withdraw(w)
 }
 
 // withdrawal is all traffic going to one version, or to none.
@@ -84,7 +102,11 @@ func (t *turn) withdraw(w withdrawal) {
 	s, before := &t.s, t.s.Weights
 	from := append(slices.Clone(w.from), s.serving()...)
 	if last := s.Withdrawal; last != nil && last.Done.IsZero() { // to be proved still
-		from = append(from, last.From...)
+		for _, v := range last.From {
+			if _, in := t.in.Versions[v]; in { // else no proxy that has these weights can ask it
+				from = append(from, v)
+			}
+		}
 	}
 	slices.Sort(from)
 	from = slices.DeleteFunc(slices.Compact(from), func(v string) bool { return v == w.to })
@@ -95,8 +117,12 @@ func (t *turn) withdraw(w withdrawal) {
 	}
 	took.Decide = between(w.first, t.now)
 	target := t.in.Evidence[w.to]
+	kind := w.kind
+	if kind == KindRecovered {
+		kind = KindRollback
+	}
 	next := &Withdrawal{
-		Kind: w.kind, From: from, To: w.to, By: w.by, Reason: line(w.reason), FirstBad: w.first, Decided: t.now,
+		Kind: kind, From: from, To: w.to, By: w.by, Reason: line(w.reason), FirstBad: w.first, Decided: t.now,
 		Rate: t.worst(w.from), Base: target.Requests, BaseBad: target.Bad,
 	}
 	for _, v := range w.condemn {
@@ -111,7 +137,9 @@ func (t *turn) withdraw(w withdrawal) {
 	}
 	t.setWeights(weights, false)
 	next.Generation = s.Generation
-	s.Withdrawal = next
+	if s.Withdrawal = next; w.kind == KindRecovered && len(from) == 0 {
+		s.Withdrawal = nil // of nothing
+	}
 	r := Record{Kind: w.kind, By: w.by, Version: strings.Join(w.from, ", "), Target: w.to, Reason: w.reason, Forced: w.forced, Took: took}
 	t.record(t.seen(t.changedWeights(r, before), append(slices.Clone(from), w.to)...))
 }
@@ -124,8 +152,7 @@ func (e Evidence) rate() float64 {
 	return rate(e.Bad, e.Requests)
 }
 
-// worst is the highest share of bad answers of versions; what a recovery comes
-// from had it when it was withdrawn.
+// worst is the highest share of bad answers of versions.
 func (t *turn) worst(versions []string) float64 {
 	worst := 0.0
 	for _, v := range versions {

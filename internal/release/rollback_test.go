@@ -63,7 +63,7 @@ func TestAFailingVersionIsRolledBackFromEveryState(t *testing.T) {
 			if c.name != "a step of weight 0" && w.s.Generation != generation+1 {
 				t.Errorf("generation %d after %d", w.s.Generation, generation)
 			}
-			refused(t, w.try(Command{Do: Start, Version: "v2"}), "rolled back", "NaN", "force")
+			refused(t, w.try(Command{Do: Start, Version: "v2"}), "rolled back", "NaN", "again")
 		})
 	}
 }
@@ -136,8 +136,35 @@ func TestTheHoldbackThatFailsAloneGoes(t *testing.T) {
 	w.fail("v1")
 	w.advance()
 	w.weights(map[string]int{"v2": 100})
-	if w.s.Stable != "v2" {
-		t.Errorf("stable is %s", w.s.Stable)
+	if r := w.last(KindHoldback); !strings.Contains(r.Reason, "v1 fails: 10 of 10") || r.Evidence["v1"].Bad != 10 {
+		t.Errorf("%+v", r)
+	}
+	if len(w.s.Condemned) != 0 || w.s.Withdrawal != nil || len(w.s.Automatic) != 0 {
+		t.Errorf("%s", text(w.s))
+	}
+	w.pass(time.Hour) // it fails still: it does not come back by itself, nor is it a target
+	w.weights(map[string]int{"v2": 100})
+	w.fail("v2")
+	w.advance()
+	w.weights(map[string]int{})
+}
+
+func TestTheHoldbackThatFailsStaysWhereAPersonSaidSo(t *testing.T) {
+	for name, change := range map[string]func(*world){
+		"automatic rollbacks are off": func(w *world) { w.in.Plan.RollbacksPerHour = number(0) },
+		"it is held": func(w *world) {
+			put(&w.s.Holds, "v1", Hold{Until: w.now.Add(time.Hour), By: "mia"})
+		},
+	} {
+		w := newWorld(t)
+		w.promoteFully("v2")
+		change(w)
+		w.pass(time.Second)
+		w.fail("v1")
+		w.advance()
+		if w.s.Weights["v1"] != 1 || w.s.Bound == nil {
+			t.Errorf("%s: %v, %+v", name, w.s.Weights, w.s.Bound)
+		}
 	}
 }
 
@@ -276,7 +303,7 @@ func TestNothingButAPersonLeavesDegradedWhenAllFailed(t *testing.T) {
 	w.weights(map[string]int{})
 	refused(t, w.try(Command{Do: Rollback}), "no version to go back to")
 	refused(t, w.try(Command{Do: Rollback, Version: "v1"}), "rolled back", "force")
-	refused(t, w.try(Command{Do: Start, Version: "v3"}), "degraded", "force")
+	refused(t, w.try(Command{Do: Start, Version: "v3"}), "degraded", "again")
 	w.apply(Command{Do: Start, Version: "v3", Force: true})
 	w.advance()
 	w.weights(map[string]int{"v3": 100})
@@ -319,4 +346,44 @@ func TestARollbackThatWasJustMadeIsNotMadeTwice(t *testing.T) {
 	w.pass(time.Hour)
 	w.apply(Command{Do: Rollback})
 	w.weights(map[string]int{"v2": 100})
+}
+
+// A recovery is told as the rollback that it is, and there is none where nothing is
+// known to be ready.
+func TestARecovery(t *testing.T) {
+	w := newWorld(t)
+	w.promoteFully("v2")
+	w.version("v1", func(v *VersionInfo) { v.Ready = no() })
+	w.pass(time.Second)
+	w.fail("v2")
+	w.pass(time.Second)
+	w.last(KindDegraded)
+	if w.s.Withdrawal.Kind != KindDegraded {
+		t.Errorf("%+v", w.s.Withdrawal)
+	}
+	w.version("v1", func(v *VersionInfo) { v.Ready = nil }) // a control plane that has just begun
+	w.pass(time.Hour)
+	w.weights(map[string]int{})
+	w.version("v1", func(v *VersionInfo) { v.Ready = yes() })
+	w.advance()
+	w.last(KindRecovered)
+	if d := w.s.Withdrawal; d.Kind != KindRollback || list(d.From) != "v2" || d.To != "v1" {
+		t.Errorf("%+v", d)
+	}
+
+	w = newWorld(t) // all left the files, and one comes back
+	w.promoteFully("v2")
+	w.version("v3", nil)
+	delete(w.in.Versions, "v1")
+	delete(w.in.Versions, "v2")
+	w.advance()
+	w.last(KindDegraded)
+	w.ack()
+	w.pass(time.Second)
+	w.version("v1", func(v *VersionInfo) { v.URI, v.Digest, v.Ready = "s3://m/1", "sha256:1", yes() })
+	w.advance()
+	w.weights(map[string]int{"v1": 100})
+	if w.s.Withdrawal != nil {
+		t.Errorf("a rollback of nothing: %+v", w.s.Withdrawal)
+	}
 }

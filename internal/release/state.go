@@ -41,20 +41,30 @@ type State struct {
 	// Withdrawal is the last rollback or abort, until a later one.
 	Withdrawal *Withdrawal `json:"withdrawal,omitempty"`
 
-	// Versions are all that were ever seen.
+	// Versions are those of the files, those that have a part, and of the others
+	// the newest that were seen.
 	Versions map[string]Registered `json:"versions,omitempty"`
-	// Good are the versions that carried the traffic well, newest last.
+	// Good are the versions that carried the traffic and were judged, newest last.
 	Good []Good `json:"good,omitempty"`
 	// Condemned are the versions that were rolled back. Nothing goes to one of
 	// them unless a person forces it.
 	Condemned map[string]Condemned `json:"condemned,omitempty"`
-	// Marks say from when on a version's evidence counts.
+	// Marks say from when on a version's evidence counts; of versions that are in
+	// the files or have a part.
 	Marks map[string]Mark `json:"marks,omitempty"`
-	// Holds are a person's forced decisions: no automatic rollback of the
-	// version before the time.
+	// Holds are a person's forced decisions that hold still: no automatic rollback
+	// of the version before the time.
 	Holds map[string]Hold `json:"holds,omitempty"`
 	// Checks are the candidate's checks, by name.
 	Checks map[string]CheckStreak `json:"checks,omitempty"`
+
+	// Returns is when the stable version gets the holdback back that it lost, or
+	// had none of at the promotion; zero: it has it, or is not fit for it.
+	Returns time.Time `json:"returns,omitzero"`
+	// Lapsed is a version that had no ready endpoint since it had the holdback: if
+	// it failed before, then likely of that, and it is judged anew when it gets
+	// traffic again. Empty: none.
+	Lapsed string `json:"lapsed,omitempty"`
 
 	// Acked are the last weights that every expected proxy had.
 	Acked Standing `json:"acked,omitzero"`
@@ -62,12 +72,13 @@ type State struct {
 	Origin Standing `json:"origin,omitzero"`
 	// Refused is the last configuration that a proxy refused.
 	Refused *Refused `json:"refused,omitempty"`
-	// Automatic are the times of the automatic rollbacks of the last hour.
+	// Automatic are the times of the automatic rollbacks of the last hour, but for
+	// those that a running rollout went back by.
 	Automatic []time.Time `json:"automatic,omitempty"`
 	// Incident is the common cause that is going on, nil without.
 	Incident *Incident `json:"incident,omitempty"`
 	// Bound is why automation does not roll a failing version back, nil
-	// without: a person is needed.
+	// without.
 	Bound *Bound `json:"bound,omitempty"`
 
 	// Sequence is the number of the last record.
@@ -124,7 +135,9 @@ type Paused struct {
 
 // Withdrawal is a rollback or an abort on its way to being proved.
 type Withdrawal struct {
-	Kind Kind `json:"kind"` // KindRollback, KindDegraded or KindAborted
+	// Kind is KindRollback, KindDegraded or KindAborted. A recovery is the rollback
+	// that was not possible before.
+	Kind Kind `json:"kind"`
 	// From are the versions that have to see no request any more.
 	From []string `json:"from"`
 	// To is what got their traffic; empty where the model degraded.
@@ -155,7 +168,7 @@ type Registered struct {
 	At     time.Time `json:"at"`
 }
 
-// Good is a version that carried the traffic well.
+// Good is a version that carried the traffic and was judged.
 type Good struct {
 	Version string    `json:"version"`
 	At      time.Time `json:"at"`

@@ -6,9 +6,9 @@ import (
 )
 
 // target chooses what takes over from versions that fail: the version that
-// carries the traffic anyway where it is not one of them, else the newest good
-// one. Those that do not fit are returned with the reason; the target is empty
-// where none does.
+// carries the traffic anyway where it is not one of them, else the stable one of
+// before the promotion, else the newest good one. Those that do not fit are
+// returned with the reason; the target is empty where none does.
 func (t *turn) target(bad []string) (target string, rejected []string) {
 	main := t.s.main()
 	if main != "" && !slices.Contains(bad, main) {
@@ -25,9 +25,12 @@ func (t *turn) target(bad []string) (target string, rejected []string) {
 		}
 		rejected = append(rejected, main+" "+why)
 	}
+	others := []string{t.s.Stable}
 	for _, g := range slices.Backward(t.s.Good) {
-		v := g.Version
-		if v == main || slices.Contains(bad, v) {
+		others = append(others, g.Version)
+	}
+	for i, v := range others {
+		if v == "" || v == main || slices.Contains(bad, v) || slices.Contains(others[:i], v) {
 			continue
 		}
 		why := t.unfit(v)
@@ -82,7 +85,7 @@ func (t *turn) unfit(version string) string {
 	if why := t.absent(version); why != "" {
 		return why
 	}
-	if e := t.in.Evidence[version]; e.Verdict == Failure {
+	if e := t.in.Evidence[version]; e.Verdict == Failure && version != t.s.Lapsed {
 		return "fails itself: " + orElse(e.Why, "its answers are bad")
 	}
 	return ""

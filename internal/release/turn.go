@@ -31,7 +31,12 @@ func begin(s State, in Input, now time.Time) (*turn, error) {
 		in.Versions = maps.Clone(in.Versions)
 		delete(in.Versions, "")
 	}
-	return &turn{s: s.clone(), in: in, plan: in.Plan.WithDefaults(), now: now}, nil
+	return &turn{s: s.clone(), in: in, plan: in.Plan.withDefaults(), now: now}, nil
+}
+
+// again is the turn after this one, of what this one has made.
+func (t *turn) again() *turn {
+	return &turn{s: t.s.clone(), in: t.in, plan: t.plan, now: t.now}
 }
 
 // clone copies all that a turn changes. Records and steps are never changed.
@@ -97,10 +102,22 @@ func (t *turn) record(r Record) {
 	t.s.Outbox = append(t.s.Outbox, r)
 }
 
-// changedWeights fills in what the weights were and are.
+// changedWeights fills in what the weights were and are, of the versions that
+// had or have some.
 func (t *turn) changedWeights(r Record, before map[string]int) Record {
-	if !sameWeights(before, t.s.Weights) {
-		r.Before, r.After = before, maps.Clone(t.s.Weights)
+	after := t.s.Weights
+	if sameWeights(before, after) {
+		return r
+	}
+	for v, weight := range before {
+		if weight > 0 || after[v] > 0 {
+			put(&r.Before, v, weight)
+		}
+	}
+	for v, weight := range after {
+		if weight > 0 || before[v] > 0 {
+			put(&r.After, v, weight)
+		}
 	}
 	return r
 }
@@ -140,9 +157,13 @@ const maxLine = 1024
 
 // line makes a text from elsewhere one that a record can hold.
 func line(text string) string {
-	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
-	if len(text) > maxLine {
-		text = strings.ToValidUTF8(text[:maxLine], "") + "…"
+	return cut(strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " "), maxLine)
+}
+
+// cut shortens a text to so many bytes.
+func cut(text string, most int) string {
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
 	}
 	return text
 }

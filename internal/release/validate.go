@@ -132,7 +132,7 @@ func (s State) checkRollout() error {
 }
 
 func (s State) checkTimes() error {
-	times := append([]time.Time{s.Changed, s.Acked.At, s.Origin.At}, s.Automatic...)
+	times := append([]time.Time{s.Changed, s.Returns, s.Acked.At, s.Origin.At}, s.Automatic...)
 	if r := s.Rollout; r != nil {
 		times = append(times, r.Started, r.Since, r.GateReached)
 		if r.Paused != nil {

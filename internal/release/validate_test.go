@@ -47,7 +47,7 @@ func TestStatesThatAreNotValid(t *testing.T) {
 		c.change(&s)
 		err := s.Validate()
 		refused(t, err, "shop/fraud", c.says)
-		if next, changed, wake := Advance(s, w.in, w.now.Add(time.Hour)); changed || !wake.IsZero() || text(next) != text(s) {
+		if next, changed, wake, err := Advance(s, w.in, w.now.Add(time.Hour)); err == nil || changed || !wake.IsZero() || text(next) != text(s) {
 			t.Errorf("%s: advanced", c.says)
 		}
 		if _, err := Decode([]byte(text(s))); err == nil {
@@ -62,30 +62,39 @@ func TestStatesThatAreNotValid(t *testing.T) {
 	}
 }
 
-func TestPlan(t *testing.T) {
+func TestSteps(t *testing.T) {
 	for _, c := range []struct {
-		plan Plan
-		says string // empty: valid
+		steps []Step
+		says  string // empty: valid
 	}{
-		{Plan{}, ""},
-		{Plan{Steps: defaultSteps, Holdback: number(0), RollbacksPerHour: number(0)}, ""},
-		{Plan{Steps: []Step{{Weight: 200}}}, "step 1"},
-		{Plan{Steps: make([]Step, 51)}, "there are 51"},
-		{Plan{Holdback: number(51)}, "holdback"},
-		{Plan{Holdback: number(-1)}, "holdback"},
-		{Plan{RollbacksPerHour: number(-1)}, "rollbacksPerHour"},
-		{Plan{CoolDown: -1}, "coolDown"},
-		{Plan{Quiet: Duration(365 * 24 * time.Hour)}, "quiet"},
+		{steps, ""},
+		{[]Step{{Weight: 200}}, "step 1"},
+		{make([]Step, 51), "there are 51"},
+		{nil, "there are 0"},
+		{[]Step{{Weight: 5}, {Weight: 5, Duration: -1}}, "step 2: the duration"},
 	} {
-		err := c.plan.Validate()
+		err := ValidateSteps(c.steps)
 		if c.says != "" {
 			refused(t, err, c.says)
 		} else if err != nil {
 			t.Error(err)
 		}
-		if err := c.plan.WithDefaults().Validate(); err != nil && c.plan.Steps == nil {
-			t.Errorf("with defaults: %v", err)
+	}
+}
+
+// A plan that says nothing, or what cannot be, is the default.
+func TestWhatAPlanLeavesOpen(t *testing.T) {
+	for _, p := range []Plan{
+		{},
+		{Holdback: number(51), RollbacksPerHour: number(-1), CoolDown: -1},
+		{Holdback: number(-1), RollbacksPerHour: number(1001), CoolDown: Duration(365 * 24 * time.Hour)},
+	} {
+		if p = p.withDefaults(); *p.Holdback != 1 || *p.RollbacksPerHour != 3 || p.CoolDown != Duration(5*time.Minute) {
+			t.Errorf("%d %d %s", *p.Holdback, *p.RollbacksPerHour, p.CoolDown)
 		}
+	}
+	if p := (Plan{Holdback: number(0), RollbacksPerHour: number(0), CoolDown: 1}).withDefaults(); *p.Holdback != 0 || *p.RollbacksPerHour != 0 || p.CoolDown != 1 {
+		t.Errorf("%d %d %s", *p.Holdback, *p.RollbacksPerHour, p.CoolDown)
 	}
 }
 

@@ -40,17 +40,18 @@ func (t *turn) incident() {
 	}
 }
 
-// settle makes a promoted candidate a good version, once enough was judged.
+// settle makes the version that carries the traffic a good one, once enough was
+// judged.
 func (t *turn) settle() {
-	c := t.s.Candidate
-	if !t.s.promoted() || t.s.Incident != nil {
+	v := t.s.main()
+	if v == "" || t.s.Incident != nil {
 		return
 	}
-	if n := len(t.s.Good); n > 0 && t.s.Good[n-1].Version == c {
+	if n := len(t.s.Good); n > 0 && t.s.Good[n-1].Version == v {
 		return
 	}
 	need := uint64(1)
-	e := t.in.Evidence[c]
+	e := t.in.Evidence[v]
 	switch e.Verdict {
 	case Success:
 	case Inconclusive, "":
@@ -60,31 +61,53 @@ func (t *turn) settle() {
 	default:
 		return
 	}
-	if _, fails := t.fault(c); fails || judged(e.Requests, t.s.Marks[c].Requests) < need {
+	if _, fails := t.fault(v); fails || judged(e.Requests, t.s.Marks[v].Requests) < need {
 		return
 	}
-	t.good(c)
-	t.record(t.seen(Record{Kind: KindGood, Version: c, Reason: fmt.Sprintf("%d requests judged, %d bad", e.Requests, e.Bad)}, c))
+	t.good(v)
+	t.record(t.seen(Record{Kind: KindGood, Version: v, Reason: fmt.Sprintf("%d requests judged, %d bad", e.Requests, e.Bad)}, v))
 }
 
 // hold ends the holdback where the stable version can serve it no more, or the
-// plan has none any more. It never comes back before the next promotion.
+// plan has none any more, and gives it back once the stable version was fit for
+// a cool-down again: a pod that restarts does not take the control away for good.
 func (t *turn) hold() {
-	if !t.s.promoted() || t.s.Stable == "" || t.s.Weights[t.s.Stable] == 0 || !t.ready(t.s.Candidate) {
+	s := &t.s
+	if !s.promoted() || s.Stable == "" {
+		s.Returns = time.Time{}
 		return
 	}
-	switch {
-	case !t.ready(t.s.Stable):
-		t.endHoldback(t.s.Stable + " has no ready endpoint")
-	case *t.plan.Holdback == 0:
+	switch has := s.Weights[s.Stable] > 0; {
+	case has && !t.ready(s.Candidate): // it has to bear more, not less
+	case has && !t.ready(s.Stable):
+		t.endHoldback(s.Stable + " has no ready endpoint")
+	case has && *t.plan.Holdback == 0:
 		t.endHoldback("the plan has no holdback")
+	case has:
+		s.Returns = time.Time{}
+	case !t.ready(s.Stable):
+		s.Returns, s.Lapsed = time.Time{}, s.Stable
+	case t.holdback() == 0, s.Incident != nil:
+		s.Returns = time.Time{}
+	case s.Returns.IsZero():
+		s.Returns = clean(t.now.Add(time.Duration(t.plan.CoolDown)))
+		t.at(s.Returns)
+	case t.now.Before(s.Returns):
+		t.at(s.Returns)
+	default:
+		before, back := s.Weights, t.holdback()
+		t.setWeights(map[string]int{s.Candidate: 100 - back, s.Stable: back}, false)
+		s.Returns = time.Time{}
+		reason := fmt.Sprintf("%s can serve it again, for %s now", s.Stable, time.Duration(t.plan.CoolDown))
+		t.record(t.changedWeights(Record{Kind: KindHoldbackAgain, Version: s.Stable, Target: s.Candidate, Reason: reason}, before))
 	}
 }
 
 func (t *turn) endHoldback(reason string) {
 	before := t.s.Weights
 	if t.setWeights(map[string]int{t.s.Candidate: 100}, false) {
-		t.record(t.changedWeights(Record{Kind: KindHoldback, Version: t.s.Stable, Target: t.s.Candidate, Reason: reason}, before))
+		r := Record{Kind: KindHoldback, Version: t.s.Stable, Target: t.s.Candidate, Reason: reason}
+		t.record(t.seen(t.changedWeights(r, before), t.s.Stable))
 	}
 }
 
@@ -100,8 +123,8 @@ func (t *turn) help() {
 	n, bad := judged(e.Requests, w.Base), judged(e.Bad, w.BaseBad)
 	_, fails := t.fault(w.To)
 	fails = fails || e.Verdict == CommonCause
-	late := w.Acked.Add(time.Duration(t.plan.HelpAfter))
-	if enough := n >= t.plan.HelpRequests || n > 0 && !t.now.Before(late); !fails && !enough {
+	late := w.Acked.Add(helpAfter)
+	if enough := n >= helpRequests || n > 0 && !t.now.Before(late); !fails && !enough {
 		t.at(late)
 		return
 	}

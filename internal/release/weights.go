@@ -21,6 +21,17 @@ func sameWeights(a, b map[string]int) bool {
 	return true
 }
 
+// given are the weights that are not 0; nil where all are.
+func given(weights map[string]int) map[string]int {
+	var out map[string]int
+	for v, weight := range weights {
+		if weight != 0 {
+			put(&out, v, weight)
+		}
+	}
+	return out
+}
+
 // sum of the weights.
 func sum(weights map[string]int) int {
 	total := 0
@@ -97,6 +108,10 @@ func (t *turn) setWeights(weights map[string]int, forward bool) bool {
 	t.s.Generation++
 	t.s.Changed = t.now
 	t.s.Forward = forward
+	if lapsed := t.s.Lapsed; next[lapsed] > 0 {
+		t.mark(lapsed)
+		t.s.Lapsed = ""
+	}
 	if w := t.s.Withdrawal; w != nil && slices.ContainsFunc(w.From, func(v string) bool { return next[v] > 0 }) {
 		t.s.Withdrawal = nil // it is asked again: nothing is left to prove
 	}

@@ -12,12 +12,14 @@ type Rollout struct {
 	HoldbackPercent *int32 `json:"holdbackPercent,omitempty"`
 	// Automatic says what is done about a version that fails. Default: Rollback.
 	Automatic Automatic `json:"automatic,omitempty"`
-	// CoolDown is the least time from one automatic rollback to the next, 0s to
-	// 24h. Default: 5m.
+	// CoolDown is how long the version that an automatic rollback went to is not
+	// rolled back itself, and how long one that lost its holdback has to be well to
+	// get it back, 0s to 24h. Default: 5m.
 	CoolDown *metav1.Duration `json:"coolDown,omitempty"`
-	// RollbacksPerHour bounds the automatic rollbacks, 1 to 60. Default: 3.
+	// RollbacksPerHour bounds the automatic rollbacks, but for those of a running
+	// rollout to its stable version, 1 to 60. Default: 3.
 	RollbacksPerHour *int32 `json:"rollbacksPerHour,omitempty"`
-	// Limits fail a version whatever the stable one does. Default: none.
+	// Limits are what never counts as normal. Default: none.
 	Limits *RolloutLimits `json:"limits,omitempty"`
 	// Checks ask other systems about a version. Names are unique. Default: none.
 	Checks []RolloutCheck `json:"checks,omitempty"`
@@ -37,10 +39,12 @@ type RolloutStep struct {
 	Gate Gate `json:"gate,omitempty"`
 }
 
-// RolloutLimits are absolute.
+// RolloutLimits are what never counts as normal, however a version and the one
+// beside it were before. Where both are over a limit at once it is a common cause:
+// nothing is rolled back, since that would help nobody, and a person is asked for.
 type RolloutLimits struct {
-	// MaxBadPercent is the most of a version's answers that may be bad, over 0
-	// and at most 100. Default: no limit.
+	// MaxBadPercent is the most of a version's answers that may count as normally
+	// bad, over 0 and at most 100. Default: no limit.
 	MaxBadPercent *float64 `json:"maxBadPercent,omitempty"`
 	// MaxP99 is the longest that 99 of 100 of its answers may take, 1ms to 15m.
 	// Default: no limit.
