@@ -18,7 +18,8 @@ import (
 
 // route is a compiled policy with all that a request on it needs. It is
 // immutable but for the state behind its breakers and bulkheads, which lives
-// in State and so survives a change of the policy.
+// in State and so survives a change of the policy, and for what is remembered of
+// its signatures.
 type route struct {
 	policy       *policy.Policy
 	detector     *detect.Detector
@@ -29,7 +30,9 @@ type route struct {
 	dependencies []dependency
 	bulkhead     *bulkhead.Bulkhead // nil: none
 	patience     time.Duration      // how long the ladder runs before Envoy is asked for more time
-	lastUsed     atomic.Int64       // Unix nanoseconds
+	text         string             // of the policy
+	admitted     atomic.Pointer[admission]
+	lastUsed     atomic.Int64 // Unix nanoseconds
 }
 
 // version is one version of the route's model as this route sees it.

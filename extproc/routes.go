@@ -28,6 +28,7 @@ var errTooManyRoutes = errors.New("safestate: more policies than one processor k
 type routes struct {
 	server *Server
 	state  *State
+	gate   *gate
 
 	mu     sync.RWMutex
 	byText map[string]*route
@@ -39,9 +40,9 @@ type routes struct {
 	done sync.WaitGroup
 }
 
-func newRoutes(s *Server, state *State) *routes {
+func newRoutes(s *Server, state *State, g *gate) *routes {
 	r := &routes{
-		server: s, state: state,
+		server: s, state: state, gate: g,
 		byText: map[string]*route{}, digest: map[string]*route{}, bad: map[string]error{}, pinned: map[string]bool{},
 		stop: make(chan struct{}),
 	}
@@ -49,14 +50,35 @@ func newRoutes(s *Server, state *State) *routes {
 	return r
 }
 
-// get returns the route of a policy's text, building it the first time.
-func (r *routes) get(text string) (*route, error) {
+// get returns the route of the policy that a request brings, building it the
+// first time. Nothing is made of a policy that the gate does not admit.
+func (r *routes) get(c *carried) (*route, error) {
 	switch {
-	case text == "":
+	case c.policy == "":
 		return nil, errNoPolicy
-	case len(text) > policy.MaxBytes:
+	case len(c.policy) > policy.MaxBytes:
 		return nil, policy.ErrTooLarge
 	}
+	r.mu.RLock()
+	found := r.byText[c.policy]
+	r.mu.RUnlock()
+	if found != nil && r.gate.known(found, c) {
+		found.touch()
+		return found, nil
+	}
+	admitted, err := r.gate.admit(c)
+	if err != nil {
+		return nil, err
+	}
+	if found, err = r.of(c.policy); err != nil {
+		return nil, err
+	}
+	found.keep(admitted)
+	return found, nil
+}
+
+// of returns the route of a policy that is trusted.
+func (r *routes) of(text string) (*route, error) {
 	r.mu.RLock()
 	found, err := r.byText[text], r.bad[text]
 	r.mu.RUnlock()
@@ -104,7 +126,11 @@ func (r *routes) compile(text string) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRoute(p, r.server.metrics, r.state, r.server.signals)
+	built, err := newRoute(p, r.server.metrics, r.state, r.server.signals)
+	if err == nil {
+		built.text = text
+	}
+	return built, err
 }
 
 // pin builds the routes of policies and keeps these, and no earlier ones,
@@ -114,7 +140,7 @@ func (r *routes) pin(policies []*policy.Policy) error {
 	for _, p := range policies {
 		text, err := p.Marshal()
 		if err == nil {
-			_, err = r.get(string(text))
+			_, err = r.of(string(text))
 		}
 		if err != nil {
 			return fmt.Errorf("policy %s on route %s: %w", p.Name, p.Route, err)
@@ -170,15 +196,17 @@ func (r *routes) close() {
 	clear(r.digest)
 }
 
-// byDigest returns the route of a policy that is pinned or was seen not long
+// byDigest returns the route of a policy that is pinned or was admitted not long
 // ago; nil: there is none.
 func (r *routes) byDigest(digest string) *route {
 	r.mu.RLock()
-	defer r.mu.RUnlock()
 	found := r.digest[digest]
-	if found != nil {
-		found.touch()
+	pinned := found != nil && r.pinned[found.text]
+	r.mu.RUnlock()
+	if found == nil || !pinned && !r.gate.stands(found) {
+		return nil
 	}
+	found.touch()
 	return found
 }
 
