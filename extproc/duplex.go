@@ -46,6 +46,11 @@ type duplex struct {
 	bound time.Time   // when an answer that is held is late
 	last  time.Time   // when the model last sent something
 
+	// unended: a stream is clean up to its end mark, and counts once it has ended.
+	// took is how long it has taken until then.
+	unended bool
+	took    time.Duration
+
 	// headersOnly: the model's answer ended with its headers. closed: its body has
 	// ended.
 	headersOnly, closed bool
@@ -114,6 +119,11 @@ func (d *duplex) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.Ht
 	if h.EndOfStream && e.route.grpc() {
 		return d.trailersOnly()
 	}
+	d.state = held
+	if ended, err := d.stopIfKilled(); ended {
+		return err
+	}
+	d.state = unbegun
 	v, decided := e.route.detector.Headers(x)
 	if !decided && h.EndOfStream {
 		v, decided = e.route.detector.Answer(x), true
@@ -189,9 +199,14 @@ func (d *duplex) responseBody(b *extprocv3.HttpBody) error {
 		return e.out.send(piece(b.Body, b.EndOfStream))
 	case d.state != held && d.state != flowing:
 		return nil // another answer has taken its place
-	case d.kind == eventStream:
+	}
+	if ended, err := d.stopIfKilled(); ended {
+		return err
+	}
+	switch d.kind {
+	case eventStream:
 		return d.feed(b.Body, b.EndOfStream)
-	case d.kind == grpcMessages:
+	case grpcMessages:
 		return d.feedMessages(b.Body, b.EndOfStream)
 	}
 	return d.collect(b)
@@ -273,6 +288,9 @@ func (d *duplex) responseTrailers(t *extprocv3.HttpTrailers) error {
 		return nil
 	}
 	e.trailers = trailersOf(t)
+	if ended, err := d.stopIfKilled(); ended {
+		return err
+	}
 	switch d.kind {
 	case eventStream:
 		return d.feed(nil, true)
@@ -344,14 +362,15 @@ func (d *duplex) releaseTrailers() error {
 	return d.exchange.out.send(continueResponseTrailers)
 }
 
-// echo lets the headers go, and all that follows as it comes.
+// echo lets the headers go, and all that follows as it comes. With tags it is an
+// answer that was judged.
 func (d *duplex) echo(tags []ladder.Header, strip []string) error {
 	d.state = echoing
 	e := d.exchange
 	if len(tags) == 0 && len(strip) == 0 {
 		return e.out.send(continueResponseHeaders)
 	}
-	return e.out.send(beginning(0, tags, strip))
+	return e.out.send(dynamic(done(beginning(0, tags, strip).message)))
 }
 
 // answeredUpstream takes an answer of the ladder's own upstream: Envoy sent the
@@ -391,6 +410,7 @@ func (d *duplex) end() {
 	if last == awaiting {
 		d.waiting.answer.Stream.Close()
 	}
+	d.unended = false // Envoy says how it ended
 	d.mu.Unlock()
 	d.exchange.server.streams.remove(d)
 	if cancel != nil {

@@ -9,6 +9,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/safestate/safestate/internal/policy"
 )
@@ -39,6 +40,7 @@ type caller struct {
 	elsewhere  bool              // the request went to the ladder's upstream
 	told       map[string]string // headers that the request was given
 	over       bool              // the processor has ended its stream
+	word       *structpb.Struct  // what the processor said last of its verdict; nil: nothing
 }
 
 // converse sends the request's messages and waits for their replies.
@@ -160,6 +162,9 @@ func (c *talk) read(requests chan<- struct{}) {
 // the request's half.
 func (c *talk) carryOut(r *extprocv3.ProcessingResponse) (request bool) {
 	g := &c.got
+	if word := r.GetDynamicMetadata(); word != nil {
+		g.word = word
+	}
 	switch v := r.Response.(type) {
 	case *extprocv3.ProcessingResponse_RequestHeaders:
 		c.told(v.RequestHeaders.GetResponse())

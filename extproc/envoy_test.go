@@ -68,6 +68,9 @@ type request struct {
 	headers map[string]string
 	body    string // default {"inputs":[]}
 	noBody  bool   // the request ends with its headers
+	// What the route carries beside its policy; empty: nothing.
+	signature string
+	route     string // Envoy's name of it
 
 	status  int // default 200
 	respond map[string]string
@@ -76,6 +79,9 @@ type request struct {
 	chunked bool   // no content-length
 	partial bool   // the answer is cut at the limit: end_of_stream is false
 	vanish  bool   // the stream ends after the response's headers
+	// meanwhile is called once the model was asked, and halfway before its body
+	// comes; nil: nothing happens.
+	meanwhile, halfway func()
 }
 
 // result is what the caller gets.
@@ -155,6 +161,9 @@ type play struct {
 func (x *play) run() {
 	if x.requestPhase() {
 		x.out.asked = true
+		if x.request.meanwhile != nil {
+			x.request.meanwhile()
+		}
 		x.responsePhase()
 	}
 }
@@ -173,14 +182,20 @@ func (x *play) requestHeaders() *extprocv3.ProcessingRequest {
 	for k, v := range r.headers {
 		list = append(list, header(k, v))
 	}
+	carries := map[string]string{
+		policy.AttributePolicy: string(text), policy.AttributeCluster: r.cluster, policy.AttributeNode: "node-1",
+		policy.AttributeSource: "10.1.2.3:4567", policy.AttributeGeneration: "12",
+	}
+	for name, value := range map[string]string{policy.AttributeSignature: r.signature, policy.AttributeRoute: r.route} {
+		if value != "" {
+			carries[name] = value
+		}
+	}
 	return &extprocv3.ProcessingRequest{
 		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{
 			Headers: &corev3.HeaderMap{Headers: list}, EndOfStream: r.noBody,
 		}},
-		Attributes: attributes(map[string]string{
-			policy.AttributePolicy: string(text), policy.AttributeCluster: r.cluster, policy.AttributeNode: "node-1",
-			policy.AttributeSource: "10.1.2.3:4567", policy.AttributeGeneration: "12",
-		}),
+		Attributes: attributes(carries),
 	}
 }
 
@@ -225,6 +240,9 @@ func (x *play) responsePhase() {
 	x.mode, x.out.body = nil, r.answer
 	if !x.exchange(m) || empty || r.vanish || x.mode != nil && x.mode.ResponseBodyMode == filterv3.ProcessingMode_NONE {
 		return
+	}
+	if r.halfway != nil {
+		r.halfway()
 	}
 	x.exchange(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseBody{
 		ResponseBody: &extprocv3.HttpBody{Body: []byte(r.answer), EndOfStream: !r.partial},

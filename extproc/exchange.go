@@ -10,6 +10,7 @@ import (
 
 	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/telemetry"
@@ -116,28 +117,23 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 	}
 	e.started = time.Now()
 	from := attributesOf(m)
-	r, err := e.server.routes.get(from.text(policy.AttributePolicy))
+	brought := carriedBy(from)
+	r, err := e.server.routes.get(&brought)
 	if err != nil {
-		e.server.metrics.Uninspected("", telemetry.CausePolicyUnreadable)
+		e.server.metrics.Uninspected("", unusedFor(err))
 		return nil, err
 	}
 	e.route = r
 	req := headersOf(h)
 	e.judge.Method, e.judge.Path = req.text(":method"), req.text(":path")
 	e.judge.RequestHeaders = req
-	if !r.detector.Inference(e.judge.Method, e.judge.Path) {
-		r.metrics.Uninspected(telemetry.CauseNotInference)
-		e.stage = stageFinished
-		if r.policy.Needs.Duplex {
-			e.duplex = &duplex{exchange: e}
-			return continueRequestHeaders, nil
-		}
-		return leaveAlone, nil
-	}
 	e.cluster = from.text(policy.AttributeCluster)
 	e.version, e.routed = r.version(e.cluster), e.cluster != ""
 	e.node = from.text(policy.AttributeNode)
 	e.countFor(from)
+	if !r.detector.Inference(e.judge.Method, e.judge.Path) {
+		return e.notInference(), nil
+	}
 	e.judge.Version = e.version.Version
 	e.enforced = r.enforces()
 	if r.policy.Needs.Duplex {
@@ -159,6 +155,24 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 		return awaitBody, nil
 	}
 	return continueRequestHeaders, nil
+}
+
+// notInference lets a request go to the version uninspected. It counts as asked:
+// nobody asks a version that was withdrawn, for whatever it is.
+func (e *exchange) notInference() *reply {
+	if k, f := e.stopped(); f.Found() {
+		return e.stop(kill.Effect{Killed: true, Mode: kill.Blackhole, Target: k.Target}, f)
+	}
+	e.route.metrics.Uninspected(telemetry.CauseNotInference)
+	e.stage = stageFinished
+	if e.routed {
+		e.row.Asked(e.started)
+	}
+	if e.route.policy.Needs.Duplex {
+		e.duplex = &duplex{exchange: e}
+		return leaveStreamed
+	}
+	return leaveAlone
 }
 
 func (e *exchange) requestBody(b *extprocv3.HttpBody) (*reply, error) {
@@ -203,6 +217,9 @@ func (e *exchange) beforeModel(next *reply) *reply {
 // is not to be asked. Every way to the model leads through here, and only a
 // request that is on it takes a permit: an upload that never ends holds none.
 func (e *exchange) ask(next *reply) *reply {
+	if rep := e.stopRequest(); rep != nil {
+		return rep
+	}
 	if f := e.guard(); f.Found() {
 		return e.inPlace(f)
 	}
@@ -259,6 +276,9 @@ func (e *exchange) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.
 	}
 	e.stage = stageHeaders
 	e.respond = headersOf(h)
+	if rep := e.stopAnswer(responseHeaders); rep != nil {
+		return rep, nil
+	}
 	x := e.judge
 	x.ResponseHeaders = e.respond
 	x.Status = statusOf(e.respond)
@@ -281,6 +301,9 @@ func (e *exchange) responseBody(b *extprocv3.HttpBody) (*reply, error) {
 	}
 	if e.stage != stageHeaders {
 		return continueResponseBody, nil
+	}
+	if rep := e.stopAnswer(responseBody); rep != nil {
+		return rep, nil
 	}
 	if !whole(b, e.route.policy.Limits.BodyBytes) {
 		v := e.route.detector.Unread(e.judge)

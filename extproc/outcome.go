@@ -126,7 +126,15 @@ func (e *exchange) settle(f verdict.Finding) {
 		e.countNothing() // the caller's upload took the time, not the model
 		return
 	}
-	took := time.Since(e.asked)
+	e.settleIn(f, time.Since(e.asked))
+}
+
+// settleIn is settle of an answer that took some time.
+func (e *exchange) settleIn(f verdict.Finding, took time.Duration) {
+	if f.Found() && f.Enforced && !e.judged && !e.claim() {
+		e.countNothing() // as the model's broken connection it counts already
+		return
+	}
 	e.countJudged(f, took)
 	if f.Found() {
 		e.permits.fail(f, took)
@@ -142,7 +150,9 @@ const detailsMaxDuration = "max_duration_timeout"
 // finish counts, logs and traces what the caller gets.
 func (e *exchange) finish(a *ladder.Answer, f verdict.Finding) {
 	e.stage = stageFinished
-	e.permits.ignore() // those that nothing has settled
+	if e.duplex == nil || !e.duplex.unended {
+		e.permits.ignore() // those that nothing has settled
+	}
 	now := time.Now()
 	took := now.Sub(e.started)
 	if !e.answered.IsZero() {

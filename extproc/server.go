@@ -22,8 +22,10 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/signals"
+	"github.com/safestate/safestate/internal/signing"
 	"github.com/safestate/safestate/internal/telemetry"
 )
 
@@ -35,7 +37,7 @@ const DefaultMaxInFlight = 512 << 20
 // surrounds them.
 const MaxMessageBytes = 96 << 20
 
-// Options are what a Server needs; all are required but MaxInFlight and Signals.
+// Options are what a Server needs; all are required but MaxInFlight, Signals and Keys.
 type Options struct {
 	Metrics *telemetry.Metrics
 	Log     *telemetry.Log
@@ -47,6 +49,14 @@ type Options struct {
 	// MaxInFlight bounds the bytes of bodies held at once; 0 is
 	// DefaultMaxInFlight.
 	MaxInFlight int64
+	// Signed refuses policies that are not signed by one of Keys. It is for a
+	// server that others than this machine can dial. Without it, unsigned policies
+	// are taken, and signed ones are verified where Keys has any.
+	Signed bool
+	Keys   *signing.Keys // nil: none
+	// Kills is what is killed, which nothing is asked of and nothing is given of;
+	// nil: nothing is.
+	Kills *kill.Live
 }
 
 // Server is the external processor. It is safe for concurrent use.
@@ -61,6 +71,8 @@ type Server struct {
 	exchanges   sync.Pool
 	judges      sync.Pool
 	streams     streams
+	kills       *kill.Live // nil: nothing is killed
+	lately      lately
 	ending      context.Context //nolint:containedctx // of the process: done once EndStreams is called
 	endAll      context.CancelFunc
 	leaving     context.Context //nolint:containedctx // of the process: done once Leave is called
@@ -78,7 +90,11 @@ func New(o Options) *Server {
 	}
 	s.ending, s.endAll = context.WithCancel(context.Background())
 	s.leaving, s.leave = context.WithCancel(context.Background())
-	s.routes = newRoutes(s, o.State)
+	s.kills, o.State.Ladder.Kills = o.Kills, o.Kills
+	if s.kills != nil {
+		go s.followKills()
+	}
+	s.routes = newRoutes(s, o.State, newGate(&o))
 	s.metrics.BodiesInFlight(func() float64 { return float64(s.inFlight.Load()) })
 	s.exchanges.New = func() any { return new(exchange) }
 	s.judges.New = func() any { return new(detect.Exchange) }

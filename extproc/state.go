@@ -82,6 +82,18 @@ func NewState(o StateOptions) (*State, error) {
 	return s, nil
 }
 
+// Check says what is wrong with the options, as far as it can be told without the
+// others' help.
+func (o StateOptions) Check() error {
+	if o.Redis == "" {
+		return nil
+	}
+	if err := cache.CheckURL(o.Redis); err != nil {
+		return fmt.Errorf("--redis: %w", err)
+	}
+	return nil
+}
+
 // newStore makes the cache's store. close ends it.
 func newStore(o StateOptions) (store cache.Store, name string, closeStore func(), err error) {
 	if o.Redis == "" {
