@@ -63,7 +63,7 @@ test: setup $(CACHE)/clients.ready ## Unit tests with the race detector, then en
 	@echo "== unit, race detector"; $(FOUND) $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
 	@echo "== the fault model, and what real clients make of it"; $(GO) test -timeout 10m ./e2e/faultmodel ./e2e/clients
 	@echo "== end to end"; $(FOUND) $(GO) test -count=1 -timeout 40m -v ./e2e | e2e/setup/progress.py
-	@echo "== proxies and releases"; $(FOUND) $(GO) test -count=1 -p 1 -timeout 20m -v ./e2e/xds ./e2e/releases ./e2e/tlsmesh | e2e/setup/progress.py
+	@echo "== proxies and releases"; $(FOUND) $(GO) test -count=1 -p 1 -timeout 20m -v ./e2e/xds ./e2e/kill ./e2e/releases ./e2e/tlsmesh | e2e/setup/progress.py
 
 .PHONY: faults
 faults: setup $(CACHE)/clients.ready ## Every fault on every protocol through the real Envoy: prints cells=N pass=N na=0
@@ -95,6 +95,10 @@ streams: setup $(CACHE)/clients.ready ## 5,000 open streams, long prompts, and w
 .PHONY: store-kills
 store-kills: ## The store killed a hundred times while it writes: nothing acknowledged is lost or doubled
 	@SAFESTATE_STORE_KILLS=100 $(GO) test -count=1 -timeout 10m -v -run KillsLose ./internal/store/etcd
+
+.PHONY: audit-kills
+audit-kills: ## The audit's writer killed a hundred times: every acknowledged entry is there once, and the chain verifies
+	@SAFESTATE_AUDIT_KILLS=100 $(GO) test -count=1 -timeout 10m -v -run KillsLose ./internal/audit
 
 .PHONY: xds-shifts
 xds-shifts: setup ## 1,000 changes of weights under load, and ten minutes without a control plane: a quarter of an hour

@@ -26,7 +26,11 @@
 //	  ├ signals (signalsv1)                          hosts → counts of each version
 //	  ├ sequential                                   counts → is it worse?
 //	  ├ release · policies                           evidence → weights, and their story
+//	  ├ kill · probe · feed                          what is stopped, and what shows that it is
 //	  ├ store (etcd, storetest)                      where it is kept
+//	  ├ signing (keyring)                            who made a policy, and for which route
+//	  ├ access · notify (strictyaml)                 who may ask, and who is told
+//	  ├ audit                                        what was done, so that nobody can deny it
 //	  └ checks · readiness                           what else a decision asks
 //
 // The core (policy, verdict, scan, tensor, expr, inflate, rules, chat, protocol,

@@ -30,7 +30,7 @@ func main() {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(newServe(), newValidate(), newRender(),
-		newStatus(), newRollout(), newRollback(), newHistory(), newProxy(), newStore())
+		newStatus(), newRollout(), newRollback(), newKill(), newRevive(), newApprove(), newAudit(), newHistory(), newProxy(), newKeys(), newAccess(), newStore())
 	if err := root.Execute(); err != nil {
 		os.Exit(exit(err))
 	}
@@ -42,6 +42,8 @@ func exit(err error) int {
 	switch {
 	case errors.Is(err, errNotProven):
 		return 3
+	case errors.Is(err, errNotWell):
+		return 2
 	case !errors.Is(err, errReported):
 		fmt.Fprintln(os.Stderr, "safestate:", err)
 	}

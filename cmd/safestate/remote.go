@@ -20,6 +20,8 @@ import (
 // that answers.
 type remote struct {
 	server  string
+	token   string // the file that holds it
+	tls     clientTLS
 	output  string
 	timeout time.Duration
 }
@@ -30,6 +32,8 @@ const serverVariable = "SAFESTATE_SERVER"
 func (r *remote) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&r.server, "server", cmp.Or(os.Getenv(serverVariable), "http://"+serve.DefaultHTTP), "URL of a safestate, its --http; the environment's "+serverVariable+" stands in for it")
+	f.StringVar(&r.token, "token-file", os.Getenv(tokenVariable), "file that holds the token to show the server; the environment's "+tokenVariable+" stands in for it")
+	r.tls.flags(f)
 	f.StringVarP(&r.output, "output", "o", "text", "text: for people, 80 columns; json: what the API answers, byte by byte")
 	f.DurationVar(&r.timeout, "timeout", 10*time.Second, "the longest that one question to the server takes")
 }
@@ -42,7 +46,18 @@ func (r *remote) client() (*admin.Client, error) {
 	if r.timeout <= 0 {
 		return nil, fmt.Errorf("--timeout is %s: want more than 0", r.timeout)
 	}
-	c, err := admin.NewClient(r.server, whoami())
+	o := admin.ClientOptions{User: whoami()}
+	var err error
+	if o.TLS, err = r.tls.config(); err != nil {
+		return nil, err
+	}
+	if r.token != "" {
+		if _, err := tokenIn(r.token); err != nil { // now, and not after a question
+			return nil, err
+		}
+		o.Token = func() (string, error) { return tokenIn(r.token) }
+	}
+	c, err := admin.NewClient(r.server, o)
 	if err != nil {
 		return nil, fmt.Errorf("--server: %w", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,13 +26,14 @@ import (
 
 // control is what the commands talk to: one model, whose answers a test sets.
 type control struct {
-	mu       sync.Mutex
-	commands []release.Command
-	policies []admin.PolicyCommand
-	gone     []string
-	models   []admin.Model // what each question for the model finds; the last stays
-	backup   func(io.Writer) error
-	queries  []admin.HistoryQuery
+	admin.KillControl // none is asked about
+	mu                sync.Mutex
+	commands          []release.Command
+	policies          []admin.PolicyCommand
+	gone              []string
+	models            []admin.Model // what each question for the model finds; the last stays
+	backup            func(io.Writer) error
+	queries           []admin.HistoryQuery
 }
 
 func (c *control) next() admin.Model {
@@ -131,7 +134,7 @@ func TestRollbackWaitsForTheProof(t *testing.T) {
 		},
 		"a silent proxy is named": {
 			[]admin.Model{withdrawn(2, missing, false)}, []string{"--wait", "300ms"}, 3,
-			[]string{"NOT PROVEN after 300ms", "edge-3 (silent for 2m10s)"},
+			[]string{"NOT PROVEN after ", "edge-3 (silent for 2m10s)"},
 		},
 		"the version is asked still": {
 			[]admin.Model{withdrawn(3, nil, false)}, []string{"--wait", "300ms"}, 3,
@@ -162,6 +165,54 @@ func TestRollbackWaitsForTheProof(t *testing.T) {
 	}
 }
 
+// Who ends the wait is told how long it was, and not how long it might have been.
+func TestAWaitThatIsEnded(t *testing.T) {
+	server := remoteServer(t, &control{models: []admin.Model{withdrawn(2, []string{"edge-3"}, false)}})
+	cmd := exec.CommandContext(t.Context(), binary, "rollback", "fraud", "--reason", "bad", "--wait", "1h", server)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		text.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "2 of 3 expected proxies ACKed") {
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_ = cmd.Wait() // its status is looked at
+	if got := cmd.ProcessState.ExitCode(); got != 3 || !strings.Contains(text.String(), "NOT PROVEN after ") || strings.Contains(text.String(), "after 1h") {
+		t.Errorf("exit %d:\n%s", got, text.String())
+	}
+}
+
+func TestStatusIsACheckWhereItIsAsked(t *testing.T) {
+	bad := rolling(0)
+	bad.Degraded = true
+	for _, c := range []struct {
+		model admin.Model
+		args  []string
+		exit  int
+		want  string
+	}{
+		{rolling(0), nil, 0, "All is well"},
+		{rolling(0), []string{"--check"}, 0, "All is well"},
+		{bad, nil, 0, "NOT WELL"},
+		{bad, []string{"--check"}, 2, "NOT WELL"},
+		{bad, []string{"--check", "-o", "json"}, 2, `"well": false`},
+	} {
+		got := run(t, append([]string{"status", remoteServer(t, &control{models: []admin.Model{c.model}})}, c.args...)...)
+		if got.exit != c.exit || got.stderr != "" || !strings.Contains(got.stdout, c.want) {
+			t.Errorf("%q: %+v, want exit %d and %q", c.args, got, c.exit, c.want)
+		}
+	}
+}
+
 func TestRollbackAsJSONIsTheLastAnswer(t *testing.T) {
 	got := run(t, "rollback", "fraud", "--reason", "bad", "-o", "json", remoteServer(t, &control{models: []admin.Model{withdrawn(1, []string{"edge-3"}, false), withdrawn(3, nil, true)}}))
 	var m admin.Model
@@ -181,10 +232,14 @@ func TestRolloutCommands(t *testing.T) {
 			t.Errorf("%v: %+v", args, got)
 		}
 	}
+	c.mu.Lock()
 	c.models = []admin.Model{withdrawn(3, nil, true)}
+	c.mu.Unlock()
 	if got := run(t, "rollout", "abort", "fraud", "--reason", "no", server); got.exit != 0 || !strings.Contains(got.stdout, "Proven") {
 		t.Errorf("abort: %+v", got)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var verbs []string
 	for _, command := range c.commands {
 		verbs = append(verbs, string(command.Do))
@@ -252,14 +307,14 @@ func TestPoliciesAndProxies(t *testing.T) {
 	c := &control{}
 	server := remoteServer(t, c)
 	for _, args := range [][]string{
-		{"rollback", "policy", "strict", "--reason", "bad"}, {"rollback", "policy", "team/strict", "--to", "3", "--reason", "bad"},
+		{"rollback", "policy", "strict", "--reason", "bad"}, {"rollback", "policy", "team/strict", "--to", "3", "--expect-number", "7", "--reason", "bad"},
 		{"rollback", "policy", "strict", "--unpin", "--reason", "mended"}, {"proxy", "deregister", "edge/3", "--reason", "gone"},
 	} {
 		if got := run(t, append(args, server)...); got.exit != 0 || got.stderr != "" || got.stdout == "" {
 			t.Errorf("%v: %+v", args, got)
 		}
 	}
-	if len(c.policies) != 3 || c.policies[1].To != 3 || c.policies[2].Do != admin.PolicyUnpin || !slices.Equal(c.gone, []string{"edge/3: gone"}) {
+	if len(c.policies) != 3 || c.policies[1].To != 3 || c.policies[1].Expect != 7 || c.policies[2].Do != admin.PolicyUnpin || !slices.Equal(c.gone, []string{"edge/3: gone"}) {
 		t.Errorf("%+v %q", c.policies, c.gone)
 	}
 }
@@ -295,6 +350,7 @@ func TestMistakesOfRemoteCommands(t *testing.T) {
 		"a limit":               {[]string{"history", "--limit", "0", server}, "--limit is 0: want 1 to 1000"},
 		"both":                  {[]string{"history", "fraud", "--policy", "x", server}, "--policy does not go with a model"},
 		"unpin to":              {[]string{"rollback", "policy", "x", "--unpin", "--to", "3", "--reason", "x", server}, "--unpin does not go with --to"},
+		"watch and check":       {[]string{"status", "-w", "--check", server}, "--check does not go with --watch"},
 		"no folder":             {[]string{"store", "restore", "x"}, `required flag(s) "data-dir" not set`},
 		"no backup":             {[]string{"store", "restore", "/nonexistent", "--data-dir", t.TempDir()}, "/nonexistent"},
 	} {

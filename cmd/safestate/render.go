@@ -10,6 +10,7 @@ import (
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/serve"
+	"github.com/safestate/safestate/internal/signing"
 )
 
 func newRender() *cobra.Command {
@@ -24,7 +25,10 @@ func newRender() *cobra.Command {
 }
 
 func newRenderEnvoy() *cobra.Command {
-	var o envoy.Options
+	var (
+		o   envoy.Options
+		key string
+	)
 	cmd := &cobra.Command{
 		Use:   "envoy DIR",
 		Short: "Print the whole static configuration of an Envoy for a configuration folder",
@@ -33,6 +37,13 @@ func newRenderEnvoy() *cobra.Command {
 			snapshot, err := compileDir(cmd, args[0])
 			if err != nil {
 				return err
+			}
+			if key != "" {
+				private, err := readPrivate(key)
+				if err != nil {
+					return fmt.Errorf("--signing-key: %w", err)
+				}
+				o.Sign = signing.NewSigner(private).Sign
 			}
 			b, err := envoy.Static(snapshot, o)
 			if err != nil {
@@ -43,6 +54,7 @@ func newRenderEnvoy() *cobra.Command {
 	}
 	envoyFlags(cmd.Flags(), &o)
 	tlsFlags(cmd.Flags(), &o.TLS)
+	cmd.Flags().StringVar(&key, "signing-key", "", "PEM file of the private key that signs the policies, as safestate keys generate writes it (default: they are not signed, and only a processor on loopback or a Unix socket takes them)")
 	return cmd
 }
 
@@ -112,10 +124,17 @@ func newRenderSecret() *cobra.Command {
 	var o envoy.TLS
 	cmd := &cobra.Command{
 		Use:   "secret",
-		Short: "Print the file of --tls-secret, by which an Envoy rereads renewed certificates",
+		Short: "Print the file of --tls-secret, or with --tls-ca that of --tls-ca-secret, by which an Envoy rereads renewed certificates",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := envoy.TLSSecret(o)
+			make := envoy.TLSSecret
+			if o.CA != "" {
+				make = envoy.CASecret
+			}
+			if o.CA != "" && (o.Cert != "" || o.Key != "") {
+				return fmt.Errorf("--tls-ca is for a file of its own: Envoy takes one secret from a file")
+			}
+			s, err := make(o)
 			if err != nil {
 				return err
 			}
@@ -123,6 +142,7 @@ func newRenderSecret() *cobra.Command {
 		},
 	}
 	certificateFlags(cmd.Flags(), &o)
+	cmd.Flags().StringVar(&o.CA, "tls-ca", "", "on Envoy's machine: PEM file of the authorities of safestate's certificate")
 	return cmd
 }
 
@@ -164,6 +184,7 @@ func tlsFlags(f *pflag.FlagSet, o *envoy.TLS) {
 	f.StringVar(&o.CA, "tls-ca", "", "on Envoy's machine: PEM file of the authorities of safestate's certificate (default: plain text)")
 	certificateFlags(f, o)
 	f.StringVar(&o.ServerName, "tls-server-name", "", "name that safestate's certificate has to have (default: the host of each address)")
+	f.StringVar(&o.CASecret, "tls-ca-secret", "", "on Envoy's machine: file with what safestate render secret --tls-ca prints; renewed authorities are used without a restart (default: they are read at the start only)")
 	f.StringVar(&o.Secret, "tls-secret", "", "on Envoy's machine: file with what safestate render secret prints; a renewed certificate is used without a restart (default: it is read at the start only)")
 }
 

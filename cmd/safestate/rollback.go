@@ -16,6 +16,7 @@ func newRollback() *cobra.Command {
 		r       remote
 		request admin.RollbackRequest
 		wait    time.Duration
+		hold    time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "rollback MODEL --reason TEXT",
@@ -26,6 +27,7 @@ func newRollback() *cobra.Command {
   safestate rollback policy fraud --reason "too strict"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			request.Hold = holdOf(cmd, hold)
 			return r.withdraw(cmd, args[0], wait, func(ctx context.Context, c *admin.Client, model string) (admin.Answer[admin.Model], error) {
 				return c.Rollback(ctx, model, request)
 			})
@@ -35,7 +37,8 @@ func newRollback() *cobra.Command {
 	reasonFlag(cmd, &request.Reason, true)
 	waitFlag(cmd, &wait)
 	cmd.Flags().StringVar(&request.To, "to", "", "the version to go back to (default: the newest that was good)")
-	cmd.Flags().BoolVar(&request.Force, "force", false, "go to a version that is refused for safety, and keep automation from undoing it for the plan's hold")
+	cmd.Flags().BoolVar(&request.Force, "force", false, "go to a version that is refused for safety, and keep automation from undoing it for --hold")
+	holdFlag(cmd, &hold)
 	cmd.Flags().Uint64Var(&request.ExpectGeneration, "expect-generation", 0, "refuse if the model's generation is another by now (0: any)")
 	cmd.AddCommand(newRollbackPolicy())
 	return cmd
@@ -50,7 +53,9 @@ func newRollbackPolicy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy POLICY --reason TEXT",
 		Short: "Take a policy back to an earlier number, and hold it there whatever the file says",
-		Args:  cobra.ExactArgs(1),
+		Long: "Take a policy back to an earlier number, and hold it there whatever the file says.\n\nA model that is called policy is rolled back by its full name, such as\n" +
+			"safestate rollback default/policy.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := r.client()
 			if err != nil {
@@ -60,8 +65,8 @@ func newRollbackPolicy() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if unpin && cmd.Flags().Changed("to") {
-				return fmt.Errorf("--unpin does not go with --to")
+			if unpin && (cmd.Flags().Changed("to") || cmd.Flags().Changed("expect-number")) {
+				return fmt.Errorf("--unpin does not go with --to and --expect-number")
 			}
 			a, err := asking(cmd.Context(), &r, func(ctx context.Context) (admin.Answer[admin.Policy], error) {
 				if unpin {
@@ -78,6 +83,7 @@ func newRollbackPolicy() *cobra.Command {
 	r.flags(cmd)
 	reasonFlag(cmd, &request.Reason, true)
 	cmd.Flags().Uint64Var(&request.To, "to", 0, "the number to go back to (default: the one before)")
+	cmd.Flags().Uint64Var(&request.ExpectNumber, "expect-number", 0, "refuse if the number in force is another by now (0: any)")
 	cmd.Flags().BoolVar(&unpin, "unpin", false, "end an earlier rollback: follow the file again")
 	return cmd
 }
@@ -109,7 +115,7 @@ func (r *remote) withdraw(cmd *cobra.Command, arg string, wait time.Duration, do
 	if wait == 0 {
 		return r.print(cmd, a.Raw, view.Changed(a.Value))
 	}
-	generation := a.Value.Generation
+	begun, generation := time.Now(), a.Value.Generation
 	if w := a.Value.Withdrawal; w != nil {
 		generation = w.Generation
 	}
@@ -120,7 +126,7 @@ func (r *remote) withdraw(cmd *cobra.Command, arg string, wait time.Duration, do
 	if err != nil {
 		return err
 	}
-	if err := r.print(cmd, a.Raw, view.Proof(a.Value, generation, wait)); err != nil {
+	if err := r.print(cmd, a.Raw, view.Proof(a.Value, generation, time.Since(begun))); err != nil {
 		return err
 	}
 	if !proven {

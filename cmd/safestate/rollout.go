@@ -37,15 +37,18 @@ func newRolloutStart() *cobra.Command {
 		r       remote
 		request = admin.RolloutRequest{Action: string(release.Start)}
 		steps   []string
+		hold    time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "start MODEL VERSION --reason TEXT",
 		Short: "Begin to give a version traffic",
 		Example: `  safestate rollout start fraud v2 --reason "new features"
+  safestate rollout start fraud v2 --reason "the feed is back" --again
   safestate rollout start fraud v2 --reason "by hand" --step 5,1m,100 --step 50,10m,1000,gate --step 100`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request.Version = args[1]
+			request.Hold = holdOf(cmd, hold)
 			for _, text := range steps {
 				step, err := parseStep(text)
 				if err != nil {
@@ -62,7 +65,9 @@ func newRolloutStart() *cobra.Command {
 	r.flags(cmd)
 	reasonFlag(cmd, &request.Reason, true)
 	cmd.Flags().StringArrayVar(&steps, "step", nil, "a step in place of the plan's: PERCENT[,TIME][,REQUESTS][,gate], such as 10,2m,500; once for each")
-	cmd.Flags().BoolVar(&request.Force, "force", false, "start what is refused for safety, and keep automation from undoing it for the plan's hold")
+	cmd.Flags().BoolVar(&request.Again, "again", false, "start a version that was rolled back, or end a degraded state; it is watched as any other")
+	cmd.Flags().BoolVar(&request.Force, "force", false, "start what is refused for safety, and keep automation from undoing it for --hold")
+	holdFlag(cmd, &hold)
 	cmd.Flags().Uint64Var(&request.ExpectGeneration, "expect-generation", 0, "refuse if the model's generation is another by now (0: any)")
 	return cmd
 }
@@ -105,6 +110,7 @@ func newRolloutVerb(verb release.Verb, short string) *cobra.Command {
 		r       remote
 		request = admin.RolloutRequest{Action: string(verb)}
 		wait    time.Duration
+		hold    time.Duration
 	)
 	abort := verb == release.Abort
 	cmd := &cobra.Command{
@@ -112,6 +118,7 @@ func newRolloutVerb(verb release.Verb, short string) *cobra.Command {
 		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			request.Hold = holdOf(cmd, hold)
 			if abort {
 				return r.withdraw(cmd, args[0], wait, func(ctx context.Context, c *admin.Client, model string) (admin.Answer[admin.Model], error) {
 					return c.Rollout(ctx, model, request)
@@ -124,13 +131,27 @@ func newRolloutVerb(verb release.Verb, short string) *cobra.Command {
 	reasonFlag(cmd, &request.Reason, abort)
 	if verb == release.Promote {
 		cmd.Flags().BoolVar(&request.Full, "full", false, "skip all steps that are left")
-		cmd.Flags().BoolVar(&request.Force, "force", false, "promote what is refused for safety, and keep automation from undoing it for the plan's hold")
+		cmd.Flags().BoolVar(&request.Force, "force", false, "promote what is refused for safety, and keep automation from undoing it for --hold")
+		holdFlag(cmd, &hold)
 	}
 	if abort {
 		waitFlag(cmd, &wait)
 	}
 	cmd.Flags().Uint64Var(&request.ExpectGeneration, "expect-generation", 0, "refuse if the model's generation is another by now (0: any)")
 	return cmd
+}
+
+func holdFlag(cmd *cobra.Command, into *time.Duration) {
+	cmd.Flags().DurationVar(into, "hold", time.Duration(release.DefaultHold), "with --force: how long automation does not undo it; 0: not at all")
+}
+
+// holdOf is what --hold says; nil where it was not given.
+func holdOf(cmd *cobra.Command, hold time.Duration) *release.Duration {
+	if !cmd.Flags().Changed("hold") {
+		return nil
+	}
+	d := release.Duration(hold)
+	return &d
 }
 
 func reasonFlag(cmd *cobra.Command, into *string, required bool) {

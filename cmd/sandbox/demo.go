@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/safestate/safestate/internal/admin"
 )
 
 // demo releases fraud v2 by steps under load, breaks it, and prints what became
@@ -26,7 +28,7 @@ func (s *stage) demo(ctx context.Context) error {
 	defer end()
 
 	fmt.Printf("\n%d requests a second to fraud, all of them answered by v1.\n\n", perSecond)
-	if err := s.until(ctx, "v1 was judged", func(m *modelStatus) bool { return m.requests("v1") > 2*perSecond }); err != nil {
+	if err := s.until(ctx, "v1 was judged", func(m *admin.Model) bool { return requests(m, "v1") > 2*perSecond }); err != nil {
 		return err
 	}
 	err := s.command(ctx, "rollout", "start", "fraud", "v2", "--reason", "new features",
@@ -34,7 +36,7 @@ func (s *stage) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.until(ctx, "v2 has the traffic", func(m *modelStatus) bool { return m.Phase == "promoted" }); err != nil {
+	if err := s.until(ctx, "v2 has the traffic", func(m *admin.Model) bool { return m.Phase == "promoted" }); err != nil {
 		return err
 	}
 	if err := s.command(ctx, "status"); err != nil {
@@ -46,7 +48,7 @@ func (s *stage) demo(ctx context.Context) error {
 	if err := s.breakV2(ctx); err != nil {
 		return err
 	}
-	if err := s.until(ctx, withdrawn, func(m *modelStatus) bool { return m.Withdrawal != nil && !m.Withdrawal.Done.IsZero() }); err != nil {
+	if err := s.until(ctx, withdrawn, func(m *admin.Model) bool { return m.Withdrawal != nil && !m.Withdrawal.Done.IsZero() }); err != nil {
 		return err
 	}
 	if err := s.timeline(ctx, broken, l); err != nil {
@@ -61,31 +63,10 @@ const withdrawn = "v2 is out of traffic"
 // demoWithin bounds the demo, on a machine that is busy.
 const demoWithin = 5 * time.Minute
 
-// modelStatus is what the demo reads of a model.
-type modelStatus struct {
-	Phase    string `json:"phase"`
-	Versions []struct {
-		Name     string `json:"name"`
-		Evidence struct {
-			Requests int `json:"requests"`
-		} `json:"evidence"`
-	} `json:"versions"`
-	Withdrawal *struct {
-		Reason   string    `json:"reason"`
-		FirstBad time.Time `json:"firstBad"`
-		Decided  time.Time `json:"decided"`
-		Pushed   time.Time `json:"pushed"`
-		Acked    time.Time `json:"acked"`
-		Done     time.Time `json:"done"`
-	} `json:"withdrawal"`
-	Proof struct {
-		BadSeen time.Time `json:"badSeen"`
-	} `json:"proof"`
-}
-
-func (m *modelStatus) requests(version string) int {
-	for _, v := range m.Versions {
-		if v.Name == version {
+// requests are the answers of a version that were judged.
+func requests(m *admin.Model, version string) uint64 {
+	for i := range m.Versions {
+		if v := &m.Versions[i]; v.Name == version && v.Evidence != nil {
 			return v.Evidence.Requests
 		}
 	}
@@ -93,25 +74,17 @@ func (m *modelStatus) requests(version string) int {
 }
 
 // model asks safestate about fraud.
-func (s *stage) model(ctx context.Context) (*modelStatus, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local(s.o.http)+"/v1/models/default/fraud", nil)
+func (s *stage) model(ctx context.Context) (*admin.Model, error) {
+	c, err := admin.NewClient("http://"+local(s.o.http), admin.ClientOptions{})
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("safestate answers %s", resp.Status)
-	}
-	var m modelStatus
-	return &m, json.NewDecoder(resp.Body).Decode(&m)
+	a, err := c.Model(ctx, "default/fraud")
+	return &a.Value, err
 }
 
 // until waits for the model to be as it should.
-func (s *stage) until(ctx context.Context, what string, holds func(*modelStatus) bool) error {
+func (s *stage) until(ctx context.Context, what string, holds func(*admin.Model) bool) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {

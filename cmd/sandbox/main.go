@@ -62,7 +62,7 @@ func parse(args []string) (*options, error) {
 	fs.StringVar(&o.timeline, "timeline", "", "file that -demo writes its figures to, as JSON")
 	fs.IntVar(&o.traffic, "traffic-port", 10000, "Envoy takes traffic here")
 	fs.IntVar(&o.admin, "admin-port", 9901, "Envoy's admin interface")
-	fs.IntVar(&o.http, "http-port", 8686, "safestate's /healthz, /readyz and /metrics")
+	fs.IntVar(&o.http, "http-port", 8686, "safestate's /healthz, /readyz, /metrics and API")
 	fs.IntVar(&o.grpc, "grpc-port", 18000, "safestate's external processor and ADS")
 	fs.IntVar(&o.answers, "answers-port", 18001, "safestate's ladder as Envoy's upstream")
 	fs.IntVar(&o.v1, "v1-port", 9101, "the model, version v1")

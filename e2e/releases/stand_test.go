@@ -40,7 +40,7 @@ func newReplica(t testing.TB, flags ...string) *replica {
 	t.Helper()
 	r := &replica{t: t, http: address(t), grpc: address(t), answers: address(t), data: t.TempDir(), flags: flags}
 	var err error
-	if r.client, err = admin.NewClient("http://"+r.http, "tester"); err != nil {
+	if r.client, err = admin.NewClient("http://"+r.http, admin.ClientOptions{User: "tester"}); err != nil {
 		t.Fatal(err)
 	}
 	return r

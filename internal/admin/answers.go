@@ -14,7 +14,8 @@ type Status struct {
 	// Well: there is no trouble that is a problem.
 	Well bool `json:"well"`
 	// Troubles are what is not well, problems first.
-	Troubles      []Trouble     `json:"troubles"`
+	Troubles []Trouble `json:"troubles"`
+
 	Leader        Leader        `json:"leader"`
 	Store         Store         `json:"store"`
 	Configuration Configuration `json:"configuration"`
@@ -53,7 +54,8 @@ type Leader struct {
 type Store struct {
 	Engine string `json:"engine"` // what and where, for people
 	Well   bool   `json:"well"`
-	// Problem and Since say what is wrong, and from when on.
+	// Problem and Since say what is wrong, such as "does not answer (…)" or "takes no
+	// writes (…)", and from when on.
 	Problem string    `json:"problem,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
 }
@@ -67,7 +69,8 @@ type Configuration struct {
 	Problems []string `json:"problems"`
 }
 
-// Proxies are the proxies that get their configuration from here.
+// Proxies are the proxies that get their configuration from safestate: of all
+// replicas, those of the others as these say it.
 type Proxies struct {
 	// Expected are those that a proof needs: seen lately and not deregistered.
 	Expected int `json:"expected"`
@@ -110,11 +113,13 @@ type Policy struct {
 	By     string    `json:"by,omitempty"` // who made it so
 	Mode   string    `json:"mode"`         // Observe or Enforce
 	// EnforcePercent of the requests are enforced; 100 where the policy is.
-	EnforcePercent int `json:"enforcePercent"`
+	EnforcePercent float64 `json:"enforcePercent"`
 	// Pinned: a rollback holds it, and File is the number of what the file says.
 	Pinned bool   `json:"pinned"`
 	File   uint64 `json:"file,omitempty"`
 	Reason string `json:"reason,omitempty"` // of the pin
+	// Gone: the files do not have it any more.
+	Gone bool `json:"gone,omitempty"`
 	// Observed and Enforced count answers that failed, since Since: those that
 	// went through all the same and those that were answered from the ladder.
 	Observed uint64 `json:"observed"`
@@ -125,6 +130,16 @@ type Policy struct {
 type History struct {
 	Records  []release.Record `json:"records"`  // of models
 	Policies []PolicyRecord   `json:"policies"` // of policies
+	Proxies  []ProxyRecord    `json:"proxies"`  // of proxies
+}
+
+// ProxyRecord is what a person did about a proxy.
+type ProxyRecord struct {
+	Node   string    `json:"node"` // its node id
+	At     time.Time `json:"at"`
+	Kind   string    `json:"kind"` // deregistered
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
 }
 
 // PolicyRecord is one change of a policy.
@@ -133,12 +148,14 @@ type PolicyRecord struct {
 	Number uint64    `json:"number"` // in force after it
 	Before uint64    `json:"before,omitempty"`
 	At     time.Time `json:"at"`
-	Kind   string    `json:"kind"` // changed, rollback, unpinned or removed
-	By     string    `json:"by"`
-	Reason string    `json:"reason,omitempty"`
-	Mode   string    `json:"mode,omitempty"`
+	// Kind is changed (by its file), rollback, unpinned, or recorded: its file had it
+	// while a rollback held another number.
+	Kind   string `json:"kind"`
+	By     string `json:"by"`
+	Reason string `json:"reason,omitempty"`
+	Mode   string `json:"mode,omitempty"`
 	// EnforcePercent of the requests were enforced from then on.
-	EnforcePercent int `json:"enforcePercent,omitempty"`
+	EnforcePercent float64 `json:"enforcePercent,omitempty"`
 }
 
 // Done is the answer of a change that has no other.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/safestate/safestate/internal/access"
 )
 
 // maxAnswer bounds what the client reads of one answer, backups apart.
@@ -28,29 +31,52 @@ const (
 
 // Client asks the API. Safe for concurrent use.
 type Client struct {
-	base string
-	user string
-	http *http.Client
+	base  string
+	user  string
+	token func() (string, error)
+	http  *http.Client
+}
+
+// ClientOptions are what a client shows of itself. All may be left out.
+type ClientOptions struct {
+	// User is who runs the command: a claim.
+	User string
+	// Token reads the bearer token, anew for each request; nil: there is none. It
+	// is sent over TLS only, and to this machine.
+	Token func() (string, error)
+	// TLS is for https: the authorities that are trusted, and our certificate. nil:
+	// the system's, and none.
+	TLS *tls.Config
 }
 
 // NewClient makes a client of the API at a URL such as http://127.0.0.1:8686.
-// user is who runs the command, a claim; it may be empty.
-func NewClient(server, user string) (*Client, error) {
+func NewClient(server string, o ClientOptions) (*Client, error) {
 	u, err := url.Parse(server)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%q is no server: want http://HOST:PORT", server)
 	}
-	if !userName.MatchString(user) {
-		user = ""
+	if o.Token != nil && u.Scheme == "http" && !toThisMachine(u.Hostname()) {
+		return nil, fmt.Errorf("%q is in plain text, and a token would travel readably: want https", server)
+	}
+	if o.TLS != nil && u.Scheme == "http" {
+		return nil, fmt.Errorf("%q is in plain text, and certificates are given: want https", server)
+	}
+	if !access.IsUser(o.User) {
+		o.User = ""
 	}
 	return &Client{
-		base: strings.TrimSuffix(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), user: user,
+		base: strings.TrimSuffix(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), user: o.User, token: o.Token,
 		http: &http.Client{
 			// Nothing sends a request elsewhere than where the person said.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-			Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: 3 * time.Second}).DialContext, MaxIdleConnsPerHost: 1},
+			Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: 3 * time.Second}).DialContext, MaxIdleConnsPerHost: 1, TLSClientConfig: o.TLS},
 		},
 	}, nil
+}
+
+func toThisMachine(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Answer is an answer of the API, and its bytes.
@@ -112,6 +138,73 @@ func (c *Client) UnpinPolicy(ctx context.Context, policy string, r ReasonRequest
 // Deregister takes a proxy that is gone for good out of what proofs expect.
 func (c *Client) Deregister(ctx context.Context, node string, r ReasonRequest) (Answer[Done], error) {
 	return post[Done](ctx, c, "/v1/proxies/"+url.PathEscape(node)+"/deregister", r)
+}
+
+// Kills asks for everything that was ever killed.
+func (c *Client) Kills(ctx context.Context) (Answer[KillList], error) {
+	return get[KillList](ctx, c, "/v1/kills")
+}
+
+// KillProof asks what is proven of a target, by its key.
+func (c *Client) KillProof(ctx context.Context, target string) (Answer[KillProof], error) {
+	return get[KillProof](ctx, c, "/v1/kills/proof?target="+url.QueryEscape(target))
+}
+
+// Kill stops a target.
+func (c *Client) Kill(ctx context.Context, r KillRequest) (Answer[Killed], error) {
+	return post[Killed](ctx, c, "/v1/kill", r)
+}
+
+// Revive gives a target its traffic back, or asks for it.
+func (c *Client) Revive(ctx context.Context, r ReviveRequest) (Answer[KillState], error) {
+	return post[KillState](ctx, c, "/v1/revive", r)
+}
+
+// Approve approves another person's revive.
+func (c *Client) Approve(ctx context.Context, r ApproveRequest) (Answer[KillState], error) {
+	return post[KillState](ctx, c, "/v1/approve", r)
+}
+
+// AuditQuery says which entries of the audit trail are asked for; what is empty does
+// not matter.
+type AuditQuery struct {
+	Kind, Target, Actor, Writer string
+	Since                       time.Time
+	Limit                       int // 0: DefaultLimit
+}
+
+// Audit asks for entries of the audit trail, newest first.
+func (c *Client) Audit(ctx context.Context, q AuditQuery) (Answer[AuditList], error) {
+	values := url.Values{}
+	for name, value := range map[string]string{"kind": q.Kind, "target": q.Target, "actor": q.Actor, "writer": q.Writer} {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	if !q.Since.IsZero() {
+		values.Set("since", q.Since.UTC().Format(time.RFC3339))
+	}
+	if q.Limit != 0 {
+		values.Set("limit", strconv.Itoa(q.Limit))
+	}
+	return get[AuditList](ctx, c, "/v1/audit?"+values.Encode())
+}
+
+// AuditExport writes the whole audit trail to w. An error means that what was
+// written is not all of it.
+func (c *Client) AuditExport(ctx context.Context, w io.Writer) error {
+	resp, err := c.do(ctx, http.MethodGet, "/v1/audit/export", nil, "")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return c.problem(resp)
+	}
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("the export broke off: %w", err)
+	}
+	return nil
 }
 
 // Backup writes the store's content to w and returns how many bytes it has. An
@@ -195,7 +288,14 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, key s
 		return nil, err
 	}
 	if c.user != "" {
-		req.Header.Set(UserHeader, c.user)
+		req.Header.Set(access.UserHeader, c.user)
+	}
+	if c.token != nil {
+		token, err := c.token()
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")

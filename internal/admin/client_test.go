@@ -18,7 +18,7 @@ func connect(t *testing.T, h http.Handler) *Client {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	c, err := NewClient(s.URL, "alice")
+	c, err := NewClient(s.URL, ClientOptions{User: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestBackupsAtOnceAreFew(t *testing.T) {
 
 func TestServersThatAreNone(t *testing.T) {
 	for _, server := range []string{"", "127.0.0.1:8686", "ftp://x", "http://", "http://a:b@c", "http://x?y=1", "://"} {
-		if _, err := NewClient(server, ""); err == nil || !strings.Contains(err.Error(), "is no server") {
+		if _, err := NewClient(server, ClientOptions{}); err == nil || !strings.Contains(err.Error(), "is no server") {
 			t.Errorf("%q: %v", server, err)
 		}
 	}
@@ -142,7 +142,7 @@ func TestServersThatAreNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = l.Close() // nobody listens there now
-	c, err := NewClient("http://"+l.Addr().String()+"/", "")
+	c, err := NewClient("http://"+l.Addr().String()+"/", ClientOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,21 +12,24 @@ import (
 // of the others, those of package release and package store have their status,
 // and the rest is 500.
 type Control interface {
-	// Status is how everything is, without Troubles: the API finds those.
+	// Status is how everything is. Its Troubles are those that the rest of it does not
+	// show: the API finds the others.
 	Status(ctx context.Context) (Status, error)
 	// Model is how one model, "namespace/name", stands; see ModelOf. A model
 	// that is not known is NotFound.
 	Model(ctx context.Context, model string) (Model, error)
-	// History is the newest records, newest first.
+	// History is the newest records, newest first. Its cost depends on the limit, not
+	// on how many there are.
 	History(ctx context.Context, q HistoryQuery) (History, error)
 	// Command does what a person asks for and returns the model right after it,
 	// with the generation that it made. It returns when the change is durable.
 	Command(ctx context.Context, model string, c release.Command) (Model, error)
 	// Policy does what a person asks for and returns the policy right after it.
 	Policy(ctx context.Context, policy string, c PolicyCommand) (Policy, error)
-	// Deregister takes a proxy out of those that are expected. A connected one
-	// is a Conflict.
+	// Deregister takes a proxy out of those that are expected, and records it. A
+	// connected one is a Conflict, one that nobody knows is NotFound.
 	Deregister(ctx context.Context, node string, d Deregistration) error
+	KillControl
 	// Backup writes all of the store's content. An error after the first byte
 	// breaks the answer off.
 	Backup(ctx context.Context, w io.Writer) error
@@ -45,7 +48,10 @@ const (
 type PolicyCommand struct {
 	Do PolicyVerb
 	// To is the number that a rollback goes to; 0: the one before.
-	To     uint64
+	To uint64
+	// Expect is the number in force that the command was decided on: with another one
+	// it is a Conflict. 0: any.
+	Expect uint64
 	By     string
 	Reason string
 }
@@ -58,7 +64,7 @@ type Deregistration struct {
 
 // HistoryQuery says which records are asked for.
 type HistoryQuery struct {
-	Model  string // "namespace/name"; empty: all, or none where Policy is set
+	Model  string // "namespace/name"; empty: all and proxies', or none where Policy is set
 	Policy string // "namespace/name"; empty: all, or none where Model is set
 	Limit  int    // most records of each kind; 0: DefaultLimit
 }

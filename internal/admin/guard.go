@@ -45,3 +45,13 @@ func changeAllowed(r *http.Request, crossOrigin *http.CrossOriginProtection) err
 	}
 	return nil
 }
+
+// notEmbedded refuses what a page that a person looks at has asked for: a browser
+// sends a GET without a question, and says for which page.
+func notEmbedded(r *http.Request) error {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+		return nil
+	}
+	return forbidden("the request comes from a page of another origin", "use the command line")
+}

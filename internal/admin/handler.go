@@ -3,13 +3,11 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/safestate/safestate/internal/access"
 )
 
 // changeTimeout bounds a change. A caller that goes away does not end it: what
@@ -19,11 +17,18 @@ const changeTimeout = 15 * time.Second
 // Options are what the API is served with.
 type Options struct {
 	Control Control
-	// Access says who asks. Default: Loopback.
+	// Keys keeps the keys that sign policies; nil: nobody does.
+	Keys Keyring
+	// Access says who asks. Default: access.Loopback.
 	Access Authenticator
 	// Hosts are the names, without a port, by which the API is asked besides
 	// those of this machine.
 	Hosts []string
+	// Trail is the audit trail; nil: there is none to read.
+	Trail Trail
+	// Attempted hears of what somebody was refused; nil: nobody does. It is called
+	// for no more than a few a second.
+	Attempted func(Attempt)
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
@@ -31,11 +36,15 @@ type Options struct {
 // server is the API. Safe for concurrent use.
 type server struct {
 	control     Control
+	keys        Keyring
 	access      Authenticator
 	hosts       []string
 	now         func() time.Time
 	crossOrigin *http.CrossOriginProtection
+	limits      *buckets
 	repeats     *repeats
+	trail       Trail
+	attempted   func(Attempt)
 	backups     chan struct{} // one place for each backup at a time
 	mux         *http.ServeMux
 }
@@ -43,14 +52,15 @@ type server struct {
 // New makes the handler of everything under /v1/.
 func New(o Options) http.Handler {
 	s := &server{
-		control: o.Control, access: o.Access, now: o.Now,
+		control: o.Control, keys: o.Keys, access: o.Access, now: o.Now, trail: o.Trail, attempted: o.Attempted,
 		crossOrigin: http.NewCrossOriginProtection(),
+		limits:      newBuckets(),
 		repeats:     newRepeats(),
 		backups:     make(chan struct{}, backupsAtOnce),
 		mux:         http.NewServeMux(),
 	}
 	if s.access == nil {
-		s.access = Loopback{}
+		s.access = access.Loopback{}
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -59,8 +69,7 @@ func New(o Options) http.Handler {
 		s.hosts = append(s.hosts, strings.ToLower(host))
 	}
 	for _, r := range routes {
-		limit := newBucket(changesPerSecond, changesAtOnce)
-		s.mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { s.serve(w, req, r, limit) })
+		s.mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { s.serve(w, req, r) })
 	}
 	s.mux.HandleFunc("/", s.unrouted)
 	return http.HandlerFunc(s.guard)
@@ -77,9 +86,15 @@ func (s *server) guard(w http.ResponseWriter, r *http.Request) {
 
 // serve is the way of every request: who asks, may they, is it well formed,
 // then what was asked for.
-func (s *server) serve(w http.ResponseWriter, req *http.Request, r route, limit *bucket) {
+func (s *server) serve(w http.ResponseWriter, req *http.Request, r route) {
 	c := &call{server: s, request: req}
 	err := s.admit(c, r)
+	if err == nil && r.method == http.MethodPost {
+		c.body, err = readBody(w, req)
+	}
+	if err == nil {
+		err = s.limited(w, c, r)
+	}
 	switch {
 	case err != nil:
 	case r.stream != nil:
@@ -88,57 +103,58 @@ func (s *server) serve(w http.ResponseWriter, req *http.Request, r route, limit 
 		got := resultOf(r.serve(req.Context(), c))
 		respond(w, got.status, got.body)
 	default:
-		err = s.change(w, c, r, limit)
+		err = s.change(w, c, r)
 	}
 	if err != nil {
+		s.attempt(c, r, problemOf(err))
 		fail(w, err)
 	}
 }
 
 // admit says whether a request may be served, and reads who asks.
 func (s *server) admit(c *call, r route) error {
-	if r.method == http.MethodPost {
+	switch {
+	case r.method == http.MethodPost:
 		if err := changeAllowed(c.request, s.crossOrigin); err != nil {
+			return err
+		}
+	case r.action != access.Read: // it costs something, and is for no browser
+		if err := notEmbedded(c.request); err != nil {
 			return err
 		}
 	}
 	p, err := s.access.Authenticate(c.request)
 	if err != nil {
-		return unauthenticated(err)
+		return refused(err)
 	}
 	c.principal = p
-	if !p.has(r.role) {
-		hint := p.Lacking
-		if hint == "" {
-			hint = "ask whoever gives roles out"
+	if err := c.parse(r); err != nil {
+		return err
+	}
+	if r.target == nil { // it is in the body: who may do it to nothing is not read
+		if access.MayAnywhere(p, r.action) {
+			return nil
 		}
-		return forbidden(fmt.Sprintf("%s has no role %q, which this needs", p.Name, r.role), hint)
+		return refused(access.Authorize(p, r.action, access.Everything()))
 	}
-	return c.parse(r)
+	if err := access.Authorize(p, r.action, r.target(c)); err != nil {
+		return refused(err)
+	}
+	return nil
 }
 
-func unauthenticated(err error) error {
-	var p *Problem
-	if errors.As(err, &p) {
-		return err
-	}
-	return &Problem{Status: http.StatusUnauthorized, Message: err.Error()}
-}
-
-// change serves a request that changes something, at most once for its key. An
-// error means that nothing was answered yet.
-func (s *server) change(w http.ResponseWriter, c *call, r route, limit *bucket) (err error) {
-	if wait, ok := limit.take(s.now()); !ok {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-		return &Problem{Status: http.StatusTooManyRequests, Message: "too many changes of this kind at once", Hint: "try again in a second"}
-	}
-	if c.body, err = readBody(w, c.request); err != nil {
-		return err
-	}
+// change serves a request that changes something, at most once for its key: the one
+// way of all of them to the control plane. An error means that nothing was answered
+// yet.
+func (s *server) change(w http.ResponseWriter, c *call, r route) error {
 	do := func() result {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), changeTimeout)
 		defer cancel()
-		return resultOf(r.serve(ctx, c))
+		answer, err := r.serve(ctx, c)
+		if err != nil {
+			s.attempt(c, r, problemOf(err))
+		}
+		return resultOf(answer, err)
 	}
 	key := c.request.Header.Get(idempotencyHeader)
 	if key == "" {
@@ -171,6 +187,9 @@ func resultOf(value any, err error) result {
 
 func fail(w http.ResponseWriter, err error) {
 	got := resultOf(nil, err)
+	if got.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
 	respond(w, got.status, got.body)
 }
 

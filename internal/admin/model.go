@@ -16,12 +16,19 @@ type Model struct {
 	Generation uint64    `json:"generation"`
 	// Phase is all of it in one word: files, steady, rollout, gate, paused,
 	// promoted or degraded.
-	Phase     release.Phase `json:"phase"`
-	Changed   time.Time     `json:"changed,omitzero"` // when the weights did
-	Degraded  bool          `json:"degraded"`
-	Stable    string        `json:"stable,omitempty"`
-	Candidate string        `json:"candidate,omitempty"`
-	Versions  []Version     `json:"versions"` // by name
+	Phase    release.Phase `json:"phase"`
+	Changed  time.Time     `json:"changed,omitzero"` // when the weights did
+	Degraded bool          `json:"degraded"`
+	// Needs are why it waits for a person; empty: it does not.
+	Needs []Need `json:"needs"`
+	// Gone: the files do not have it any more. Nothing is decided about it, and what
+	// is known of it is kept for when they have it again.
+	Gone bool `json:"gone,omitempty"`
+	// Unpublished is why the proxies do not get what was decided; absent: they do.
+	Unpublished string    `json:"unpublished,omitempty"`
+	Stable      string    `json:"stable,omitempty"`
+	Candidate   string    `json:"candidate,omitempty"`
+	Versions    []Version `json:"versions"` // by name
 	// Explanation says line by line, for a person, what goes on and what it waits
 	// for, the proxies that are missing by name.
 	Explanation []string `json:"explanation"`
@@ -63,7 +70,7 @@ type Version struct {
 func ModelOf(s release.State, in release.Input, last *release.Record, now time.Time) Model {
 	m := Model{
 		Model: s.Model, Now: now.UTC(), Generation: s.Generation, Phase: s.Phase(),
-		Changed: s.Changed, Degraded: s.Degraded, Stable: s.Stable, Candidate: s.Candidate,
+		Changed: s.Changed, Degraded: s.Degraded, Needs: NeedsOf(s, in.Refused, now), Stable: s.Stable, Candidate: s.Candidate,
 		Versions: versionsOf(s, in), Explanation: release.Explain(s, in, now), Drift: release.Drifts(s, in.Versions),
 		Rollout: s.Rollout, Withdrawal: s.Withdrawal, Incident: s.Incident, Bound: s.Bound, Refused: in.Refused,
 		Checks: in.Checks, Proof: in.Proof, Last: last,

@@ -81,6 +81,7 @@ func TestTroubles(t *testing.T) {
 		return func(s *Status) {
 			w.Kind, w.From, w.To, w.Decided = release.KindRollback, []string{"v2"}, "v1", now.Add(-time.Minute)
 			s.Models[0].Withdrawal = &w
+			s.Models[0].Needs = NeedsOf(release.State{Withdrawal: &w}, nil, now)
 		}
 	}
 	paused := func(by string) func(*Status) {
@@ -108,17 +109,26 @@ func TestTroubles(t *testing.T) {
 		"gate": {func(s *Status) {
 			s.Models[0].Rollout, s.Models[0].Phase = &release.Rollout{}, release.PhaseGate
 		}, LevelNotice, "default/fraud"},
-		"not proven":         {withdrawal(release.Withdrawal{By: "local"}), LevelProblem, "default/fraud"},
-		"proven":             {withdrawal(release.Withdrawal{By: "local", Done: now}), "", ""},
-		"proven, by itself":  {withdrawal(release.Withdrawal{By: release.By, Done: now}), LevelNotice, "default/fraud"},
-		"helped":             {withdrawal(release.Withdrawal{By: "local", Done: now, Helped: &helped}), "", ""},
-		"did not help":       {withdrawal(release.Withdrawal{By: "local", Done: now, Helped: &not}), LevelProblem, "default/fraud"},
-		"drift":              {func(s *Status) { s.Models[0].Drift = []release.Drift{{Version: "v1"}} }, LevelNotice, "default/fraud"},
-		"a proxy refused":    {func(s *Status) { s.Proxies.Proxies[0].State = ProxyRefused }, LevelProblem, "proxy edge-1"},
-		"a proxy is silent":  {func(s *Status) { s.Proxies.Proxies[0].State = ProxySilent }, LevelProblem, "proxy edge-1"},
-		"a proxy is behind":  {func(s *Status) { s.Proxies.Proxies[0].State = ProxyBehind }, "", ""},
-		"no proxy":           {func(s *Status) { s.Proxies = Proxies{} }, LevelNotice, "proxies"},
-		"a policy is pinned": {func(s *Status) { s.Policies = []Policy{{Policy: "a/b", Pinned: true}} }, LevelNotice, "a/b"},
+		"not proven":        {withdrawal(release.Withdrawal{By: "local"}), LevelProblem, "default/fraud"},
+		"proven":            {withdrawal(release.Withdrawal{By: "local", Done: now}), "", ""},
+		"proven, by itself": {withdrawal(release.Withdrawal{By: release.By, Done: now}), LevelNotice, "default/fraud"},
+		"helped":            {withdrawal(release.Withdrawal{By: "local", Done: now, Helped: &helped}), "", ""},
+		"did not help":      {withdrawal(release.Withdrawal{By: "local", Done: now, Helped: &not}), LevelProblem, "default/fraud"},
+		"drift":             {func(s *Status) { s.Models[0].Drift = []release.Drift{{Version: "v1"}} }, LevelNotice, "default/fraud"},
+		"a proxy refused":   {func(s *Status) { s.Proxies.Proxies[0].State = ProxyRefused }, LevelProblem, "proxy edge-1"},
+		"a proxy is silent": {func(s *Status) { s.Proxies.Proxies[0].State = ProxySilent }, LevelProblem, "proxy edge-1"},
+		"a proxy is behind": {func(s *Status) { s.Proxies.Proxies[0].State = ProxyBehind }, "", ""},
+		"no proxy":          {func(s *Status) { s.Proxies = Proxies{} }, LevelNotice, "proxies"},
+		"named already":     {func(s *Status) { s.Troubles = []Trouble{{LevelProblem, "copy", "x", now}} }, LevelProblem, "copy"},
+		"gone, whatever it was in": {func(s *Status) {
+			withdrawal(release.Withdrawal{By: "local", Helped: &not})(s)
+			paused(release.By)(s)
+			m := &s.Models[0]
+			m.Gone, m.Degraded, m.Bound, m.Incident, m.Refused = true, true, &release.Bound{}, &release.Incident{}, &release.Refused{}
+			m.Drift = []release.Drift{{Version: "v1"}}
+		}, LevelNotice, "default/fraud"},
+		"a held policy is gone": {func(s *Status) { s.Policies = []Policy{{Policy: "a/b", Pinned: true, Gone: true}} }, LevelNotice, "a/b"},
+		"a policy is pinned":    {func(s *Status) { s.Policies = []Policy{{Policy: "a/b", Pinned: true}} }, LevelNotice, "a/b"},
 		"an old rollback": {func(s *Status) {
 			withdrawal(release.Withdrawal{By: release.By, Done: now})(s)
 			s.Models[0].Withdrawal.Decided = now.Add(-newsFor)
@@ -138,6 +148,12 @@ func TestTroubles(t *testing.T) {
 		}
 	}
 	s := well()
+	s.Troubles = []Trouble{{LevelNotice, "x", "x", now}}
+	s.judged()
+	if len(s.Troubles) != 1 {
+		t.Errorf("what was given has changed: %+v", s.Troubles)
+	}
+	s = well()
 	s.Models[0].Drift = []release.Drift{{Version: "v1"}}
 	s.Proxies.Proxies[0].State = ProxySilent
 	if got := Troubles(s); got[0].Level != LevelProblem || got[1].Level != LevelNotice {

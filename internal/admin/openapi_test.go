@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/safestate/safestate/internal/access"
 	"github.com/safestate/safestate/internal/release"
 )
 
@@ -105,7 +106,29 @@ var summaries = map[string]string{
 	"/v1/policies/{namespace}/{name}/rollback": "Take a policy back to an earlier number and hold it there",
 	"/v1/policies/{namespace}/{name}/unpin":    "Let a policy follow its file again",
 	"/v1/proxies/{node}/deregister":            "Take a proxy that is gone for good out of what proofs expect",
+	"/v1/keys":                                 "The keys that sign policies",
+	"/v1/keys/rotate":                          "Have another key sign policies, once every host has it",
+	"/v1/kills":                                "Everything that was ever killed",
+	"/v1/kills/proof":                          "What is proven of a kill, or of a revive, at each proxy",
+	"/v1/kill":                                 "Stop a model, a version, a route or everything",
+	"/v1/revive":                               "Give what was killed its traffic back",
+	"/v1/audit":                                "Entries of the audit trail, newest first",
+	"/v1/audit/export":                         "The whole audit trail, for safestate audit verify",
+	"/v1/approve":                              "Approve another person's revive",
 	"/v1/store/backup":                         "All that the store holds, as a file for safestate store restore",
+}
+
+// needed writes the roles for an action.
+func needed(a access.Action) string {
+	roles := access.RolesFor(a)
+	if len(roles) == len(access.Roles()) {
+		return "any role"
+	}
+	words := make([]string, len(roles))
+	for i, role := range roles {
+		words[i] = string(role)
+	}
+	return "the role " + strings.Join(words, " or ")
 }
 
 func (d *document) make() object {
@@ -113,7 +136,7 @@ func (d *document) make() object {
 	for _, r := range routes {
 		operation := object{
 			"operationId": operationID(r), "summary": summaries[r.path],
-			"description": "Needs the role " + string(r.role) + ".",
+			"description": "Needs " + needed(r.action) + ".",
 			"responses":   d.responses(r),
 		}
 		if summaries[r.path] == "" {
@@ -208,7 +231,7 @@ func (d *document) params(r route) []any {
 	if r.body != nil {
 		out = append(out,
 			param("header", idempotencyHeader, false, "Makes the change once for all requests with this key, within 10 minutes.", object{"type": "string", "minLength": 1, "maxLength": maxKey, "pattern": `^[!-~]+$`}),
-			param("header", UserHeader, false, "Who asks: a claim, recorded as such.", object{"type": "string", "pattern": userName.String()}))
+			param("header", access.UserHeader, false, "Who asks: a claim, recorded as such.", object{"type": "string", "pattern": access.UserPattern}))
 	}
 	return out
 }
@@ -225,6 +248,7 @@ var limits = map[string]object{
 	"RollbackRequest.reason":       {"minLength": 1, "maxLength": maxReason},
 	"PolicyRollbackRequest.reason": {"minLength": 1, "maxLength": maxReason},
 	"ReasonRequest.reason":         {"minLength": 1, "maxLength": maxReason},
+	"KeyRotationRequest.reason":    {"minLength": 1, "maxLength": maxReason},
 	"Step.weight":                  {"minimum": 0, "maximum": 100},
 	"Evidence.verdict":             {"enum": verdicts},
 	"CheckResult.verdict":          {"enum": verdicts},

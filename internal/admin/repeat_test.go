@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/safestate/safestate/internal/access"
 )
 
 func keyed(key, body string) *http.Request {
@@ -33,7 +35,7 @@ func TestARepeatedRequestIsDoneOnce(t *testing.T) {
 		t.Errorf("another key: %q", f.calls())
 	}
 	other := keyed("k1", `{"reason":"x"}`)
-	other.Header.Set(UserHeader, "bob")
+	other.Header.Set(access.UserHeader, "bob")
 	wants(t, send(h, other), 200)
 	if len(f.calls()) != 3 {
 		t.Errorf("another principal's key is another: %q", f.calls())

@@ -6,19 +6,23 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/safestate/safestate/internal/access"
 	"github.com/safestate/safestate/internal/release"
 )
 
 // route is one thing that the API does.
 type route struct {
 	method, path string
-	role         Role
-	params       []string // of the query
-	body         any      // the request's type; nil: it has none
-	answer       any      // the answer's type; nil: it is no JSON of ours
+	action       access.Action
+	target       func(c *call) access.Target // that it is done to; nil: its body says
+	rate         rate                        // default: changeRate, or readRate
+	params       []string                    // of the query
+	body         any                         // the request's type; nil: it has none
+	answer       any                         // the answer's type; nil: it is no JSON of ours
 	serve        func(ctx context.Context, c *call) (any, error)
 	// stream writes the answer itself; what it returns before the first byte is
 	// answered as an error.
@@ -26,17 +30,22 @@ type route struct {
 }
 
 // routes is all of the API, beside which openapi.json is held by a test.
-var routes = []route{
-	{method: "GET", path: "/v1/openapi.json", role: Viewer, serve: openAPI},
-	{method: "GET", path: "/v1/status", role: Viewer, answer: Status{}, serve: status},
-	{method: "GET", path: "/v1/models/{namespace}/{name}", role: Viewer, answer: Model{}, serve: model},
-	{method: "GET", path: "/v1/history", role: Viewer, params: []string{"model", "policy", "limit"}, answer: History{}, serve: history},
-	{method: "POST", path: "/v1/models/{namespace}/{name}/rollout", role: Operator, body: RolloutRequest{}, answer: Model{}, serve: rollout},
-	{method: "POST", path: "/v1/models/{namespace}/{name}/rollback", role: Operator, body: RollbackRequest{}, answer: Model{}, serve: rollback},
-	{method: "POST", path: "/v1/policies/{namespace}/{name}/rollback", role: Operator, body: PolicyRollbackRequest{}, answer: Policy{}, serve: policyRollback},
-	{method: "POST", path: "/v1/policies/{namespace}/{name}/unpin", role: Operator, body: ReasonRequest{}, answer: Policy{}, serve: policyUnpin},
-	{method: "POST", path: "/v1/proxies/{node}/deregister", role: Operator, body: ReasonRequest{}, answer: Done{}, serve: deregister},
-	{method: "GET", path: "/v1/store/backup", role: Operator, stream: backup},
+var routes = slices.Concat(releaseRoutes, killRoutes, trailRoutes)
+
+// releaseRoutes are those that are not about kills.
+var releaseRoutes = []route{
+	{method: "GET", path: "/v1/openapi.json", action: access.Read, target: overview, serve: openAPI},
+	{method: "GET", path: "/v1/status", action: access.Read, target: overview, answer: Status{}, serve: status},
+	{method: "GET", path: "/v1/models/{namespace}/{name}", action: access.Read, target: ofModel, answer: Model{}, serve: model},
+	{method: "GET", path: "/v1/history", action: access.Read, target: ofHistory, rate: historyRate, params: []string{"model", "policy", "limit"}, answer: History{}, serve: history},
+	{method: "POST", path: "/v1/models/{namespace}/{name}/rollout", action: access.Rollout, target: ofModel, body: RolloutRequest{}, answer: Model{}, serve: rollout},
+	{method: "POST", path: "/v1/models/{namespace}/{name}/rollback", action: access.Rollback, target: ofModel, body: RollbackRequest{}, answer: Model{}, serve: rollback},
+	{method: "POST", path: "/v1/policies/{namespace}/{name}/rollback", action: access.Policy, target: ofPolicy, body: PolicyRollbackRequest{}, answer: Policy{}, serve: policyRollback},
+	{method: "POST", path: "/v1/policies/{namespace}/{name}/unpin", action: access.Policy, target: ofPolicy, body: ReasonRequest{}, answer: Policy{}, serve: policyUnpin},
+	{method: "POST", path: "/v1/proxies/{node}/deregister", action: access.Deregister, target: ofProxy, body: ReasonRequest{}, answer: Done{}, serve: deregister},
+	{method: "GET", path: "/v1/keys", action: access.Read, target: overview, answer: Keys{}, serve: keysOf},
+	{method: "POST", path: "/v1/keys/rotate", action: access.Rotate, target: everything, body: KeyRotationRequest{}, answer: Keys{}, serve: rotateKeys},
+	{method: "GET", path: "/v1/store/backup", action: access.Backup, target: everything, stream: backup},
 }
 
 //go:embed openapi.json
@@ -46,7 +55,7 @@ var openAPIDocument json.RawMessage
 type call struct {
 	server    *server
 	request   *http.Request
-	principal Principal
+	principal access.Principal
 	object    string // "namespace/name" of the path, where it has them
 	body      []byte
 }
@@ -76,7 +85,7 @@ func status(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.judged(), nil
+	return s.within(c.principal).judged(), nil
 }
 
 func model(ctx context.Context, c *call) (any, error) {
@@ -103,7 +112,7 @@ func history(ctx context.Context, c *call) (any, error) {
 		q.Limit = n
 	}
 	h, err := c.server.control.History(ctx, q)
-	return h.filled(), err
+	return h.within(c.principal).filled(), err
 }
 
 func rollout(ctx context.Context, c *call) (any, error) {
@@ -155,7 +164,9 @@ func policyRollback(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.server.control.Policy(ctx, c.object, PolicyCommand{Do: PolicyRollback, To: r.To, By: c.principal.Name, Reason: r.Reason})
+	return c.server.control.Policy(ctx, c.object, PolicyCommand{
+		Do: PolicyRollback, To: r.To, Expect: r.ExpectNumber, By: c.principal.Name, Reason: r.Reason,
+	})
 }
 
 func policyUnpin(ctx context.Context, c *call) (any, error) {

@@ -76,11 +76,17 @@ func (f *fullControl) Policy(context.Context, string, PolicyCommand) (p Policy, 
 	return
 }
 
+func (f *fullControl) Keys(context.Context) (k Keys, err error) { f.fill(&k); return }
+func (f *fullControl) RotateKeys(context.Context, KeyRotation) (k Keys, err error) {
+	f.fill(&k)
+	return
+}
+
 // fill sets all of a value; of a closed set of words it takes one.
 func fill(v reflect.Value, depth int) {
 	words := map[reflect.Type]string{
 		reflect.TypeFor[release.Phase](): "steady", reflect.TypeFor[release.Verdict](): "success", reflect.TypeFor[release.Kind](): "step",
-		reflect.TypeFor[release.Rail](): "hold", reflect.TypeFor[ProxyState](): "behind", reflect.TypeFor[Level](): "notice",
+		reflect.TypeFor[release.Rail](): "hold", reflect.TypeFor[Need](): "bound", reflect.TypeFor[ProxyState](): "behind", reflect.TypeFor[KeyState](): "next", reflect.TypeFor[Level](): "notice",
 	}
 	switch {
 	case v.Type() == reflect.TypeFor[time.Time]():
@@ -124,7 +130,11 @@ func fill(v reflect.Value, depth int) {
 func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 	bodies := map[string]string{
 		"/v1/models/{namespace}/{name}/rollout": `{"action":"pause"}`,
+		"/v1/kill":                              `{"target":"all","reason":"x"}`,
+		"/v1/revive":                            `{"target":"all","generation":1,"reason":"x"}`,
+		"/v1/approve":                           `{"target":"all","generation":1,"reason":"x"}`,
 	}
+	queries := map[string]string{"/v1/kills/proof": "?target=all"}
 	path := strings.NewReplacer("{namespace}", "default", "{name}", "fraud", "{node}", "edge-3")
 	for _, full := range []bool{true, false} {
 		for _, r := range routes {
@@ -135,7 +145,7 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 			if body == "" {
 				body = `{"reason":"x"}`
 			}
-			w := send(New(Options{Control: &fullControl{full: full}}), request(r.method, path.Replace(r.path), body))
+			w := send(New(Options{Control: &fullControl{full: full}, Trail: &fakeTrail{}, Keys: &fullControl{full: full}}), request(r.method, path.Replace(r.path)+queries[r.path], body))
 			if w.Code != 200 {
 				t.Errorf("%s: %d %s", r.path, w.Code, w.Body)
 			}

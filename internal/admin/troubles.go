@@ -30,13 +30,13 @@ func (s Status) judged() Status {
 
 // filled returns the model without absent lists.
 func (m Model) filled() Model {
-	m.Versions, m.Explanation, m.Drift = list(m.Versions), list(m.Explanation), list(m.Drift)
+	m.Needs, m.Versions, m.Explanation, m.Drift = list(m.Needs), list(m.Versions), list(m.Explanation), list(m.Drift)
 	return m
 }
 
 // filled returns the history without absent lists.
 func (h History) filled() History {
-	return History{Records: list(h.Records), Policies: list(h.Policies)}
+	return History{Records: list(h.Records), Policies: list(h.Policies), Proxies: list(h.Proxies)}
 }
 
 // list makes an absent list an empty one, which JSON writes as such.
@@ -47,17 +47,20 @@ func list[T any](l []T) []T {
 	return l
 }
 
-// Troubles finds what is not well: problems first, and of each level the
-// control plane's own, then models, proxies and policies, in their order. It
-// is pure.
+// Troubles finds what is not well beside what the status names already: problems
+// first, and of each level the control plane's own, then models, proxies and
+// policies, in their order. It is pure.
 func Troubles(s Status) []Trouble {
-	out := ownTroubles(s)
+	out := append(slices.Clone(s.Troubles), ownTroubles(s)...)
 	for i := range s.Models {
 		out = append(out, modelTroubles(&s.Models[i], s.Now)...)
 	}
 	out = append(out, proxyTroubles(s.Proxies)...)
 	for i := range s.Policies {
-		if p := &s.Policies[i]; p.Pinned {
+		switch p := &s.Policies[i]; {
+		case p.Pinned && p.Gone:
+			out = append(out, notice(p.Policy, p.Since, "policy: it is not in the files any more; where it is again, number %d is held by a rollback (%s)", p.Number, p.Reason))
+		case p.Pinned:
 			out = append(out, notice(p.Policy, p.Since, "policy: number %d is held by a rollback (%s); the file says number %d", p.Number, p.Reason, p.File))
 		}
 	}
@@ -82,7 +85,7 @@ func notice(about string, since time.Time, format string, args ...any) Trouble {
 
 func ownTroubles(s Status) (out []Trouble) {
 	if !s.Store.Well {
-		out = append(out, problem("store", s.Store.Since, "does not answer (%s): releases stand still, traffic goes on as it is", s.Store.Problem))
+		out = append(out, problem("store", s.Store.Since, "%s: releases stand still, traffic goes on as it is", s.Store.Problem))
 	}
 	if s.Leader.Replica == "" {
 		out = append(out, problem("leader", time.Time{}, "no replica leads: nothing is rolled out or back by itself"))
@@ -102,11 +105,18 @@ func more(n int) string {
 
 func modelTroubles(m *Model, now time.Time) (out []Trouble) {
 	add := func(t Trouble) { out = append(out, t) }
+	if m.Gone {
+		return []Trouble{notice(m.Model, time.Time{}, "is not in the files any more: nothing is decided about it")}
+	}
 	if m.Degraded {
 		add(problem(m.Model, m.Changed, "no version gets traffic: every request is answered from the ladder"))
 	}
 	if b := m.Bound; b != nil {
-		add(problem(m.Model, b.Since, "%s fails and stays: the rail %s holds its rollback back, a person has to decide", b.Version, b.Rail))
+		until := "a person has to decide"
+		if !b.Until.IsZero() {
+			until = "until " + b.Until.UTC().Format("15:04:05Z") + ", or a person decides"
+		}
+		add(problem(m.Model, b.Since, "%s fails and stays: %s holds its rollback back, %s", b.Version, b.Rail, until))
 	}
 	if i := m.Incident; i != nil && i.Ended.IsZero() {
 		add(problem(m.Model, i.Since, "%s and its control fail alike, so nothing is rolled back: look for a common cause (%s)", i.Version, i.Why))
@@ -155,8 +165,11 @@ func withdrawalTroubles(m *Model, w *release.Withdrawal, now time.Time) []Troubl
 		if len(m.Proof.Missing) > 0 {
 			text += ": missing " + m.Proof.Missing[0] + more(len(m.Proof.Missing)-1)
 		}
+		if slices.Contains(m.Needs, NeedNotHelped) {
+			text += "; and it did not help"
+		}
 		return []Trouble{problem(m.Model, w.Decided, "%s", text)}
-	case w.Helped != nil && !*w.Helped && w.Kind != release.KindAborted && !m.Degraded && now.Sub(w.Decided) < newsFor:
+	case slices.Contains(m.Needs, NeedNotHelped):
 		return []Trouble{problem(m.Model, w.Decided, "the rollback of %s did not help: %s of the answers of %s are bad as well", from, share(w.After), w.To)}
 	case w.By == release.By && now.Sub(w.Decided) < newsFor && !m.Degraded:
 		return []Trouble{notice(m.Model, w.Decided, "%s was rolled back to %s by itself: %s", from, w.To, w.Reason)}

@@ -333,6 +333,12 @@ func (r *Redis) Stats() Stats {
 	}
 }
 
+// CheckURL says what is wrong with a Redis URL; nil: nothing.
+func CheckURL(url string) error {
+	_, err := clientOption(&RedisOptions{URL: url})
+	return err
+}
+
 // clientOption reads the URL. Sentinel and cluster are not offered: a cache
 // needs neither.
 func clientOption(opt *RedisOptions) (rueidis.ClientOption, error) {

@@ -12,8 +12,10 @@ import (
 type Snapshot struct {
 	Hosts    []Host    // sorted by Domain
 	Routes   []Route   // sorted by Name
-	Clusters []Cluster // sorted by Name: every version that a route names, weight 0 included
+	Clusters []Cluster // sorted by Name: every version that a route names, weight 0 included; then policy.ClusterNone, where it has weight
 	Models   []Model   // sorted by namespace, then name
+
+	Kills Kills `json:",omitzero"` // of WithKills; zero: nothing was ever killed
 }
 
 // Host is one virtual host.
@@ -95,6 +97,13 @@ type Route struct {
 	// first backend's model; 0: it has had none. It says nothing of another model
 	// that the route may name as well.
 	Generation uint64
+
+	// Kill is what a killed route answers with; nil: it is not killed. All weights
+	// are 0 where it is set.
+	Kill *RouteKill `json:",omitempty"`
+	// KillGeneration sums the generations of every target that concerns the route;
+	// 0: none was ever killed.
+	KillGeneration uint64 `json:",omitempty"`
 }
 
 // Grace is what a proxy adds to a deadline before it cuts the exchange itself,
@@ -137,7 +146,10 @@ type Cluster struct {
 	Model     string
 	Version   string
 
-	Endpoints []policy.Endpoint // at least one
+	// Killed: nothing is sent there, whatever Endpoints say.
+	Killed bool `json:",omitempty"`
+
+	Endpoints []policy.Endpoint // at least one, but for policy.ClusterNone
 	DNS       bool              // some address is a host name: resolve by DNS, all of them
 	HTTP2     bool              // behind a GRPCRoute: HTTP/2 without upgrade, at the ports for gRPC
 

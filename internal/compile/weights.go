@@ -163,23 +163,30 @@ func (r *Route) follow(releases map[string]Release, clusters map[string]*Cluster
 	if r.Policy == nil {
 		return
 	}
-	var heaviest *Cluster
+	heaviest, release := r.heaviest(clusters), releases[r.Policy.Model]
+	switch {
+	case heaviest != nil && heaviest.Version != r.Policy.Stable:
+		r.setPolicy(withStable(r.Policy, heaviest))
+	case heaviest == nil && release.Weights != nil:
+		r.setPolicy(withFallen(r.Policy, release.Fallen))
+	}
+}
+
+// heaviest is the version of the policy's own model that has the most weight, the
+// first among equals; nil: none has any.
+func (r *Route) heaviest(clusters map[string]*Cluster) *Cluster {
+	var out *Cluster
 	most := uint32(0)
 	for _, b := range r.Backends {
 		if c := clusters[b.Cluster]; c.model() == r.Policy.Model && b.Weight > most {
-			heaviest, most = c, b.Weight
+			out, most = c, b.Weight
 		}
 	}
-	var p *policy.Policy
-	release := releases[r.Policy.Model]
-	switch {
-	case heaviest != nil && heaviest.Version != r.Policy.Stable:
-		p = withStable(r.Policy, heaviest)
-	case heaviest == nil && release.Weights != nil:
-		p = withFallen(r.Policy, release.Fallen)
-	default:
-		return
-	}
+	return out
+}
+
+// setPolicy puts a policy in the place of the route's own.
+func (r *Route) setPolicy(p *policy.Policy) {
 	text, err := p.Marshal()
 	if err != nil {
 		return // it was compiled with each of its versions as the stable one

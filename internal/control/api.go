@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -26,6 +25,8 @@ type APIOptions struct {
 	Configuration func() admin.Configuration
 	// Backup writes all of the store's content.
 	Backup func(context.Context, io.Writer) error
+	// Troubles are what else is not well with this process; nil: nothing is.
+	Troubles func() []admin.Trouble
 }
 
 // NewAPI makes the API of a control plane.
@@ -37,16 +38,17 @@ func (a *API) Status(ctx context.Context) (admin.Status, error) {
 	now := time.Now().UTC()
 	out := admin.Status{
 		Now: now, Replica: c.o.Replica, Build: a.o.Build, Configuration: a.o.Configuration(),
-		Store: admin.Store{Engine: a.o.Engine}, Proxies: c.proofs.proxies(), Policies: c.policyList(),
+		Store: admin.Store{Engine: a.o.Engine}, Proxies: c.proofs.everyProxy(c.register.seen), Policies: c.policyList(), Troubles: c.troubles(),
 	}
-	leader, err := c.o.Store.Leader(ctx, leaderName)
-	out.Store.Well = err == nil || isNotFound(err)
-	if err == nil {
+	if a.o.Troubles != nil {
+		out.Troubles = append(out.Troubles, a.o.Troubles()...)
+	}
+	if leader, err := c.o.Store.Leader(ctx, leaderName); err == nil {
 		replica, _ := splitLeader(leader)
 		out.Leader = admin.Leader{Replica: replica, Self: replica == c.o.Replica}
-	} else if !isNotFound(err) {
-		out.Store.Problem = err.Error()
 	}
+	out.Store.Problem, out.Store.Since = c.noted.trouble()
+	out.Store.Well = out.Store.Problem == ""
 	for _, model := range c.names() {
 		out.Models = append(out.Models, a.model(model, now))
 	}
@@ -71,14 +73,22 @@ func (a *API) model(name string, now time.Time) admin.Model {
 	c := a.control
 	state := c.book.get(name).state
 	var in release.Input
-	if m := c.model(name); m != nil {
+	m := c.model(name)
+	if m != nil {
 		in = c.input(m, state)
 	}
 	var last *release.Record
 	if len(state.Outbox) > 0 {
 		last = &state.Outbox[len(state.Outbox)-1]
 	}
-	return admin.ModelOf(state, in, last, now)
+	out := admin.ModelOf(state, in, last, now)
+	if err := c.refused().err; err != nil {
+		out.Unpublished = err.Error()
+	}
+	if m == nil && c.snapshot() != nil {
+		out.Gone, out.Needs, out.Explanation = true, nil, nil
+	}
+	return out
 }
 
 // Model implements admin.Control.
@@ -91,6 +101,15 @@ func (a *API) Model(_ context.Context, model string) (admin.Model, error) {
 
 func (a *API) unknown(model string) error {
 	return admin.NotFound("there is no model %s", model).Hinted("want one of %s", strings.Join(a.control.names(), ", "))
+}
+
+// gone is what a command fails with for a model that the files do not have.
+func (a *API) gone(model string) error {
+	why := "there is no model " + model
+	if slices.Contains(a.control.names(), model) {
+		why = "the files do not have the model " + model + " any more"
+	}
+	return admin.NotFound("%s", why).Hinted("want one of %s", strings.Join(sortedKeys(a.control.inFiles()), ", "))
 }
 
 // History implements admin.Control.
@@ -112,33 +131,14 @@ func (a *API) History(ctx context.Context, q admin.HistoryQuery) (admin.History,
 	if q.Model == "" {
 		out.Policies = a.control.policyHistory(q.Policy)
 	}
-	for _, model := range models {
-		records, err := a.control.History(ctx, model, limit)
-		if err != nil {
-			return out, err
-		}
-		out.Records = append(out.Records, records...)
+	if q.Model == "" && q.Policy == "" {
+		out.Proxies = a.control.register.history(limit)
 	}
 	slices.SortStableFunc(out.Policies, func(x, y admin.PolicyRecord) int { return y.At.Compare(x.At) })
 	out.Policies = out.Policies[:min(len(out.Policies), limit)]
-	slices.SortStableFunc(out.Records, func(x, y release.Record) int { return y.At.Compare(x.At) })
-	out.Records = out.Records[:min(len(out.Records), limit)]
-	return out, nil
-}
-
-// Command implements admin.Control.
-func (a *API) Command(ctx context.Context, model string, c release.Command) (admin.Model, error) {
-	_, err := a.control.Do(ctx, model, c)
-	if errors.Is(err, ErrNoModel) {
-		return admin.Model{}, a.unknown(model)
-	}
-	if mistake := (*mistakenError)(nil); errors.As(err, &mistake) && !errors.Is(err, release.ErrRefused) {
-		return admin.Model{}, admin.Invalid("", "%s", err)
-	}
-	if err != nil {
-		return admin.Model{}, err
-	}
-	return a.model(model, time.Now().UTC()), nil
+	var err error
+	out.Records, err = a.control.newest(ctx, models, limit)
+	return out, err
 }
 
 // Backup implements admin.Control.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,8 +86,9 @@ func (b *book) take(events []store.Event) (t taken) {
 		case e.Deleted && known:
 			b.pages[model] = page{state: old.state}
 			b.unsaved[model] = true
-		case e.Deleted, e.Revision == old.revision:
-		default:
+		case e.Deleted:
+		case e.Revision == old.revision && (b.unsaved[model] || same(old.state, e.Value)):
+		default: // also a store that was set back, and has written another at this revision
 			changed, err := b.accept(model, e.Entry)
 			if err != nil {
 				t.problems = append(t.problems, err)
@@ -97,6 +99,12 @@ func (b *book) take(events []store.Event) (t taken) {
 		}
 	}
 	return t
+}
+
+// same reports whether a text is that of a state: it is what we wrote.
+func same(s release.State, text []byte) bool {
+	ours, err := json.Marshal(s)
+	return err == nil && bytes.Equal(ours, text)
 }
 
 // first notes, with the first events, what the store has lost. b.mu is held.
@@ -133,15 +141,15 @@ func (b *book) accept(model string, e store.Entry) (changed bool, problem error)
 		b.unsaved[model] = true
 		return false, nil
 	}
-	same := known && state.Generation == old.state.Generation && maps.Equal(state.Weights, old.state.Weights)
-	if b.unsaved[model] && !same {
+	alike := known && state.Generation == old.state.Generation && maps.Equal(state.Weights, old.state.Weights)
+	if b.unsaved[model] && !alike {
 		problem = fmt.Errorf("model %s: what was decided here while the store was away, to generation %d, was overtaken by generation %d of another replica",
 			model, old.state.Generation, state.Generation)
 	}
 	b.pages[model] = page{state: state, revision: e.Revision}
 	delete(b.unsaved, model)
 	b.copy.set(model, e.Value)
-	return !same || state.Released != old.state.Released, problem
+	return !alike || state.Released != old.state.Released, problem
 }
 
 // ready reports whether the store was read once.

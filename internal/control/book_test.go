@@ -109,6 +109,24 @@ func TestAWatchThatGoesBackIsHeldAgainstTheStore(t *testing.T) {
 	}
 }
 
+// A store that was set back may have written another record at a revision that is
+// known here.
+func TestAnotherRecordAtAKnownRevision(t *testing.T) {
+	_, five := stateOf(t, 5)
+	_, six := stateOf(t, 6)
+	b := bookOn(t, &record{})
+	tell := func(text []byte) taken {
+		return b.take([]store.Event{{Entry: store.Entry{Key: modelKey(fraud), Value: text, Revision: 20}}})
+	}
+	tell(five)
+	if got := tell(five); len(got.changed) != 0 {
+		t.Errorf("the same record is news: %+v", got)
+	}
+	if got := tell(six); len(got.changed) != 1 || b.get(fraud).state.Generation != 6 {
+		t.Errorf("%+v, %+v", got, b.get(fraud))
+	}
+}
+
 // A conflict over one model says nothing of the others.
 func TestAConflictIsNotTheFirstRead(t *testing.T) {
 	s, text := stateOf(t, 5)

@@ -21,8 +21,9 @@ type mistakenError struct{ error }
 func (e *mistakenError) Unwrap() error { return e.error }
 
 // Do does what a person asks for, and returns the state that holds then: it is
-// durable, published and in the history. Any replica takes commands. An error
-// that wraps release.ErrRefused says what another state would accept.
+// durable, on its way to the history, and published, or status says why it is not.
+// Any replica takes commands. An error that wraps release.ErrRefused says what
+// another state would accept.
 func (c *Control) Do(ctx context.Context, model string, command release.Command) (release.State, error) {
 	m := c.model(model)
 	if m == nil {
@@ -44,9 +45,6 @@ func (c *Control) Do(ctx context.Context, model string, command release.Command)
 			continue
 		}
 		c.stir()
-		if err == nil && c.isUnpublished() {
-			err = errors.New("it is decided and written, and cannot be published: the proxies keep what they have; see the log")
-		}
 		return c.book.get(model).state, err
 	}
 	return release.State{}, errors.New("the model's releases change all the time: try again")
@@ -68,11 +66,15 @@ func (c *Control) model(name string) *compile.Model {
 
 // input is all that a decision about a model may depend on.
 func (c *Control) input(m *compile.Model, s release.State) release.Input {
-	versions := versionsOf(m)
+	versions, answered, now := versionsOf(m), c.tests.answered(m.Name), time.Now()
+	var clusters []string
+	for i := range m.Versions {
+		clusters = append(clusters, m.Versions[i].Clusters...)
+	}
 	for i := range m.Versions {
 		v := &m.Versions[i]
 		info := versions[v.Name]
-		if ready := c.ready.Ready(v.Clusters); ready != nil && info.Ready == nil {
+		if ready := c.ready.Ready(v.Clusters, clusters, answered[v.Name], now); ready != nil && info.Ready == nil {
 			info.Ready = ready
 			versions[v.Name] = info
 		}

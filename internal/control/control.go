@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,10 +15,12 @@ import (
 	"github.com/safestate/safestate/envoy/xds"
 	"github.com/safestate/safestate/internal/checks"
 	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/readiness"
 	"github.com/safestate/safestate/internal/release"
 	"github.com/safestate/safestate/internal/signals"
+	"github.com/safestate/safestate/internal/signing"
 	"github.com/safestate/safestate/internal/store"
 	"github.com/safestate/safestate/internal/telemetry"
 )
@@ -42,23 +45,41 @@ type Options struct {
 	Credentials credentials.TransportCredentials
 	// Reload has the files read again: what a person pins takes their place. It
 	// must not block.
-	Reload  func()
+	Reload func()
+	// FirstRead is how long Configure waits for the store's first answer, counted
+	// from New, before it goes by the local copy. Default: DefaultFirstRead.
+	FirstRead time.Duration
+	// Signer signs policies; nil, or one that returns nil: they are not signed.
+	Signer func() *signing.Signer
+	// Recorded hears, where this replica leads, of each record once it is in the
+	// history, and maybe again after a crash or a change of leader. It must not
+	// block. Default: nobody does.
+	Recorded func(release.Record)
+	// Killed hears of each kill and revive that this replica took, once it is in the
+	// trail, and maybe again after a crash. It must not block. Default: nobody does.
+	Killed func(kill.Record)
+	// Trail takes an entry of all that is done, before that is acknowledged. Default:
+	// there is none.
+	Trail   Trail
 	Log     *telemetry.Log
 	Metrics *telemetry.Metrics
 }
 
 // Control is a running control plane. Its methods are safe for concurrent use.
 type Control struct {
-	o        Options
-	book     *book
-	proofs   *proofs
-	register *register
-	meter    *meter
-	tests    *tests
-	policies *policyBook
-	ready    *readiness.Prober
-	prom     *checks.Prometheus
-	wake     chan struct{} // something changed that a decision may depend on
+	o          Options
+	book       *book
+	proofs     *proofs
+	register   *register
+	noted      *noted // the store
+	meter      *meter
+	tests      *tests
+	policies   *policyBook
+	kills      *killBook
+	killProofs *killProofs
+	ready      *readiness.Prober
+	prom       *checks.Prometheus
+	wake       chan struct{} // something changed that a decision may depend on
 
 	publishing sync.Mutex // held while the proxies' configuration is made
 	rendered   rendered   // under publishing
@@ -66,16 +87,22 @@ type Control struct {
 	mu          sync.Mutex
 	files       *compile.Snapshot // nil before Configure
 	leading     bool
-	unpublished bool // what holds was not published yet
+	unpublished bool                 // what holds was not published yet
+	refusal     fault                // why it could not be
+	failing     map[string]fault     // by model: why it cannot go on
+	away        map[string]time.Time // see dismiss
 
-	// Of the rounds alone.
-	restUntil time.Time         // see rest
-	failing   map[string]string // by model: why it cannot go on, as was told
+	restUntil time.Time // of the rounds alone; see rest
 }
 
 // New makes a control plane. It publishes nothing before Configure, and nothing
 // before the models' states are known.
 func New(o Options) (*Control, error) {
+	if o.FirstRead <= 0 {
+		o.FirstRead = DefaultFirstRead
+	}
+	watched := newNoted(o.Store)
+	o.Store = watched
 	copied, err := openCopy(o.DataDir, copyFile)
 	if err != nil {
 		return nil, err
@@ -88,26 +115,36 @@ func New(o Options) (*Control, error) {
 	if err != nil {
 		return nil, err
 	}
-	policies, err := openPolicyBook(pins)
+	policies, err := openPolicyBook(pins, time.Now().Add(o.FirstRead))
+	if err != nil {
+		return nil, err
+	}
+	killed, err := openCopy(o.DataDir, killFile)
+	if err != nil {
+		return nil, err
+	}
+	kills, err := openKillBook(o.Store, killed, o.Replica)
 	if err != nil {
 		return nil, err
 	}
 	c := &Control{
-		o: o, book: b, prom: &checks.Prometheus{}, tests: newTests(), policies: policies,
-		wake: make(chan struct{}, 1), failing: map[string]string{},
+		o: o, book: b, kills: kills, noted: watched, prom: &checks.Prometheus{}, tests: newTests(), policies: policies,
+		wake: make(chan struct{}, 1), failing: map[string]fault{}, away: map[string]time.Time{},
 	}
 	c.proofs = newProofs(o.Replica, o.XDS)
 	c.register = newRegister(o.Store, o.XDS)
 	c.proofs.expects = c.register.known
+	c.killProofs = newKillProofs(o.XDS, cmp.Or(o.Envoy.Listen, envoy.DefaultListen))
+	c.proofs.kills = c.killStatement
+	c.proofs.hosts = o.Hub.Hosts
 	c.ready = readiness.New(c.stir)
 	c.meter = newMeter(c.prom, c.stir)
 	o.Metrics.Releases(c.scrape)
 	return c, nil
 }
 
-// firstRead is how long Configure waits for the store's first answer before it
-// goes by the local copy.
-const firstRead = 10 * time.Second
+// DefaultFirstRead is how long the store has for its first answer.
+const DefaultFirstRead = 10 * time.Second
 
 // ErrUnread is what Configure fails with while nothing is known of the models'
 // releases: the files' weights may not be those that hold.
@@ -118,7 +155,11 @@ var ErrUnread = errors.New("the store has not been read yet")
 func (c *Control) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	running.Go(func() { c.follow(ctx) })
+	running.Go(func() { c.followKills(ctx) })
 	running.Go(func() { c.saveUp(ctx) })
+	running.Go(func() { c.keepKills(ctx) })
+	running.Go(func() { c.killProofs.run(ctx) })
+	running.Go(func() { c.kills.copy.run(ctx, c.uncopied) })
 	running.Go(func() { c.tests.follow(ctx, c.o.Store, c.leads) })
 	running.Go(func() { c.book.copy.run(ctx, c.uncopied) })
 	running.Go(func() { c.policies.copy.run(ctx, c.uncopied) })
@@ -130,7 +171,7 @@ func (c *Control) Run(ctx context.Context) {
 	running.Go(func() { c.o.Store.Elect(ctx, leaderName, leaderValue(c.o.Replica, c.o.Address), c.lead) })
 	running.Go(func() { c.relay(ctx) })
 	running.Wait()
-	for _, copied := range []*localCopy{c.book.copy, c.policies.copy} {
+	for _, copied := range []*localCopy{c.kills.copy, c.book.copy, c.policies.copy} {
 		if err := copied.flush(); err != nil {
 			c.uncopied(err)
 		}
@@ -176,8 +217,13 @@ func (c *Control) follow(ctx context.Context) {
 func (c *Control) publishNow() {
 	err := c.publish(xds.AtOnce)
 	c.mu.Lock()
-	again := c.unpublished
+	again := c.refusal.err != nil
 	c.unpublished = err != nil
+	if err != nil {
+		c.refusal.happens(err)
+	} else {
+		c.refusal = fault{}
+	}
 	c.mu.Unlock()
 	if err != nil && !again {
 		c.o.Log.Error().Err(err).Msg("releases cannot be published, the last good configuration stays")
@@ -188,6 +234,13 @@ func (c *Control) isUnpublished() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.unpublished
+}
+
+// refused is why what holds cannot be published.
+func (c *Control) refused() fault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refusal
 }
 
 func (c *Control) leads() bool {
@@ -205,6 +258,9 @@ func (c *Control) Configure(ctx context.Context, s *compile.Snapshot) (string, e
 		return "", err
 	}
 	var mistakes []error
+	if err := c.kills.unreadable(); err != nil { // what is killed may not be known
+		mistakes = append(mistakes, err)
+	}
 	for i := range s.Models {
 		m := &s.Models[i]
 		if err := c.book.unreadable(m.Name); err != nil { // the files' weights may be those of a bad version
@@ -230,6 +286,7 @@ func (c *Control) Configure(ctx context.Context, s *compile.Snapshot) (string, e
 		c.o.Metrics.ReleaseModel(s.Models[i].Name, string(release.KindRollback), string(release.KindDegraded))
 	}
 	c.policies.cover(s)
+	c.o.Hub.Models(modelsOf(s))
 	c.ready.Watch(s.Clusters)
 	c.share()
 	c.stir()
@@ -250,11 +307,11 @@ func (c *Control) share() {
 // known waits until the models' states are: by the store, or where that is away
 // by what this replica last knew of them.
 func (c *Control) known(ctx context.Context) error {
-	end := time.NewTimer(firstRead)
+	end := time.NewTimer(time.Until(c.policies.until))
 	defer end.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for !c.book.ready() {
+	for !c.book.ready() || !c.kills.ready() {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -287,7 +344,7 @@ func (c *Control) publishFiles(s *compile.Snapshot) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.files, c.unpublished = s, false
+	c.files, c.unpublished, c.refusal = s, false, fault{}
 	return nil
 }
 
@@ -302,9 +359,10 @@ func (c *Control) render(files *compile.Snapshot, how xds.Urgency) error {
 	for model, state := range states {
 		releases[model] = releaseOf(&state)
 	}
-	began := time.Now()
-	if last := &c.rendered; last.files != files || !reflect.DeepEqual(last.releases, releases) {
-		resources, err := envoy.RenderUnchecked(files.WithReleases(releases), c.o.Envoy)
+	began, signer, kills := time.Now(), c.signer(), c.kills.set()
+	if last := &c.rendered; last.files != files || last.signer != signer || last.outdated(kills, began) || !reflect.DeepEqual(last.releases, releases) {
+		snapshot := files.WithReleases(releases).WithKills(kills, began)
+		resources, err := envoy.RenderUnchecked(snapshot, signedBy(signer, c.o.Envoy))
 		if err != nil {
 			return err
 		}
@@ -312,7 +370,8 @@ func (c *Control) render(files *compile.Snapshot, how xds.Urgency) error {
 		if err := c.o.XDS.Set(resources, how); err != nil {
 			return err
 		}
-		c.rendered = rendered{files, releases, resources.Version()}
+		c.rendered = rendered{files, releases, resources.Version(), signer, kills, rampStep(kills, began)}
+		c.killProofs.expect(snapshot.Kills, !kills.Empty())
 	}
 	c.proofs.published(c.rendered.version, states, began)
 	return nil
@@ -323,6 +382,14 @@ type rendered struct {
 	files    *compile.Snapshot
 	releases map[string]compile.Release
 	version  string
+	signer   *signing.Signer // nil: policies are not signed
+	kills    *kill.Set
+	until    time.Time // when a ramp goes on; zero: none does
+}
+
+// outdated reports whether other kills hold, or more of a ramp.
+func (r *rendered) outdated(kills *kill.Set, now time.Time) bool {
+	return r.kills != kills || !r.until.IsZero() && !now.Before(r.until)
 }
 
 // publishLater has what holds published at the end of the round.
@@ -330,15 +397,4 @@ func (c *Control) publishLater() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.unpublished = true
-}
-
-// scrape tells how every model stands.
-func (c *Control) scrape(emit func(telemetry.ModelReleases)) {
-	for model, s := range c.book.all() {
-		proof, refused := c.proofs.of(&s)
-		emit(telemetry.ModelReleases{
-			Model: model, Generation: s.Generation, Weights: s.Weights, Degraded: s.Degraded,
-			Stuck: s.Bound != nil || refused != nil, Unproven: len(proof.Missing),
-		})
-	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/safestate/safestate/internal/admin"
 	"github.com/safestate/safestate/internal/release"
+	"github.com/safestate/safestate/internal/store/storetest"
 	"github.com/safestate/safestate/internal/telemetry"
 )
 
@@ -133,6 +134,42 @@ func TestWithoutStoreAndCopyNothingIsPublished(t *testing.T) {
 	defer cancel()
 	if _, err := c.Configure(ctx, newModels(t).world(t, one, 1, 100, unedited)); err == nil || b.xds.Version() != "" {
 		t.Errorf("published %q, error %v", b.xds.Version(), err)
+	}
+}
+
+// With the store away from the start, what this replica last knew is in force, status
+// says so, and the store's word holds when it is there.
+func TestAStartWithoutTheStore(t *testing.T) {
+	dir, models, memory := t.TempDir(), newModels(t), storetest.NewMemory(time.Minute)
+	b := startOn(t, dir, "one", memory.Open())
+	b.configure(models.world(t, one, 1, 100, unedited))
+	b.promote()
+	b.stop()
+
+	away := memory.Open()
+	away.Cut(true)
+	b = startWith(t, dir, "one", away, func(o *Options) { o.FirstRead = time.Millisecond })
+	b.configure(models.world(t, one, 1, 100, b.control.Edit))
+	if got := b.state().Weights; got["v2"] != 99 || b.xds.Version() == "" {
+		t.Fatalf("weights %v, published %q", got, b.xds.Version())
+	}
+	if _, what := b.status("releases"); len(what) != 1 || !strings.Contains(what[0], "was not read since the start") {
+		t.Errorf("%q", what)
+	}
+	if s, what := b.status("store"); len(what) != 1 || s.Store.Well {
+		t.Errorf("%+v", s.Troubles)
+	}
+	other := startOn(t, t.TempDir(), "two", memory.Open())
+	other.configure(models.world(t, one, 1, 100, unedited))
+	other.do(release.Command{Do: release.Rollback})
+	away.Cut(false)
+	b.until("it joins", func(s release.State) bool { return s.Weights["v2"] == 0 })
+	if !eventually(func() bool { s, _ := b.status("store"); return s.Store.Well && len(s.Troubles) < 4 }) {
+		s, _ := b.status("store")
+		t.Errorf("%+v", s.Troubles)
+	}
+	if _, what := b.status("releases"); len(what) != 0 {
+		t.Errorf("%q", what)
 	}
 }
 

@@ -9,12 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // Names of local copies in the data folder.
 const (
 	copyFile = "states.json" // of every model's releases
 	pinsFile = "pins.json"   // of the policies that a person holds against the files
+	killFile = "kills.json"  // of everything that was ever killed
 )
 
 // localCopy is what this replica last knew, by name, on its own disk:
@@ -27,6 +29,7 @@ type localCopy struct {
 	mu    sync.Mutex
 	saved map[string]json.RawMessage // by name
 	stale chan struct{}              // written to when the file is behind saved
+	fault fault                      // why it could not be written
 
 	writing sync.Mutex // held while the file is written
 }
@@ -89,19 +92,33 @@ func (c *localCopy) behind() {
 	}
 }
 
+// copyAgain is when a file that could not be written is tried again.
+const copyAgain = 5 * time.Second
+
 // run keeps the file up to date until ctx ends. Several changes are one write: a
 // file of a thousand models is not written a thousand times when all are read.
 func (c *localCopy) run(ctx context.Context, failed func(error)) {
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.stale:
-			if err := c.flush(); err != nil {
-				failed(err)
-			}
+		case <-again:
+		}
+		again = nil
+		if err := c.flush(); err != nil {
+			failed(err)
+			again = time.After(copyAgain)
 		}
 	}
+}
+
+// trouble is why the file does not say what it should, and since when; nil: it does.
+func (c *localCopy) trouble() fault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fault
 }
 
 // flush writes the file; what was set before is on the disk when it returns.
@@ -117,10 +134,15 @@ func (c *localCopy) flush() error {
 	if err == nil {
 		err = replaceFile(c.path(), text)
 	}
-	if err != nil {
-		return fmt.Errorf("the local copy cannot be written: %w", err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.fault = fault{}
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("the local copy cannot be written: %w", err)
+	c.fault.happens(err)
+	return err
 }
 
 // replaceFile puts text in the place of a file, whole or not at all.
@@ -155,4 +177,11 @@ func replaceFile(path string, text []byte) error {
 // Copies are the names of the files in which a replica keeps, in its data folder,
 // what it last knew. What they know is newer than any backup, and is written to the
 // store again.
-func Copies() []string { return []string{copyFile, pinsFile} }
+func Copies() []string { return []string{copyFile, pinsFile, killFile} }
+
+// Remembers reports whether a data folder holds the local copy of a replica that was
+// here: it can start while the store is away.
+func Remembers(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, copyFile))
+	return err == nil && info.Size() > int64(len("{}"))
+}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,8 +55,22 @@ func newModels(t *testing.T) *models {
 // largest score that passes, weight v1's; the rest is v2's.
 func (m *models) world(t *testing.T, digest string, most, weight int, edit func(*config.World) config.Problems) *compile.Snapshot {
 	t.Helper()
+	return compiled(t, m.text(digest, most, weight), edit)
+}
+
+// elsewhere is a world that has another model instead.
+func (m *models) elsewhere(t *testing.T, edit func(*config.World) config.Problems) *compile.Snapshot {
+	t.Helper()
+	return compiled(t, strings.ReplaceAll(m.text(one, 1, 100), "fraud", "rank"), edit)
+}
+
+func (m *models) text(digest string, most, weight int) string {
 	port := func(i int) int { return m[i].Addr().(*net.TCPAddr).Port }
-	text := fmt.Sprintf(objects, weight, 100-weight, port(0), digest, port(1), port(2), most)
+	return fmt.Sprintf(objects, weight, 100-weight, port(0), digest, port(1), port(2), most)
+}
+
+func compiled(t *testing.T, text string, edit func(*config.World) config.Problems) *compile.Snapshot {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "all.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -133,13 +148,20 @@ func start(t *testing.T, dir string) *bench {
 // startOn runs one of several replicas.
 func startOn(t *testing.T, dir, replica string, s store.Store) *bench {
 	t.Helper()
+	return startWith(t, dir, replica, s, func(*Options) {})
+}
+
+func startWith(t *testing.T, dir, replica string, s store.Store, edit func(*Options)) *bench {
+	t.Helper()
 	b := &bench{t: t, dir: dir, store: s, xds: xds.New(xds.Options{}), hub: signals.NewHub(signals.HubOptions{})}
 	b.reporter = signals.NewReporter(signals.ReporterOptions{Name: "test", Links: []signals.Link{b.hub.Link()}})
 	var err error
-	b.control, err = New(Options{
+	o := Options{
 		Store: s, XDS: b.xds, Hub: b.hub, DataDir: dir, Envoy: envoy.Options{}, Replica: replica,
 		Reload: func() { b.reloads.Add(1) }, Log: telemetry.NopLog(), Metrics: telemetry.NewMetrics("test", telemetry.Caps{}),
-	})
+	}
+	edit(&o)
+	b.control, err = New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,10 @@
 package control
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/safestate/safestate/internal/kill"
+)
 
 // Keys of the store. Everything of ours is under root; what is under one of the
 // prefixes has one writer at a time, by compare-and-swap.
@@ -10,12 +14,15 @@ const (
 	historyPrefix  = root + "history/"  // NS/NAME/sequence: release.Record
 	evidencePrefix = root + "evidence/" // NS/NAME: the tests of its versions
 	policiesPrefix = root + "policies/" // NS/NAME: policies.State
+	killsPrefix    = root + "kills/"    // a target's key: kill.State
 	replicasPrefix = root + "replicas/" // a replica: what its proxies have applied
 	proxiesKey     = root + "proxies"   // registered
 	leaderName     = root + "leader"
 )
 
 func modelKey(model string) string { return modelsPrefix + model }
+
+func killKey(t kill.Target) string { return killsPrefix + t.Key() }
 
 func evidenceKey(model string) string { return evidencePrefix + model }
 

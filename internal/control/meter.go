@@ -20,6 +20,7 @@ type meter struct {
 	wanted  map[question]wish
 	results map[question]release.CheckResult
 	asked   map[question]time.Time
+	running map[question]bool // asked, and not answered yet
 }
 
 // wish is a check that is to be measured, until nobody has wanted it for a while:
@@ -37,7 +38,7 @@ type question struct{ model, version, check string }
 func newMeter(p *checks.Prometheus, changed func()) *meter {
 	return &meter{
 		prom: p, changed: changed, wanted: map[question]wish{},
-		results: map[question]release.CheckResult{}, asked: map[question]time.Time{},
+		results: map[question]release.CheckResult{}, asked: map[question]time.Time{}, running: map[question]bool{},
 	}
 }
 
@@ -94,7 +95,8 @@ func (m *meter) run(ctx context.Context) {
 }
 
 // due returns the questions whose interval is over, and takes them as asked. One
-// that nobody wants any more is forgotten with its answer.
+// that was not answered yet is not asked again: the older answer might come last.
+// One that nobody wants any more is forgotten with its answer.
 func (m *meter) due(now time.Time) map[question]*compile.Check {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,8 +105,8 @@ func (m *meter) due(now time.Time) map[question]*compile.Check {
 		switch {
 		case now.Sub(w.last) >= wishFor:
 			delete(m.wanted, q)
-		case now.Sub(m.asked[q]) >= w.check.Interval:
-			m.asked[q] = now
+		case !m.running[q] && now.Sub(m.asked[q]) >= w.check.Interval:
+			m.asked[q], m.running[q] = now, true
 			out[q] = w.check
 		}
 	}
@@ -119,12 +121,10 @@ func (m *meter) due(now time.Time) map[question]*compile.Check {
 
 func (m *meter) measure(ctx context.Context, q question, check *compile.Check) {
 	value, err := m.prom.Measure(ctx, check.URL, queryOf(check, q.model, q.version))
-	if ctx.Err() != nil {
-		return
-	}
 	result := release.Limit{Min: check.Min, Max: check.Max}.Judge(value, err, time.Now())
 	m.mu.Lock()
-	if _, wanted := m.wanted[q]; wanted {
+	delete(m.running, q)
+	if _, wanted := m.wanted[q]; wanted && ctx.Err() == nil {
 		m.results[q] = result
 	}
 	m.mu.Unlock()

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/safestate/safestate/internal/admin"
 	"github.com/safestate/safestate/internal/api/v1alpha1"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/config"
@@ -29,9 +29,9 @@ type policyBook struct {
 	counts map[string]policies.Counts // that came since they were last written
 	at     map[string]time.Time       // when they were
 
-	copy   *localCopy    // of those that are pinned
-	known  chan struct{} // closed when the store has been read
-	opened time.Time
+	copy  *localCopy    // of those that are pinned
+	known chan struct{} // closed when the store has been read
+	until time.Time     // how long that is waited for
 }
 
 type policyPage struct {
@@ -39,11 +39,11 @@ type policyPage struct {
 	revision int64
 }
 
-func openPolicyBook(c *localCopy) (*policyBook, error) {
+func openPolicyBook(c *localCopy, until time.Time) (*policyBook, error) {
 	b := &policyBook{
 		pages: map[string]policyPage{}, files: map[string]json.RawMessage{}, edited: map[string]json.RawMessage{},
 		models: map[string]string{}, counts: map[string]policies.Counts{}, at: map[string]time.Time{},
-		copy: c, known: make(chan struct{}), opened: time.Now(),
+		copy: c, known: make(chan struct{}), until: until,
 	}
 	for name, text := range c.all() {
 		state, err := policies.Parse(text)
@@ -55,10 +55,10 @@ func openPolicyBook(c *localCopy) (*policyBook, error) {
 	return b, nil
 }
 
-// wait waits for the store's first answer, but not longer than firstRead after the
-// start: until then nobody knows what was pinned since the local copy was written.
+// wait waits for the store's first answer, but not for ever: until then nobody knows
+// what was pinned since the local copy was written.
 func (b *policyBook) wait() {
-	end := time.NewTimer(time.Until(b.opened.Add(firstRead)))
+	end := time.NewTimer(time.Until(b.until))
 	defer end.Stop()
 	select {
 	case <-b.known:
@@ -130,7 +130,7 @@ func (b *policyBook) take(e *store.Event) (moved bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.pages[name]
-	if e.Revision <= old.revision {
+	if ours, _ := json.Marshal(old.state); e.Revision < old.revision || e.Revision == old.revision && bytes.Equal(ours, e.Value) {
 		return false, nil
 	}
 	if e.Deleted { // the store has lost it: it is written again
@@ -320,41 +320,12 @@ func (b *policyBook) wrote(name string, from, to policyPage, text []byte) {
 	b.counts[name] = left
 }
 
-// Policy implements admin.Control.
-func (a *API) Policy(ctx context.Context, name string, command admin.PolicyCommand) (admin.Policy, error) {
-	c := a.control
-	for range attempts {
-		from := c.policies.get(name)
-		if from.state.Current == 0 {
-			return admin.Policy{}, admin.NotFound("there is no policy %s", name).Hinted("want one of %s", strings.Join(c.policies.names(), ", "))
-		}
-		state := c.policies.counted(name, from.state)
-		var (
-			next policies.State
-			err  error
-		)
-		switch command.Do {
-		case admin.PolicyRollback:
-			next, err = policies.Rollback(state, int(command.To), command.By, command.Reason, time.Now())
-		case admin.PolicyUnpin:
-			next, err = policies.Unpin(state, command.By, command.Reason, time.Now())
-		default:
-			err = fmt.Errorf("%q is nothing that can be done to a policy", command.Do)
-		}
-		if err != nil {
-			return admin.Policy{}, admin.Conflict(0, "%s", err)
-		}
-		err = c.putPolicy(ctx, name, from, next)
-		if errors.Is(err, store.ErrConflict) {
-			continue
-		}
-		if err != nil {
-			return admin.Policy{}, err
-		}
-		c.o.Reload()
-		return policyOf(name, next), nil
-	}
-	return admin.Policy{}, admin.Conflict(0, "the policy changes all the time: try again")
+// inFiles reports whether the files that are in use have a policy.
+func (b *policyBook) inFiles(name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, in := b.files[name]
+	return in
 }
 
 func (b *policyBook) names() []string {

@@ -112,7 +112,7 @@ func TestAPinHoldsFromTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	without, err := openPolicyBook(c)
+	without, err := openPolicyBook(c, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

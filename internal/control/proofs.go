@@ -13,6 +13,7 @@ import (
 	"github.com/safestate/safestate/envoy/xds"
 	"github.com/safestate/safestate/internal/admin"
 	"github.com/safestate/safestate/internal/release"
+	"github.com/safestate/safestate/internal/signals"
 	"github.com/safestate/safestate/internal/store"
 )
 
@@ -23,7 +24,11 @@ type proofs struct {
 	replica string
 	xds     *xds.Server
 
-	expects func() bool // whether it is known whom to expect
+	expects func() bool          // whether it is known whom to expect
+	kills   func() killStatement // what this replica's proxies show of kills
+	// hosts are those that count a version, and since when this replica listens;
+	// nil: nobody counts.
+	hosts func(signals.Version) ([]signals.Host, time.Time)
 
 	mu      sync.Mutex
 	heard   bool // what other replicas say is known
@@ -54,7 +59,7 @@ type askedTimes map[string]time.Time
 
 func newProofs(replica string, s *xds.Server) *proofs {
 	return &proofs{
-		replica: replica, xds: s, expects: func() bool { return true }, ctx: context.Background(), changed: func() {},
+		replica: replica, xds: s, expects: func() bool { return true }, kills: func() killStatement { return killStatement{} }, ctx: context.Background(), changed: func() {},
 		carried: map[string]carrier{}, others: map[string]statement{}, applied: map[string]time.Time{}, handed: map[string]time.Time{}, asked: map[string]askedTimes{},
 	}
 }
@@ -191,8 +196,47 @@ func (p *proofs) of(s *release.State) (release.Proof, *release.Refused) {
 				proof.BadSeen = at
 			}
 		}
+		if s.Withdrawal.Done.IsZero() && p.hosts != nil {
+			p.listen(&proof, s, time.Now())
+		}
 	}
 	return proof, refused
+}
+
+// A host should report every second: from silentHost on it is named. lostHost after
+// its last word, in which one that lives finds a control plane twice, it is not waited
+// for any more, and named still: it has died more often than it is cut off, and its
+// proxies' ACKs do not depend on it.
+const (
+	silentHost = 3 * time.Second
+	lostHost   = 2 * signals.Settled
+)
+
+// listen notes up to when the hosts have told who asked the versions that were
+// withdrawn.
+func (p *proofs) listen(proof *release.Proof, s *release.State, now time.Time) {
+	silent := map[string]time.Time{}
+	for _, version := range s.Withdrawal.From {
+		hosts, since := p.hosts(signals.Version{Model: s.Model, Name: version})
+		if listened := now.Sub(since); listened < signals.Settled {
+			// Hosts that report to another replica may not have been handed on yet.
+			proof.Heard = proof.Pushed
+			proof.Silent = []string{fmt.Sprintf("those that were not heard yet (this replica listens for %s)", listened.Round(time.Second))}
+			return
+		}
+		for _, h := range hosts {
+			silence := now.Sub(h.Heard)
+			if silence < lostHost && (proof.Heard.IsZero() || h.Heard.Before(proof.Heard)) {
+				proof.Heard = h.Heard
+			}
+			if silence >= silentHost {
+				silent[h.Name] = h.Heard
+			}
+		}
+	}
+	for _, name := range sortedKeys(silent) {
+		proof.Silent = append(proof.Silent, fmt.Sprintf("%s (silent for %s)", name, now.Sub(silent[name]).Round(time.Second)))
+	}
 }
 
 // proxies is what the status tells of this replica's proxies.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,14 +32,17 @@ type register struct {
 type registered struct {
 	Seen map[string]time.Time `json:"seen"` // by node: when it was last known to be connected
 	Gone map[string]time.Time `json:"gone"` // by node: when a person took it out
+	// Records are who did, and why, the newest last.
+	Records []admin.ProxyRecord `json:"records,omitempty"`
 }
 
 const (
 	// registerEvery is how often times are written; a proxy that is new is written
 	// within writesUp.
 	registerEvery = time.Minute
-	// registerMost bounds the list, and so its size in the store.
-	registerMost = 8_000
+	// registerMost and keptProxyRecords bound the list, and so its size in the store.
+	registerMost     = 8_000
+	keptProxyRecords = 200
 )
 
 func newRegister(s store.Store, x *xds.Server) *register {
@@ -90,6 +94,7 @@ func (r *register) take(e store.Entry, anyway bool) {
 	if list.Gone != nil {
 		r.list.Gone = list.Gone
 	}
+	r.list.Records = list.Records
 	for node, at := range r.list.Seen {
 		if !r.list.Gone[node].After(at) {
 			r.xds.Expect(node, at)
@@ -124,7 +129,7 @@ func (l *registered) resume(now time.Time) {
 // write brings the list up to date with who is connected, where that is news.
 func (r *register) write(ctx context.Context, connected []string, now time.Time) error {
 	r.mu.Lock()
-	next := registered{Seen: maps.Clone(r.list.Seen), Gone: maps.Clone(r.list.Gone)}
+	next := registered{Seen: maps.Clone(r.list.Seen), Gone: maps.Clone(r.list.Gone), Records: r.list.Records}
 	revision, news := r.revision, now.Sub(r.written) >= registerEvery
 	r.mu.Unlock()
 	for _, node := range connected {
@@ -174,32 +179,45 @@ func (r *register) put(ctx context.Context, next registered, revision int64, now
 	return nil
 }
 
-// Deregister implements admin.Control.
-func (a *API) Deregister(ctx context.Context, node string, d admin.Deregistration) error {
-	c := a.control
-	if err := c.o.XDS.Deregister(node); err != nil {
-		return admin.Conflict(0, "%s", err)
-	}
-	r := c.register
+// deregister takes a proxy out of the list, and notes who did and why, in one change.
+// Where somebody has already, there is nothing to do.
+func (r *register) deregister(ctx context.Context, d admin.ProxyRecord) error {
 	for range attempts {
 		r.mu.Lock()
+		if at, gone := r.list.Gone[d.Node]; gone && at.After(r.list.Seen[d.Node]) {
+			r.mu.Unlock()
+			return nil
+		}
 		next := registered{Seen: maps.Clone(r.list.Seen), Gone: maps.Clone(r.list.Gone)}
+		next.Records = append(slices.Clone(r.list.Records), d)
+		next.Records = next.Records[max(0, len(next.Records)-keptProxyRecords):]
 		revision := r.revision
 		r.mu.Unlock()
-		next.Gone[node] = time.Now().UTC()
-		delete(next.Seen, node)
+		next.Gone[d.Node] = d.At
+		delete(next.Seen, d.Node)
 		if err := r.put(ctx, next, revision, time.Now()); err != nil {
 			return err
 		}
-		r.mu.Lock()
-		_, done := r.list.Gone[node]
-		r.mu.Unlock()
-		if done {
-			c.o.Log.Warn().Str("node", node).Str("by", d.By).Str("reason", d.Reason).Msg("a proxy is expected no more")
-			c.proofs.renew()
-			c.stir()
-			return nil
-		}
 	}
 	return admin.Conflict(0, "the list of proxies changes all the time: try again")
+}
+
+// history are the newest records, newest first.
+func (r *register) history(limit int) []admin.ProxyRecord {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := slices.Clone(r.list.Records)
+	slices.Reverse(out)
+	return append([]admin.ProxyRecord{}, out[:min(len(out), limit)]...)
+}
+
+// seen is when a proxy was last known to be connected, or was taken out; zero: never
+// lately.
+func (r *register) seen(node string) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at := r.list.Seen[node]; !at.IsZero() {
+		return at
+	}
+	return r.list.Gone[node]
 }

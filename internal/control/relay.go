@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/signals"
-	"github.com/safestate/safestate/internal/store"
 )
 
 // leaderValue is what a leader is known by: its name, and where the others reach
@@ -21,8 +19,6 @@ func splitLeader(value string) (replica, address string) {
 	replica, address, _ = strings.Cut(value, " ")
 	return replica, address
 }
-
-func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 
 // looksForLeader is how often a replica that does not lead asks who does.
 const looksForLeader = 500 * time.Millisecond
@@ -69,6 +65,19 @@ func (c *Control) link(address string) signals.Link {
 		return nil
 	}
 	return signals.Dial(signals.DialOptions{Targets: []string{"passthrough:///" + address}, Credentials: c.o.Credentials})
+}
+
+// modelsOf are the models whose evidence counts, with their versions.
+func modelsOf(s *compile.Snapshot) map[string][]string {
+	out := map[string][]string{}
+	for i := range s.Models {
+		m := &s.Models[i]
+		out[m.Name] = nil
+		for j := range m.Versions {
+			out[m.Name] = append(out[m.Name], m.Versions[j].Name)
+		}
+	}
+	return out
 }
 
 // breakersOf are the settings of the breakers that hosts share, by their keys.

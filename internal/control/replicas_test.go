@@ -143,7 +143,7 @@ func TestTwoRecordsOfOneNumberBothStay(t *testing.T) {
 	b := startOn(t, t.TempDir(), "one", s)
 	for range 2 { // the second time changes nothing
 		for _, by := range []string{"ann", "bob"} {
-			if err := b.control.put(t.Context(), &release.Record{Model: fraud, Sequence: 7, By: by}); err != nil {
+			if _, err := b.control.put(t.Context(), &release.Record{Model: fraud, Sequence: 7, By: by}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/release"
+	"github.com/safestate/safestate/internal/signals"
 	"github.com/safestate/safestate/internal/store"
 )
 
@@ -41,18 +42,13 @@ func (c *Control) lead(ctx context.Context) {
 func (c *Control) setLeading(yes bool) {
 	c.mu.Lock()
 	c.leading = yes
+	clear(c.failing)
 	c.mu.Unlock()
 	c.o.Metrics.Leading(yes)
 	if yes {
 		c.o.Hub.Begin(time.Now()) // what was before, the one who led has counted
 	}
 	c.share()
-}
-
-func (c *Control) isLeading() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.leading
 }
 
 // round looks at every model once, and says when to do so again.
@@ -63,9 +59,7 @@ func (c *Control) round(ctx context.Context) time.Duration {
 		return idle
 	}
 	came := c.o.Hub.Take(now)
-	for i := range came {
-		c.proofs.see(came[i].Model, came[i].Name, came[i].LastAsked)
-	}
+	c.ask(came)
 	c.policies.count(came)
 	c.tests.feed(came, snapshot.Models, c.book, now)
 	if c.isUnpublished() {
@@ -87,10 +81,20 @@ func (c *Control) round(ctx context.Context) time.Duration {
 		wake, _ := c.look(ctx, m, always)
 		again = sooner(again, wake)
 	}
+	if !now.Before(c.restUntil) {
+		c.dismiss(ctx, now)
+	}
 	if c.isUnpublished() {
 		c.publishNow()
 	}
 	return again
+}
+
+// ask notes when versions were last asked: whoever leads next is to know.
+func (c *Control) ask(came []signals.Increment) {
+	for i := range came {
+		c.proofs.see(came[i].Model, came[i].Name, came[i].LastAsked)
+	}
 }
 
 func sooner(d time.Duration, at time.Time) time.Duration {
@@ -111,17 +115,29 @@ func (c *Control) look(ctx context.Context, m *compile.Model, may func(from, to 
 	switch {
 	case ctx.Err() != nil, err == nil && waits:
 		return wake, waits
-	case err == nil:
-		delete(c.failing, m.Name)
-		return wake, false
-	case c.failing[m.Name] != err.Error(): // once, however many rounds it lasts
-		c.failing[m.Name] = err.Error()
+	case c.fails(m.Name, err):
 		c.o.Log.Error().Err(err).Str("model", m.Name).Msg("a release cannot go on, it is tried again")
 	}
 	if errors.Is(err, store.ErrUnavailable) {
 		c.restUntil = time.Now().Add(rest)
 	}
 	return wake, waits
+}
+
+// fails notes why a model's release cannot go on, nil: it does, and reports whether
+// that is news.
+func (c *Control) fails(model string, err error) (news bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		delete(c.failing, model)
+		return false
+	}
+	f := c.failing[model]
+	news = f.err == nil || f.err.Error() != err.Error()
+	f.happens(err)
+	c.failing[model] = f
+	return news
 }
 
 func always(release.State, release.State) bool { return true }
@@ -147,18 +163,18 @@ func (c *Control) advance(ctx context.Context, m *compile.Model, may func(from, 
 			return time.Time{}, false, errors.Join(refused...) // another replica's files have it otherwise
 		}
 		c.meter.want(m, state.Candidate, now)
-		next, changed, wake := release.Advance(state, c.input(m, state), now)
+		next, changed, wake, mistake := release.Advance(state, c.input(m, state), now)
 		if !changed && state.Sequence == from.state.Sequence && maps.Equal(state.Versions, from.state.Versions) {
-			return wake, false, nil
+			return wake, false, mistake
 		}
 		if !may(from.state, next) {
-			return wake, true, nil
+			return wake, true, mistake
 		}
 		err := c.commit(ctx, from, next)
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
-		return wake, false, err
+		return wake, false, errors.Join(mistake, err)
 	}
 	return time.Time{}, false, errors.New("others change it all the time")
 }
@@ -206,7 +222,7 @@ func (c *Control) commit(ctx context.Context, from page, next release.State) err
 	if err := onDisk(); err != nil {
 		c.uncopied(err)
 	}
-	return nil
+	return c.note(releaseEntries(&from.state, &next)...)
 }
 
 // towardsSafe reports whether a change takes traffic away from a version that
@@ -244,14 +260,16 @@ func (c *Control) saveUp(ctx context.Context) {
 	tick := time.NewTicker(writesUp)
 	defer tick.Stop()
 	away := false // and told so
+	var left leftOut
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case now := <-tick.C:
+			left.tell(c, now)
 		}
-		if !c.isLeading() {
-			c.o.Hub.Take(time.Now()) // the leader counts it: here it would pile up
+		if !c.leads() {
+			c.ask(c.o.Hub.Take(time.Now())) // the leader counts it: here it would pile up
 		}
 		err := c.save(ctx)
 		if err != nil && !away && ctx.Err() == nil {

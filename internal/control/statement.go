@@ -18,6 +18,8 @@ type statement struct {
 	// Connected are the proxies that are connected to it: one that another
 	// replica misses may be here.
 	Connected []string `json:"connected"`
+	// Kills is what they show of what is killed.
+	Kills killStatement `json:"kills,omitzero"`
 }
 
 type spoken struct {
@@ -48,10 +50,11 @@ const mostNamed = 50
 
 // statement is this replica's.
 func (p *proofs) statement() []byte {
+	kills := p.kills() // it looks at proofs too
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.look()
-	said := statement{Replica: p.replica, Models: map[string]spoken{}, Connected: v.nodes}
+	said := statement{Replica: p.replica, Models: map[string]spoken{}, Connected: v.nodes, Kills: kills}
 	if !p.expects() { // whom, is not known yet
 		text, _ := json.Marshal(said)
 		return text

@@ -47,6 +47,8 @@ type versionTest struct {
 	Detectors       map[string]uint64 `json:"detectors,omitempty"`
 	FirstBad        time.Time         `json:"firstBad,omitzero"`
 	FirstSlow       time.Time         `json:"firstSlow,omitzero"`
+	// Answered is when a clean answer came last; zero where bad ones came since.
+	Answered time.Time `json:"answered,omitzero"`
 	// Weight is the version's share of the traffic when it was last looked at.
 	Weight int `json:"weight"`
 
@@ -105,7 +107,11 @@ func (t *modelTests) feed(m *compile.Model, came map[string]*signals.Increment, 
 		name := m.Versions[i].Name
 		v := t.Versions[name]
 		if since := s.EvidenceSince(name); v == nil || since.After(v.Since) {
+			before := v
 			v = &versionTest{Since: since, Detectors: map[string]uint64{}}
+			if before != nil {
+				v.Answered = before.Answered
+			}
 			if stable := t.Versions[s.Stable]; stable != nil && s.Stable != name {
 				v.Answers.Learn(sequential.Count{Requests: stable.Requests, Bad: stable.Bad})
 			}
@@ -123,6 +129,7 @@ func (t *modelTests) feed(m *compile.Model, came map[string]*signals.Increment, 
 			v.Weight = weight
 		}
 		v.take(own, control)
+		v.answers(own, now)
 		before, streak := places(&own.Counts).split(own.Streak)
 		v.Answers.Observe(now, before, places(control), limits)
 		v.Decided = v.Answers.Observe(now, streak, nil, limits)
@@ -166,6 +173,30 @@ func (v *versionTest) take(own *signals.Increment, control *signals.Counts) {
 	for detector, n := range own.Detectors {
 		v.Detectors[detector] += n
 	}
+}
+
+// answers notes when the version answered well.
+func (v *versionTest) answers(own *signals.Increment, now time.Time) {
+	switch {
+	case own.Streak > 0, own.Clean == 0 && own.Bad > 0:
+		v.Answered = time.Time{}
+	case own.Clean > 0:
+		v.Answered = now
+	}
+}
+
+// answered are the times of the last clean answers of a model's versions, where no
+// bad one came after it.
+func (t *tests) answered(model string) map[string]time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[string]time.Time{}
+	if m := t.models[model]; m != nil {
+		for name, v := range m.Versions {
+			out[name] = v.Answered
+		}
+	}
+	return out
 }
 
 // others adds up what came of all versions but one.

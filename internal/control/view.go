@@ -135,6 +135,26 @@ func (v *view) of(p *proofs, version string) part {
 	return out
 }
 
+// elsewhere are the proxies that are connected to another replica.
+func (p *proofs) elsewhere() map[string]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.look().elsewhere
+}
+
+// otherKills is what the other replicas say of kills, by their names.
+func (p *proofs) otherKills() []killStatement {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []killStatement
+	for _, replica := range sortedKeys(p.others) {
+		said := p.others[replica].Kills
+		said.Replica = replica
+		out = append(out, said)
+	}
+	return out
+}
+
 // everywhere are the proxies that are connected to any replica.
 func (p *proofs) everywhere() []string {
 	p.mu.Lock()

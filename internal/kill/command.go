@@ -1,6 +1,7 @@
 package kill
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -73,8 +74,11 @@ func Kill(s State, o Order) State {
 
 // Request is a revive, or the approval of one.
 type Request struct {
-	At      time.Time
-	By      string
+	At time.Time
+	By string
+	// Person stands behind By: two names of one person have the same. Empty: By
+	// does.
+	Person  string
 	Replica string
 	Reason  string // of a revive
 	// Generation is the one that the person saw: of another nothing is revived.
@@ -98,6 +102,7 @@ func (r Request) Validate() error {
 type Asked struct {
 	At     time.Time     `json:"at"`
 	By     string        `json:"by"`
+	Person string        `json:"person"`
 	Reason string        `json:"reason"`
 	Ramp   time.Duration `json:"rampNanoseconds,omitempty"`
 }
@@ -110,7 +115,7 @@ func Revive(s State, r Request) (State, error) {
 		return s, err
 	}
 	if r.Second {
-		s.Asked = &Asked{At: r.At, By: r.By, Reason: r.Reason, Ramp: r.Ramp}
+		s.Asked = &Asked{At: r.At, By: r.By, Person: cmp.Or(r.Person, r.By), Reason: r.Reason, Ramp: r.Ramp}
 		return s.record(Record{At: r.At, Kind: KindAsked, By: r.By, Replica: r.Replica, Reason: r.Reason, Ramp: rampOf(r.At, r.Ramp)}), nil
 	}
 	return s.revive(r.At, r.By, r.Replica, r.Reason, r.Ramp), nil
@@ -150,7 +155,7 @@ func Approve(s State, r Request) (State, error) {
 	switch {
 	case a == nil:
 		return s, fmt.Errorf("%w: nobody has asked to revive %s: ask first, then have a second person approve", ErrRefused, s.Target)
-	case a.By == r.By:
+	case a.Person == cmp.Or(r.Person, r.By):
 		return s, fmt.Errorf("%w: %s asked for it: a second person has to approve", ErrRefused, a.By)
 	}
 	s = s.record(Record{At: r.At, Kind: KindApproved, By: r.By, Replica: r.Replica, Reason: r.Reason})

@@ -29,7 +29,6 @@ func Reconcile(ours, theirs State, at Moment) State {
 	}
 	out.Generation++
 	out.Killed, out.Ramp, out.Asked = true, nil, nil
-	out.Sequence = max(newer.Sequence, older.Sequence)
 	return out.record(Record{At: at.At, Kind: KindMerged, ID: id, By: older.By, Replica: at.Replica, Reason: older.Reason, Mode: out.Mode})
 }
 
@@ -41,19 +40,31 @@ func (s State) order() string {
 	return s.Seen[len(s.Seen)-1]
 }
 
-// learn notes the orders that another state has seen. The one in force stays the
-// last.
+// learn notes the orders that another state has seen, and its records that are
+// not in the trail yet. The order in force stays the last. Sequences, too, only
+// grow.
 func (s State) learn(other State) State {
-	var missing []string
+	s.Sequence = max(s.Sequence, other.Sequence)
+	var orders []string
 	for _, id := range other.Seen {
 		if !slices.Contains(s.Seen, id) {
-			missing = append(missing, id)
+			orders = append(orders, id)
 		}
 	}
-	if len(missing) == 0 {
-		return s
+	if len(orders) > 0 {
+		s.Seen = append(orders, s.Seen...)
+		s.Seen = s.Seen[max(0, len(s.Seen)-mostSeen):]
 	}
-	s.Seen = append(missing, s.Seen...)
-	s.Seen = s.Seen[max(0, len(s.Seen)-mostSeen):]
+	var records []Record
+	for _, r := range other.Outbox {
+		same := func(x Record) bool { return x.Replica == r.Replica && x.Sequence == r.Sequence }
+		if !slices.ContainsFunc(s.Outbox, same) {
+			records = append(records, r)
+		}
+	}
+	if len(records) > 0 {
+		s.Outbox = append(records, s.Outbox...)
+		s.Outbox = s.Outbox[max(0, len(s.Outbox)-mostOutbox):]
+	}
 	return s
 }

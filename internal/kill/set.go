@@ -40,6 +40,9 @@ func (s *Set) All() []State {
 	return out
 }
 
+// Empty reports whether nothing was ever killed. A nil set is.
+func (s *Set) Empty() bool { return s == nil || len(s.states) == 0 }
+
 // Get returns the state of a target; New of one that was never killed.
 func (s *Set) Get(t Target) State {
 	if s != nil {
@@ -82,7 +85,7 @@ type Effect struct {
 // model; empty: not known. Where nothing was ever killed it costs nothing.
 func (s *Set) Of(route, model, version string, now time.Time) Effect {
 	e := Effect{Percent: 100}
-	if s == nil || len(s.states) == 0 {
+	if s.Empty() {
 		return e
 	}
 	candidates := [4]Target{Everything, {Route, route}, {Model, model}, {Version, model + "/" + version}}

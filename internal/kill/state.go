@@ -121,9 +121,10 @@ func (s State) record(r Record) State {
 	return s
 }
 
-// Ack drops the records up to a sequence from the outbox: they are in the trail.
-func (s State) Ack(sequence uint64) State {
-	s.Outbox = slices.DeleteFunc(slices.Clone(s.Outbox), func(r Record) bool { return r.Sequence <= sequence })
+// AckOf drops a replica's records up to a sequence from the outbox: they are in
+// its trail.
+func (s State) AckOf(replica string, sequence uint64) State {
+	s.Outbox = slices.DeleteFunc(slices.Clone(s.Outbox), func(r Record) bool { return r.Replica == replica && r.Sequence <= sequence })
 	return s
 }
 

@@ -36,8 +36,10 @@ func Observe(s State, spec json.RawMessage, now time.Time) (next State, changed 
 
 // Rollback brings the content of an earlier change back and pins it: the files
 // are not followed until Unpin. Number 0 is the one before: the newest that was
-// in force before the present content was, and differs from it. The error is
-// for the person who asked.
+// in force before the present content was, and differs from it. While a rollback
+// holds already, going further back needs a number: two people who do the same at
+// the same time, and a request that is repeated, go back once. The error is for the
+// person who asked.
 func Rollback(s State, number int, by, reason string, now time.Time) (State, error) {
 	if err := signed(by, reason); err != nil {
 		return s, err
@@ -67,9 +69,12 @@ func (s State) target(current Change, number int) (Change, error) {
 			return target, nil
 		}
 	}
-	// A rollback of a rollback goes further back, and not to and fro.
+	if s.Pinned != 0 {
+		return Change{}, fmt.Errorf("%s took it back to what change %d says at %s: to go further back, name the change",
+			current.By, current.Restores, current.At.UTC().Format("15:04:05Z"))
+	}
 	origin := current.Number
-	if current.Restores != 0 {
+	if current.Restores != 0 { // unpinned: its content is older than its number
 		origin = current.Restores
 	}
 	for _, c := range slices.Backward(s.Changes) {
@@ -90,7 +95,9 @@ func Unpin(s State, by, reason string, now time.Time) (State, error) {
 	if s.Pinned == 0 || !ok {
 		return s, errors.New("the policy follows the files already")
 	}
-	s = s.append(restoring(file, by, reason, now), true)
+	back := restoring(file, by, reason, now)
+	back.Unpins = true
+	s = s.append(back, true)
 	s.Pinned, s.File = 0, s.Current
 	return s.trimmed(), nil
 }

@@ -59,6 +59,10 @@ type Change struct {
 	// 0 where the content is new.
 	Restores int `json:"restores,omitempty"`
 
+	// Unpins: what it brings back is the files' own; without it, a restoring
+	// change is a rollback.
+	Unpins bool `json:"unpins,omitempty"`
+
 	// Digest is of Spec alone, so a policy's labels and its place in a file do
 	// not matter.
 	Digest string `json:"digest"`

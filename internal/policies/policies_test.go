@@ -104,12 +104,13 @@ func TestHistory(t *testing.T) {
 		"file A,file B,back,file C,unpin":                    "C#5",
 		"file A,file B,back,file A,unpin":                    "A#4",
 		"file A,file B,back,unpin,file C":                    "C#5",
-		"file A,file B,file C,back,back":                     "A#5! files:C#3",
+		"file A,file B,file C,back,back":                     "anna took it back to what change 2 says at 03:04:08Z: to go further back, name the change",
+		"file A,file B,file C,back,back 1":                   "A#5! files:C#3",
 		"file A,file B,back,unpin,back":                      "A#5! files:B#4",
 		"file A,file B,back,file C,unpin,back":               "A#6! files:C#5",
 		"file A,file B,file A,back":                          "B#4! files:A#3",
 		"file A,back":                                        "nothing else was in force before: the history has change 1 alone",
-		"file A,file B,back,back":                            "nothing else was in force before: the history has changes 1 to 3",
+		"file A,file B,back,back":                            "anna took it back to what change 1 says at 03:04:07Z: to go further back, name the change",
 		"file A,file B,back 3":                               "there is no change 3: the history has changes 1 to 2",
 		"file A,file B,back 2":                               "what change 2 says is in force already",
 		"file A,file B,back,back 1":                          "what change 1 says is in force already",
@@ -161,6 +162,16 @@ func TestChangesSayWhoWhyAndWhat(t *testing.T) {
 		`"mode":"Enforce","enforcePercent":25,"from":"2026-01-02T03:04:14Z","spec":{"deadline":"A","enforcePercent":25,"mode":"Enforce"}}]}`
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)
+	}
+}
+
+func TestAnUnpinIsToldFromARollback(t *testing.T) {
+	s, err := run(t, "file A", "file B", "back", "unpin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Changes[2].Unpins || !s.Changes[3].Unpins || s.Changes[3].Restores != 2 {
+		t.Errorf("%+v", s.Changes)
 	}
 }
 

@@ -12,19 +12,34 @@ const MetadataNamespace = "safestate"
 
 // Keys inside MetadataNamespace of a route's metadata.
 const (
-	MetadataPolicy        = "policy"         // the compiled policy, a JSON string
-	MetadataDefaultBody   = "default_body"   // the last rung's body, static
-	MetadataDefaultStatus = "default_status" // the last rung's status, a string such as "200"
-	MetadataDefaultType   = "default_type"   // the last rung's content-type
-	MetadataGeneration    = "generation"     // how many releases the policy's model has had, a decimal number as a string; absent: none
+	MetadataPolicy        = "policy"           // the compiled policy, a JSON string
+	MetadataSignature     = "policy_signature" // of the policy for this route, see package signing; absent: it is not signed
+	MetadataDefaultBody   = "default_body"     // the last rung's body, static
+	MetadataDefaultStatus = "default_status"   // the last rung's status, a string such as "200"
+	MetadataDefaultType   = "default_type"     // the last rung's content-type
+	MetadataGeneration    = "generation"       // how many releases the policy's model has had, a decimal number as a string; absent: none
 )
 
-// Attributes of Envoy's that the processor is sent: the policy, the generation
-// of the route's weights, the version that was chosen, the proxy, who asks, and
+// MetadataKillGeneration is one more key: the sum of the generations of all kills
+// that ever concerned the route, a decimal number as a string; absent: none did.
+const MetadataKillGeneration = "kill_generation"
+
+// AttributeKillGeneration is it as the processor is sent it.
+const AttributeKillGeneration = "xds.route_metadata.filter_metadata['" + MetadataNamespace + "']['" + MetadataKillGeneration + "']"
+
+// ClusterNone is a cluster without endpoints, and with /grpc behind it another one
+// for gRPC: where a revive that ramps sends what it withholds. A request that is
+// on its way there has no version.
+const ClusterNone = "safestate_none"
+
+// Attributes of Envoy's that the processor is sent: the policy and its signature,
+// the route that it is on, the generation of the route's weights, the version that was chosen, the proxy, who asks, and
 // why an answer is what it is. Never ask for the whole xds.node: it is 82 KB a
 // request.
 const (
 	AttributePolicy      = "xds.route_metadata.filter_metadata['" + MetadataNamespace + "']['" + MetadataPolicy + "']"
+	AttributeSignature   = "xds.route_metadata.filter_metadata['" + MetadataNamespace + "']['" + MetadataSignature + "']"
+	AttributeRoute       = "xds.route_name" // Envoy's name of it, that a signature is held against
 	AttributeGeneration  = "xds.route_metadata.filter_metadata['" + MetadataNamespace + "']['" + MetadataGeneration + "']"
 	AttributeCluster     = "xds.cluster_name"
 	AttributeNode        = "xds.node.id"
@@ -32,10 +47,29 @@ const (
 	AttributeCodeDetails = "response.code_details"
 )
 
+// Keys inside MetadataNamespace of a request's own metadata, which the processor
+// writes where the model may still break off an answer on which it has said its word:
+// what it counted, so that the answer does not count once more.
+const (
+	MetadataVerdict = "verdict" // one of the verdicts
+	MetadataTook    = "took_ms" // of a stream that was clean: the time until its first content, a number
+)
+
+// The verdicts. An answer that was counted, or that is none to count, is done with.
+// A stream that was clean counts once its end is known: to the processor where it
+// sees it, else by what Envoy tells afterwards.
+const (
+	VerdictCounted  = "counted"
+	VerdictClean    = "clean"
+	VerdictObserved = "observed" // clean, but for what a detector that observes found
+)
+
 // What Envoy tells the processor of afterwards, by its access log service: an
-// answer that the model broke off behind its headers.
+// answer that the model broke off behind its headers, and a stream that was clean
+// and whose end the processor has not seen.
 const (
 	LogCutAnswers = "safestate.cut"
+	DetailsWhole  = "via_upstream"                          // the response code details of an answer that ended well
 	DetailsCut    = "upstream_reset_after_response_started" // begins the response code details
 )
 

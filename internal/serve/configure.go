@@ -2,8 +2,10 @@ package serve
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/config"
 	"github.com/safestate/safestate/internal/policy"
@@ -22,11 +24,14 @@ func (p *process) load(ctx context.Context) error {
 			return p.refuse(config.Problems{{Message: err.Error()}}, err)
 		}
 	}
+	before := p.config.readiness().Config.Version
 	version, err := p.plane.configure(ctx, snapshot)
 	if err != nil {
 		return p.refuse(config.Problems{{Message: err.Error()}}, err)
 	}
+	p.plane.configured(ctx, before, version)
 	p.tellUnguarded(snapshot)
+	p.tellUnserved(snapshot)
 	p.longest = longestStream(snapshot)
 	p.applied(version, problems.Warnings())
 	return nil
@@ -45,6 +50,23 @@ func (p *process) tellUnguarded(s *compile.Snapshot) {
 		}
 	}
 	p.guarded = guarded
+}
+
+// mostUnserved is how many routes a line about those that are not served names.
+const mostUnserved = 20
+
+// tellUnserved logs, once as long as they are the same, the routes that clients
+// without a proxy cannot call: nothing else says so before they try.
+func (p *process) tellUnserved(s *compile.Snapshot) {
+	r, err := envoy.ProxylessResources(s)
+	if err != nil || slices.Equal(r.Unserved, p.unserved) {
+		return // an error has refused the whole configuration before
+	}
+	p.unserved = r.Unserved
+	if n := len(r.Unserved); n > 0 {
+		p.log.Info().Int("routes", n).Strs("unserved", r.Unserved[:min(n, mostUnserved)]).
+			Msg("gRPC clients that are their own proxy cannot call some routes; through Envoy these work")
+	}
 }
 
 func (p *process) refuse(problems config.Problems, err error) error {

@@ -40,6 +40,7 @@ func newHost(p *process) (*host, error) {
 	}
 	h.processor = extproc.New(extproc.Options{
 		Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: state, MaxInFlight: o.MaxBodies, Signals: h.reporter,
+		Signed: o.strict(), Keys: p.keys,
 	})
 	return h, nil
 }

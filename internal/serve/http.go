@@ -10,15 +10,14 @@ import (
 
 // newHTTP makes the server of /healthz, /readyz, /metrics and, where there is one,
 // the API under /v1.
-func newHTTP(state *configState, draining func() bool, metrics, api http.Handler) *http.Server {
+func newHTTP(readiness func() Readiness, metrics, api http.Handler) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		r := state.readiness()
-		r.Ready = r.Ready && !draining()
+		r := readiness()
 		w.Header().Set("Content-Type", "application/json")
 		if !r.Ready {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -54,7 +53,8 @@ func newAnswers(handler http.Handler, config *tls.Config) *http.Server {
 	}
 }
 
-func serveAnswers(s *http.Server, l net.Listener) error {
+// serveHTTP serves over TLS where the server is configured for it.
+func serveHTTP(s *http.Server, l net.Listener) error {
 	if s.TLSConfig != nil {
 		return s.ServeTLS(l, "", "")
 	}

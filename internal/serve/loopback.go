@@ -6,9 +6,9 @@ import (
 	"net/netip"
 )
 
-// onlyLocal refuses an address that other machines reach. Whoever can dial the
-// gRPC port can bring a policy of its own making, which names endpoints and
-// files: policies are not signed, so only this machine may.
+// onlyLocal refuses an address that other machines reach. In plain text whoever is
+// on the way reads what callers ask and writes what they get; that a policy has to
+// be signed there keeps nobody from sending one that was.
 func onlyLocal(flag, address string) error {
 	if _, ok := cutUnix(address); ok {
 		return nil
@@ -20,6 +20,6 @@ func onlyLocal(flag, address string) error {
 	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() || host == "localhost" {
 		return nil
 	}
-	return fmt.Errorf("%s %s can be dialled by other machines, and policies are not signed: "+
-		"want a loopback address or unix:PATH, or ask for it by --grpc-unprotected", flag, address)
+	return fmt.Errorf("%s %s can be dialled by other machines, in plain text: "+
+		"want --tls-cert, --tls-key and --tls-client-ca, a loopback address or unix:PATH, or ask for it by --grpc-unprotected", flag, address)
 }

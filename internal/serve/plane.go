@@ -3,10 +3,8 @@ package serve
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -14,11 +12,13 @@ import (
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/envoy/xds"
 	"github.com/safestate/safestate/internal/admin"
+	"github.com/safestate/safestate/internal/audit"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/config"
 	"github.com/safestate/safestate/internal/control"
 	"github.com/safestate/safestate/internal/signals"
-	"github.com/safestate/safestate/internal/store/etcd"
+	"github.com/safestate/safestate/internal/signing"
+	"github.com/safestate/safestate/internal/signing/keyring"
 )
 
 // plane is the control plane's half of a process.
@@ -26,34 +26,55 @@ type plane struct {
 	p     *process
 	xds   *xds.Server
 	hub   *signals.Hub
-	store *etcd.Store      // nil without releases
+	store *storage         // nil without releases
 	rules *control.Control // who decides; nil without releases
-	stop  context.CancelFunc
-	runs  sync.WaitGroup
+	ring  *keyring.Keyring // the keys that sign policies; nil without releases
+	// signer is by --signing-key, as it was read last; nil: there is none.
+	signer *signing.Signer
+	people people
+	trail  *audit.Log // nil without releases
+	stop   context.CancelFunc
+	runs   sync.WaitGroup
 }
 
 // newPlane opens the store and begins to follow it.
 func newPlane(ctx context.Context, p *process) (*plane, error) {
 	pl := &plane{p: p, stop: func() {}}
 	o := &p.options
-	pl.xds = xds.New(xds.Options{Identity: o.identity(), Observer: proxies{p.metrics, p.log}})
-	pl.hub = signals.NewHub(signals.HubOptions{})
+	pl.xds = xds.New(xds.Options{Identity: o.identity(), Observer: newProxies(p.metrics, p.log)})
+	pl.hub = signals.NewHub(signals.HubOptions{Identity: o.identity()})
 	p.metrics.Proxies(func() float64 { return float64(pl.xds.Connected()) })
 	if o.NoReleases {
 		return pl, nil
 	}
 	err := makeDataDir(o.DataDir)
+	if err == nil {
+		err = o.keepName()
+	}
 	if err != nil {
 		pl.close()
 		return nil, err
 	}
-	if pl.store, err = etcd.Open(ctx, o.storeOptions(p)); err != nil {
+	if err := pl.openPeople(); err != nil {
+		pl.close()
+		return nil, err
+	}
+	if pl.store, err = openStore(ctx, p); err != nil {
+		pl.close()
+		return nil, err
+	}
+	if err := pl.openRing(ctx); err != nil {
+		pl.close()
+		return nil, err
+	}
+	if err := pl.openTrail(); err != nil {
 		pl.close()
 		return nil, err
 	}
 	pl.rules, err = control.New(control.Options{
-		Store: pl.store, XDS: pl.xds, Hub: pl.hub, DataDir: o.DataDir, Envoy: o.Envoy,
+		Store: pl.store, FirstRead: pl.store.firstRead, XDS: pl.xds, Hub: pl.hub, DataDir: o.DataDir, Envoy: o.Envoy,
 		Replica: o.Replica, Address: o.Advertise, Credentials: p.dial, Reload: p.again, Log: p.log, Metrics: p.metrics,
+		Signer: pl.ring.Signer, Recorded: pl.recorded, Killed: pl.killed, Trail: pl.trail,
 	})
 	if err != nil {
 		pl.close()
@@ -62,27 +83,9 @@ func newPlane(ctx context.Context, p *process) (*plane, error) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	pl.stop = stop
 	pl.runs.Go(func() { pl.rules.Run(running) })
+	pl.runs.Go(func() { pl.runRing(running) })
+	pl.runPeople(running)
 	return pl, nil
-}
-
-// storeOptions say where the store is.
-func (o *Options) storeOptions(p *process) etcd.Options {
-	out := etcd.Options{
-		Endpoints: o.Etcd, CA: o.EtcdCA, Cert: o.EtcdCert, Key: o.EtcdKey, User: o.EtcdUser, PasswordFile: o.EtcdPasswordFile,
-		Problem: func(err error) { p.log.Warn().Err(err).Msg("store") },
-	}
-	if len(o.Etcd) == 0 {
-		out.Dir = o.DataDir
-	}
-	return out
-}
-
-// engine names the store for people.
-func (o *Options) engine() string {
-	if len(o.Etcd) > 0 {
-		return "etcd at " + strings.Join(o.Etcd, ", ")
-	}
-	return "embedded etcd in " + o.DataDir
 }
 
 // identity says who vouches for a proxy's name; nil: nobody.
@@ -107,7 +110,11 @@ func (pl *plane) configure(ctx context.Context, s *compile.Snapshot) (string, er
 	if pl.rules != nil {
 		return pl.rules.Configure(ctx, s)
 	}
-	r, err := envoy.Render(s, pl.p.options.Envoy)
+	options, err := pl.signed(pl.p.options.Envoy)
+	if err != nil {
+		return "", err
+	}
+	r, err := envoy.Render(s, options)
 	if err != nil {
 		return "", err
 	}
@@ -124,9 +131,10 @@ func (pl *plane) api() http.Handler {
 	if pl.rules == nil {
 		return nil
 	}
-	return admin.New(admin.Options{Hosts: pl.p.options.APIHosts, Control: control.NewAPI(pl.rules, control.APIOptions{
+	return admin.New(admin.Options{Hosts: pl.p.options.APIHosts, Access: pl.authenticator(), Keys: keysAPI{pl.ring}, Trail: pl.trail, Attempted: pl.attempted, Control: control.NewAPI(pl.rules, control.APIOptions{
 		Build: pl.p.options.Version, Engine: pl.p.options.engine(), Configuration: pl.p.config.forAPI,
-		Backup: func(ctx context.Context, w io.Writer) error { return pl.store.Backup(ctx, w) },
+		Backup:   pl.store.backup,
+		Troubles: func() []admin.Trouble { return append(pl.p.troubles(), pl.people.troubles()...) },
 	})})
 }
 
@@ -141,6 +149,9 @@ func (pl *plane) leave() {
 func (pl *plane) close() {
 	pl.leave()
 	pl.runs.Wait()
+	if pl.trail != nil {
+		_ = pl.trail.Close() // what was acknowledged is on the disk
+	}
 	if pl.store != nil {
 		_ = pl.store.Close() // what was acknowledged is durable
 	}

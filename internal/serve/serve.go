@@ -25,6 +25,7 @@ import (
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/envoy/xds"
 	"github.com/safestate/safestate/extproc"
+	"github.com/safestate/safestate/internal/signing"
 	"github.com/safestate/safestate/internal/telemetry"
 )
 
@@ -71,6 +72,17 @@ type Options struct {
 
 	// APIHosts are further names by which the API is asked.
 	APIHosts []string
+	// AccessFile says who may do what; empty: this machine everything, others read.
+	// NotifyFile says who is told of what happens; empty: nobody.
+	AccessFile string
+	NotifyFile string
+	// AuditAnchors get signed heads of the audit trail: "file:PATH", or the URL of a
+	// webhook.
+	AuditAnchors []string
+	// HTTPTLS secures HTTP by the certificate of TLS. HTTPUnprotected allows an
+	// AccessFile with an HTTP that other machines reach in plain text.
+	HTTPTLS         bool
+	HTTPUnprotected bool
 
 	HTTP string // host:port; default DefaultHTTP
 	GRPC string // host:port or unix:PATH; default DefaultGRPC
@@ -81,7 +93,16 @@ type Options struct {
 	TLS TLSFiles
 	// GRPCUnprotected allows GRPC and Answers to be addresses that other machines
 	// reach.
-	GRPCUnprotected   bool
+	GRPCUnprotected bool
+	// PolicyKeys is a file with public keys in PEM: whose policies the processor
+	// takes. It is read again when it changes. With RoleAll those of the store are
+	// taken as well.
+	PolicyKeys string
+	// SigningKey is a file with a private key in PEM, which signs policies where no
+	// store keeps keys (NoReleases). KeyAge is when a key of the store is rotated by
+	// itself; 0: never.
+	SigningKey        string
+	KeyAge            time.Duration
 	Redis             string // redis://…; empty: the cache is in the process
 	RedisPasswordFile string // its password; empty: in the URL, or none
 	// CacheBytes bounds the cache in the process; 0 is the cache's default.
@@ -109,6 +130,7 @@ type process struct {
 	plane    *plane                           // nil with RoleExtProc
 	tls      *tls.Config                      // of GRPC and Answers; nil: plain text
 	dial     credentials.TransportCredentials // by which it dials others of its like
+	keys     *signing.Keys                    // by which the host takes policies
 	config   configState
 	draining atomic.Bool
 	rereads  chan struct{}
@@ -116,6 +138,8 @@ type process struct {
 	mu      sync.Mutex      // held while a configuration is applied
 	guarded map[string]bool // the routes in use, and whether they have a policy
 	longest time.Duration   // that an answer of theirs may take
+	// unserved are the routes that clients without a proxy cannot call, as logged last.
+	unserved []string
 }
 
 // Run serves until ctx ends, then drains. It returns nil after a drain, and an
@@ -124,6 +148,9 @@ type process struct {
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
 	if err := o.check(); err != nil {
+		return err
+	}
+	if err := errors.Join(o.checkKeys(), o.checkPeople()); err != nil {
 		return err
 	}
 	if !o.GRPCUnprotected && !o.TLS.set() {
@@ -226,7 +253,7 @@ func (o Options) withDefaults() Options {
 }
 
 func newProcess(ctx context.Context, o Options) (*process, error) {
-	p := &process{options: o, rereads: make(chan struct{}, 1)}
+	p := &process{options: o, rereads: make(chan struct{}, 1), keys: &signing.Keys{}}
 	p.metrics = telemetry.NewMetrics(o.Version, telemetry.Caps{})
 	p.log = telemetry.NewLog(o.LogTo, o.Log, p.metrics)
 	var err error
@@ -236,16 +263,23 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 	}
 	p.dial = insecure.NewCredentials()
 	if o.TLS.set() {
-		dial, err := o.TLS.client()
-		if err != nil {
+		if p.dial, err = o.TLS.client(); err != nil {
 			p.close()
 			return nil, err
 		}
-		p.dial = credentials.NewTLS(dial)
 		if p.tls, err = o.TLS.config(func(err error) { p.log.Error().Msg(err.Error()) }); err != nil {
 			p.close()
 			return nil, err
 		}
+	}
+	// Before anything is written: a mistake on the command line leaves no trace.
+	if err := (extproc.StateOptions{Redis: o.Redis}).Check(); err != nil && o.Role.processes() {
+		p.close()
+		return nil, err
+	}
+	if err := p.followKeys(ctx); err != nil {
+		p.close()
+		return nil, err
 	}
 	if o.Role.controls() {
 		if p.plane, err = newPlane(ctx, p); err != nil {
@@ -265,15 +299,18 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 func (p *process) run(ctx context.Context, w *watcher, l *listeners) error {
 	g, checks := p.newGRPC()
 	failed := make(chan error, 3)
-	status := newHTTP(&p.config, p.draining.Load, p.metrics.Handler(), p.api())
+	status := newHTTP(p.readiness, p.metrics.Handler(), p.api())
 	servers := []*http.Server{status}
 	go func() { failed <- g.Serve(l.grpc) }()
-	go func() { failed <- status.Serve(l.http) }()
+	if p.options.HTTPTLS {
+		status.TLSConfig = forPeople(p.tls)
+	}
+	go func() { failed <- serveHTTP(status, l.http) }()
 	told := p.log.Info().Str("role", string(p.options.Role)).Str("http", l.http.Addr().String()).Str("grpc", l.grpc.Addr().String())
 	if p.host != nil {
 		a := newAnswers(p.host.processor.Upstream(), p.tls)
 		servers = append(servers, a)
-		go func() { failed <- serveAnswers(a, l.answers) }()
+		go func() { failed <- serveHTTP(a, l.answers) }()
 		told = told.Str("answers", l.answers.Addr().String())
 	}
 

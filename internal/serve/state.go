@@ -22,6 +22,16 @@ type configState struct {
 type Readiness struct {
 	Ready  bool         `json:"ready"`
 	Config ConfigStatus `json:"config"`
+	// Policies is of a process that judges answers; absent: it does not.
+	Policies *PolicyStatus `json:"policies,omitempty"`
+}
+
+// readiness is what /readyz tells.
+func (p *process) readiness() Readiness {
+	r := p.config.readiness()
+	r.Ready = r.Ready && !p.draining.Load()
+	r.Policies = p.policyStatus()
+	return r
 }
 
 // ConfigStatus says which configuration is in use.

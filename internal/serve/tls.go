@@ -77,24 +77,6 @@ func (f TLSFiles) authorities() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// client is the configuration of one who dials a server that has files of the same
-// authorities.
-func (f TLSFiles) client() (*tls.Config, error) {
-	pool, err := f.authorities()
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		RootCAs:    pool,
-		// Read at each handshake, so that renewed files count.
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
-			return &pair, err
-		},
-	}, nil
-}
-
 // stamp changes when a file does.
 func (f TLSFiles) stamp() (out [3]struct {
 	changed time.Time

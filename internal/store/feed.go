@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -17,16 +18,28 @@ type Feed struct {
 
 	mu      sync.Mutex
 	pending map[string]Event    // not yet given to the receiver, by key
-	known   map[string]int64    // the revision of each live record, as written
+	known   map[string]content  // of each live record, as written
 	sent    map[string]struct{} // the records that the receiver knows of
 }
+
+// content tells what a record holds. A store that was set back and written to since
+// may have another value at the same revision.
+type content struct {
+	revision int64
+	sum      uint64
+}
+
+// seed is of the sums, which do not leave the process.
+var seed = maphash.MakeSeed()
+
+func contentOf(e Entry) content { return content{e.Revision, maphash.Bytes(seed, e.Value)} }
 
 // NewFeed returns a feed of which the receiver knows nothing.
 func NewFeed() *Feed {
 	return &Feed{
 		dirty:   make(chan struct{}, 1),
 		pending: map[string]Event{},
-		known:   map[string]int64{},
+		known:   map[string]content{},
 		sent:    map[string]struct{}{},
 	}
 }
@@ -36,10 +49,10 @@ func NewFeed() *Feed {
 func (f *Feed) Replace(entries []Entry, revision int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	live := make(map[string]int64, len(entries))
+	live := make(map[string]content, len(entries))
 	for _, e := range entries {
-		live[e.Key] = e.Revision
-		if f.known[e.Key] != e.Revision {
+		live[e.Key] = contentOf(e)
+		if f.known[e.Key] != live[e.Key] {
 			f.put(Event{Entry: e})
 		}
 	}
@@ -63,7 +76,7 @@ func (f *Feed) Apply(events []Event) {
 		if e.Deleted {
 			delete(f.known, e.Key)
 		} else {
-			f.known[e.Key] = e.Revision
+			f.known[e.Key] = contentOf(e.Entry)
 		}
 		f.put(e)
 	}

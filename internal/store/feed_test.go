@@ -43,6 +43,11 @@ func TestFeed(t *testing.T) {
 		"a store set back brings old revisions": {
 			{replace(5, at("a", 5)), "a@5"}, {replace(1_000, at("a", 3)), "a@3"},
 		},
+		"a store set back and written to has other values at old revisions": {
+			{replace(5, at("a", 5), at("b", 4)), "b@4 a@5"},
+			{replace(5, at("a", 5), store.Entry{Key: "b", Value: []byte("w"), Revision: 4}), "b@4"},
+			{apply(made("b", 4)), "b@4"}, {replace(5, at("a", 5), at("b", 4)), "none"},
+		},
 		"only the newest of a record": {
 			{replace(1), "-"},
 			{apply(made("a", 2), made("b", 3), made("a", 4)), "b@3 a@4"},

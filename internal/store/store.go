@@ -57,7 +57,7 @@ type Event struct {
 	Deleted bool
 }
 
-// Store is safe for concurrent use. Get, List, Put, Delete and Leader return
+// Store is safe for concurrent use. Get, List, Page, Put, Delete and Leader return
 // when their context ends, and after the engine's own bound at the latest.
 //
 // Keys are printable and start with "/". Values may be empty.
@@ -69,6 +69,10 @@ type Store interface {
 	// List returns the records whose key starts with prefix, sorted by key, as
 	// they were at one moment.
 	List(ctx context.Context, prefix string) ([]Entry, error)
+
+	// Page is List of at most limit records, from the key from on; an empty from
+	// is the first. What it costs depends on limit, not on how many there are.
+	Page(ctx context.Context, prefix, from string, limit int) ([]Entry, error)
 
 	// Put writes a record if it is still at the revision that the caller read;
 	// at revision 0, if it is not there. Else ErrConflict. When Put returns the

@@ -14,6 +14,7 @@ const (
 	CauseResponseOverLimit
 	CauseMemory
 	CausePolicyUnreadable
+	CausePolicyRefused
 	CauseProcessorError
 	CauseAbandoned
 	CauseUnanswered
@@ -42,6 +43,7 @@ var Causes = []CauseMeaning{
 	{CauseResponseOverLimit, "response_over_limit", "The answer's body is over the limit, and the policy lets it pass unread.", false, false},
 	{CauseMemory, "memory_budget", "The bodies in flight used up the processor's budget, and the policy lets this one pass unread.", false, false},
 	{CausePolicyUnreadable, "policy_unreadable", "The route's policy could not be read: Envoy does what the route says for a processor that is away.", false, true},
+	{CausePolicyRefused, "policy_refused", "The route's policy is not signed, or not for this route: Envoy does what the route says for a processor that is away. safestate_policies_refused_total says why.", false, true},
 	{CauseProcessorError, "processor_error", "The processor gave up on the request: Envoy does what the route says for a processor that is away.", false, true},
 	{CauseAbandoned, "abandoned", "The stream ended before the answer was there: the caller left, or Envoy answered by itself.", true, false},
 	{CauseUnanswered, "unanswered", "The answer failed in a way that nothing could put another in its place, and the caller got the error: a gRPC call that the ladder's own upstream did not answer either.", false, false},

@@ -57,6 +57,8 @@ type Metrics struct {
 	mistakes     prometheus.Gauge
 	xds          *prometheus.CounterVec
 	denied       prometheus.Counter
+	refusals     [RefusalCount]prometheus.Counter
+	notified     *prometheus.CounterVec
 	records      *prometheus.CounterVec
 	leading      prometheus.Gauge
 	linesDropped prometheus.Counter
@@ -99,6 +101,7 @@ func NewMetrics(version string, caps Caps) *Metrics {
 		mistakes:     gaugeVec(r, configErrors).WithLabelValues(),
 		xds:          counterVec(r, xdsResponses),
 		denied:       counterVec(r, xdsDenied).WithLabelValues(),
+		notified:     counterVec(r, notifications),
 		records:      counterVec(r, releaseRecords),
 		leading:      gaugeVec(r, releaseLeading).WithLabelValues(),
 		linesDropped: counterVec(r, logDropped).WithLabelValues(),
@@ -111,6 +114,10 @@ func NewMetrics(version string, caps Caps) *Metrics {
 	messages := counterVec(r, extprocMessages)
 	for p := range phaseCount {
 		m.messages[p] = messages.WithLabelValues(p.String())
+	}
+	refusals := counterVec(r, policiesRefused)
+	for c := range RefusalCount {
+		m.refusals[c] = refusals.WithLabelValues(c.String())
 	}
 	for c := range causeCount {
 		m.unknown[c] = m.uninspected.WithLabelValues("", c.String())

@@ -381,11 +381,14 @@ func TestTableIsWhatIsExported(t *testing.T) {
 	m.CacheSize(one, one)
 	m.BodiesInFlight(one)
 	m.Proxies(one)
+	m.PolicyKeys(func() (time.Duration, time.Duration) { return time.Hour, 0 })
 	m.ConfigApplied(time.Now())
 	m.Releases(func(emit func(ModelReleases)) {
-		emit(ModelReleases{Model: "default/fraud", Generation: 2, Weights: map[string]int{"v1": 100}, Degraded: true, Unproven: 1})
+		emit(ModelReleases{Model: "default/fraud", Generation: 2, Weights: map[string]int{"v1": 100}, Degraded: true, Stuck: []string{"bound"}, Unproven: 1})
 	})
 	m.ReleaseRecord("default/fraud", "rollback")
+	m.Receivers([]string{"on-call"}, []string{"delivered", "refused"})
+	m.Notified("on-call", "delivered")
 
 	exported := map[string]*dto.MetricFamily{}
 	for _, f := range gather(t, m) {

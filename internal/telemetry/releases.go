@@ -11,11 +11,12 @@ type ModelReleases struct {
 	Model      string         // namespace/name
 	Generation uint64         // of its weights
 	Weights    map[string]int // percent by version
-	// Degraded: no version gets traffic. Stuck: a rail holds a rollback back, or a
-	// proxy refuses the weights, and a person is needed. Unproven: proxies that are
-	// expected to have the weights and have not said so.
-	Degraded, Stuck bool
-	Unproven        int
+	// Degraded: no version gets traffic. Stuck is why a person is needed, of a closed
+	// set of words. Unproven: proxies that are expected to have the weights and have
+	// not said so.
+	Degraded bool
+	Stuck    []string
+	Unproven int
 }
 
 // Releases lets every model's releases be read at each scrape. Call it once.
@@ -62,7 +63,9 @@ func (c *releaseCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		gauge(c.generation, float64(r.Generation), model)
 		gauge(c.degraded, flag(r.Degraded), model)
-		gauge(c.stuck, flag(r.Stuck), model)
+		for _, why := range r.Stuck {
+			gauge(c.stuck, 1, model, why)
+		}
 		gauge(c.unproven, float64(r.Unproven), model)
 	})
 }

@@ -166,6 +166,24 @@ var (
 		Name: "safestate_xds_denied_total", Kind: Counter,
 		Help: "Proxies that were turned away: their node id is no name in their certificate.",
 	}
+	policiesRefused = Metric{
+		Name: "safestate_policies_refused_total", Kind: Counter,
+		Labels: []string{"cause"},
+		Help:   "Requests whose policy was refused, by cause: unsigned, malformed, unknown_key, other_route, wrong_signature, no_keys. Envoy then does what the route says for a processor that is away.",
+	}
+	policyKeyAge = Metric{
+		Name: "safestate_policy_key_age_seconds", Kind: Gauge,
+		Help: "For how long the key that signs policies has signed.",
+	}
+	policyKeyRotation = Metric{
+		Name: "safestate_policy_key_rotation_seconds", Kind: Gauge,
+		Help: "For how long a rotation of the keys that sign policies is under way; 0: none is. safestate keys list says what it waits for.",
+	}
+	notifications = Metric{
+		Name: "safestate_notifications_total", Kind: Counter,
+		Labels: []string{"receiver", "outcome"},
+		Help:   "What became of notifications: messages that were delivered, tries that failed and are made again (retried), and events that are lost: overflowed (too much waited), refused (the receiver will never take it), gave-up (tried for too long).",
+	}
 	releaseWeight = Metric{
 		Name: "safestate_release_weight_percent", Kind: Gauge,
 		Labels: []string{"model", "model_version"},
@@ -183,8 +201,8 @@ var (
 	}
 	releaseStuck = Metric{
 		Name: "safestate_release_stuck", Kind: Gauge,
-		Labels: []string{"model"},
-		Help:   "1 while a model's version fails and a rail keeps safestate from rolling it back, or a proxy refuses its weights: a person is needed.",
+		Labels: []string{"model", "why"},
+		Help:   "1 while a model waits for a person, absent otherwise: bound (a version fails, and a limit keeps safestate from rolling it back), common-cause (a version and its control fail alike), not-helped (a rollback did not), refused (a proxy refuses the weights), paused (safestate paused a rollout).",
 	}
 	releaseUnproven = Metric{
 		Name: "safestate_release_unproven_proxies", Kind: Gauge,
@@ -223,7 +241,7 @@ var Table = []Metric{
 	extprocMessages, extprocStreams, bodiesBytes,
 	breakerState, breakerTransitions, bulkheadInFlight, bulkheadRejected,
 	cacheLookups, cacheWrites, cacheBytes, cacheEntries, refreshes,
-	configReloads, configLastSuccess, configErrors, xdsResponses, xdsProxies, xdsDenied,
+	configReloads, configLastSuccess, configErrors, policiesRefused, policyKeyAge, policyKeyRotation, xdsResponses, xdsProxies, xdsDenied, notifications,
 	releaseWeight, releaseGeneration, releaseDegraded, releaseStuck, releaseUnproven, releaseRecords, releaseLeading,
 	logDropped, traceExportFailures, buildInfo,
 }

@@ -114,6 +114,7 @@ const (
 	CacheFirst      Code = "cache_first"
 	ProcessorAway   Code = "processor_away"
 	Draining        Code = "draining"
+	Killed          Code = "killed"
 )
 
 // Meaning is one row of the table of reasons.
@@ -196,6 +197,7 @@ var Codes = []Meaning{
 	{CacheFirst, Guard, "The cache answered before the model was asked.", ""},
 	{ProcessorAway, Guard, "No processor answered: Envoy alone gave the safe default.", ""},
 	{Draining, Guard, "safestate is shutting down: the stream was ended before its end.", ""},
+	{Killed, Guard, "A person or a threshold has stopped the version, the model, the route or everything: the model was not asked.", "what is killed; nothing where Envoy alone answered"},
 }
 
 // DetectorOf returns the detector that a code belongs to; Broken for a code

@@ -11,6 +11,9 @@ import (
 func Changed(m admin.Model) string {
 	var p page
 	p.text("", ModelLine(m)+".")
+	if m.Unpublished != "" {
+		p.text("NOT PUBLISHED: ", m.Unpublished+". It is decided and written; the proxies keep what they have.")
+	}
 	for _, l := range m.Explanation {
 		p.text("  ", l)
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/safestate/safestate/internal/release"
 )
 
-// line is one record, of a model or a policy.
+// line is one record, of a model, a policy or a proxy.
 type line struct {
 	at      time.Time
 	about   string
-	number  uint64 // generation, or the policy's number
+	number  string // generation, or the policy's number
 	text    string
 	details func(p *page)
 }
@@ -23,12 +23,15 @@ type line struct {
 // History writes one line a record, newest first; verbose adds what each was
 // decided on. now is where "ago" counts from.
 func History(h admin.History, now time.Time, verbose bool) string {
-	lines := make([]line, 0, len(h.Records)+len(h.Policies))
+	lines := make([]line, 0, len(h.Records)+len(h.Policies)+len(h.Proxies))
 	for _, r := range h.Records {
-		lines = append(lines, line{r.At, r.Model, r.Generation, sentence(r), func(p *page) { p.evidence(r) }})
+		lines = append(lines, line{r.At, r.Model, fmt.Sprint(r.Generation), sentence(r), func(p *page) { p.evidence(r) }})
 	}
 	for _, r := range h.Policies {
-		lines = append(lines, line{r.At, "policy " + r.Policy, r.Number, policySentence(r), func(*page) {}})
+		lines = append(lines, line{r.At, "policy " + r.Policy, fmt.Sprint(r.Number), policySentence(r), func(*page) {}})
+	}
+	for _, r := range h.Proxies {
+		lines = append(lines, line{r.At, "proxy " + r.Node, "", r.Kind + because(r.By, r.Reason), func(*page) {}})
 	}
 	slices.SortStableFunc(lines, func(a, b line) int { return cmp.Compare(b.at.UnixNano(), a.at.UnixNano()) })
 	var p page
@@ -48,13 +51,13 @@ func History(h admin.History, now time.Time, verbose bool) string {
 	if about != "*" {
 		p.line("%s, newest first", about)
 	}
-	p.line("%-14s %8s %5s  %s", "AT (UTC)", "AGO", "GEN", "WHAT")
+	p.line("%-14s %8s %5s  %s", "AT (UTC)", "AGO", numbersOf(h), "WHAT")
 	for _, l := range lines {
 		text := l.text
 		if about == "*" {
 			text = l.about + ": " + text
 		}
-		start := fmt.Sprintf("%-14s %8s %5d  ", day(l.at, now), span(max(0, now.Sub(l.at))), l.number)
+		start := fmt.Sprintf("%-14s %8s %5s  ", day(l.at, now), span(max(0, now.Sub(l.at))), l.number)
 		if !verbose {
 			p.line("%s%s", start, tail(clean(text), columns-len(start)))
 			continue
@@ -63,6 +66,14 @@ func History(h admin.History, now time.Time, verbose bool) string {
 		l.details(&p)
 	}
 	return p.String()
+}
+
+// numbersOf names the numbers of a history: models have generations.
+func numbersOf(h admin.History) string {
+	if len(h.Records) == 0 {
+		return "NO"
+	}
+	return "GEN"
 }
 
 // day writes a time short: without the year, or of another year the date alone.
@@ -87,11 +98,17 @@ func sentence(r release.Record) string {
 	if r.Forced {
 		text += " (forced)"
 	}
-	if r.By != "" && r.By != release.By {
-		text += " by " + r.By
+	return text + because(r.By, r.Reason)
+}
+
+// because says who, where that was a person, and why.
+func because(by, reason string) string {
+	text := ""
+	if by != "" && by != release.By {
+		text += " by " + by
 	}
-	if r.Reason != "" {
-		text += ": " + r.Reason
+	if reason != "" {
+		text += ": " + reason
 	}
 	return text
 }
@@ -101,10 +118,13 @@ func deed(r release.Record) string {
 	case release.KindRegistered:
 		return r.Version + " registered"
 	case release.KindFiles:
-		return "weights of the files: " + percent(r.After)
+		return "weights of the files: " + shares(r.After)
 	case release.KindStarted:
 		return "rollout of " + r.Version + " started"
 	case release.KindStep:
+		if r.After == nil { // two steps of one weight
+			return "next step of " + r.Version
+		}
 		return r.Version + " to " + fmt.Sprintf("%d %%", r.After[r.Version])
 	case release.KindGate:
 		return r.Version + " waits for a person's promote"
@@ -127,7 +147,9 @@ func deed(r release.Record) string {
 	case release.KindRecovered:
 		return "recovered" + onto(cmp.Or(r.Target, r.Version))
 	case release.KindHoldback:
-		return "holdback on " + cmp.Or(r.Target, r.Version) + " ended"
+		return "holdback on " + r.Version + " ended"
+	case release.KindHoldbackAgain:
+		return r.Version + " has its holdback again"
 	case release.KindApplied:
 		return "ACKed by every expected proxy"
 	case release.KindRollbackDone:
@@ -162,30 +184,11 @@ func policySentence(r admin.PolicyRecord) string {
 	if r.Mode != "" {
 		text += fmt.Sprintf(" (%s", r.Mode)
 		if r.EnforcePercent > 0 && r.EnforcePercent < 100 {
-			text += fmt.Sprintf(" %d %%", r.EnforcePercent)
+			text += fmt.Sprintf(" %g %%", r.EnforcePercent)
 		}
 		text += ")"
 	}
-	if r.By != "" && r.By != release.By {
-		text += " by " + r.By
-	}
-	if r.Reason != "" {
-		text += ": " + r.Reason
-	}
-	return text
-}
-
-func percent(weights map[string]int) string {
-	var parts []string
-	for _, name := range sortedKeys(weights) {
-		if weights[name] > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d %%", name, weights[name]))
-		}
-	}
-	if len(parts) == 0 {
-		return "none"
-	}
-	return strings.Join(parts, ", ")
+	return text + because(r.By, r.Reason)
 }
 
 // evidence adds what a record was decided on.
@@ -193,15 +196,15 @@ func (p *page) evidence(r release.Record) {
 	const lead = "      "
 	p.text(lead+"record   ", fmt.Sprintf("%d, %s, by %s, %s", r.Sequence, r.Kind, r.By, r.At.UTC().Format("2006-01-02 15:04:05.000Z")))
 	if r.Before != nil || r.After != nil {
-		p.text(lead+"weights  ", percent(r.Before)+" -> "+percent(r.After))
+		p.text(lead+"weights  ", shares(r.Before)+" -> "+shares(r.After))
 	}
-	for _, name := range sortedKeys(r.Evidence) {
+	for _, name := range sorted(r.Evidence) {
 		e := r.Evidence[name]
 		text := fmt.Sprintf("%s: %s, %d bad of %d", name, e.Verdict, e.Bad, e.Requests)
 		if e.ControlRequests > 0 {
 			text += fmt.Sprintf(", control %d of %d", e.ControlBad, e.ControlRequests)
 		}
-		for _, d := range sortedKeys(e.Detectors) {
+		for _, d := range sorted(e.Detectors) {
 			text += fmt.Sprintf(", %s %d", d, e.Detectors[d])
 		}
 		if e.Why != "" {
@@ -209,7 +212,7 @@ func (p *page) evidence(r release.Record) {
 		}
 		p.text(lead+"evidence ", text)
 	}
-	for _, name := range sortedKeys(r.Checks) {
+	for _, name := range sorted(r.Checks) {
 		c := r.Checks[name]
 		p.text(lead+"check    ", fmt.Sprintf("%s: %s (%s)", name, c.Verdict, c.Why))
 	}

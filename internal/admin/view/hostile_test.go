@@ -55,6 +55,7 @@ func TestNothingHostileReachesTheTerminal(t *testing.T) {
 	for _, text := range hostile {
 		s, m, h := unwell(), rolledBack(), admin.History{Records: []release.Record{*rolledBack().Last, *rollingOut().Last}}
 		h.Policies = []admin.PolicyRecord{{Kind: "changed", Mode: "Enforce"}}
+		h.Proxies = []admin.ProxyRecord{{Kind: "deregistered"}}
 		spoil(reflect.ValueOf(&s).Elem(), text)
 		spoil(reflect.ValueOf(&m).Elem(), text)
 		spoil(reflect.ValueOf(&h).Elem(), text)

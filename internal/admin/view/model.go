@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +16,10 @@ import (
 func Model(m admin.Model) string {
 	var p page
 	p.text("", Phase(m)+".")
-	p.line("%s UTC, generation %d since %s", m.Now.UTC().Format(time.DateTime), m.Generation, at(m.Changed, m.Now))
+	p.line("%s UTC, %s", m.Now.UTC().Format(time.DateTime), generation(m))
+	if m.Unpublished != "" {
+		p.text("NOT PUBLISHED: ", m.Unpublished)
+	}
 	p.blank()
 	if len(m.Explanation) > 0 {
 		p.block("NOW", m.Explanation)
@@ -45,6 +49,8 @@ func Model(m admin.Model) string {
 func Phase(m admin.Model) string {
 	name, r := clean(m.Model), m.Rollout
 	switch {
+	case m.Gone:
+		return name + " is not in the files any more"
 	case m.Degraded:
 		return name + " is DEGRADED: no version gets traffic, the ladder answers"
 	case m.Bound != nil:
@@ -58,11 +64,27 @@ func Phase(m admin.Model) string {
 	case m.Withdrawal != nil && m.Withdrawal.Done.IsZero():
 		return fmt.Sprintf("%s: %s has the traffic; that %s has none is NOT PROVEN yet", name, clean(m.Stable), clean(list(m.Withdrawal.From, 3)))
 	case m.Phase == release.PhasePromoted:
-		return fmt.Sprintf("%s: %s is promoted and watched against %s", name, clean(m.Candidate), clean(m.Stable))
+		return fmt.Sprintf("%s: %s is promoted and watched%s", name, clean(m.Candidate), against(m.Stable))
 	case m.Phase == release.PhaseFiles:
 		return name + ": the weights are those of the files"
 	}
 	return fmt.Sprintf("%s: %s has the traffic", name, clean(m.Stable))
+}
+
+func generation(m admin.Model) string {
+	if m.Changed.IsZero() {
+		return "no weights yet"
+	}
+	return fmt.Sprintf("generation %d since %s", m.Generation, at(m.Changed, m.Now))
+}
+
+// against is what a promoted version is held against; one that ended a degraded
+// state has nothing.
+func against(stable string) string {
+	if stable == "" {
+		return ", with no other beside it"
+	}
+	return " against " + clean(stable)
 }
 
 // ModelLine writes a model as one line, which changes when something does.
@@ -156,7 +178,7 @@ func (p *page) checks(checks map[string]release.CheckResult) {
 	if len(checks) == 0 {
 		return
 	}
-	for _, name := range sortedKeys(checks) {
+	for _, name := range sorted(checks) {
 		c := checks[name]
 		p.text("CHECK      ", fmt.Sprintf("%s: %s (%s)", name, c.Verdict, c.Why))
 	}
@@ -193,8 +215,11 @@ func (p *page) withdrawal(m admin.Model) {
 }
 
 func noun(k release.Kind) string {
-	if k == release.KindAborted {
+	switch k {
+	case release.KindAborted:
 		return "abort"
+	case release.KindRecovered:
+		return "recovery"
 	}
 	return string(k)
 }
@@ -219,11 +244,4 @@ func proofLines(m admin.Model) []string {
 	return append(lines, x.Missing...)
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
-}
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

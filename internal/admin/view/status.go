@@ -106,18 +106,26 @@ func (p *page) models(models []admin.Model, now time.Time) {
 	}
 }
 
-// weights writes who has how much, the largest first: "v1 90 %, v2 10 %".
+// weights writes who has how much: "v1 90 %, v2 10 %".
 func weights(versions []admin.Version) string {
-	with := slices.DeleteFunc(slices.Clone(versions), func(v admin.Version) bool { return v.Weight == 0 })
-	slices.SortStableFunc(with, func(a, b admin.Version) int { return b.Weight - a.Weight })
-	parts := make([]string, len(with))
-	for i, v := range with {
-		parts[i] = fmt.Sprintf("%s %d %%", cut(clean(v.Name), 20), v.Weight)
+	by := make(map[string]int, len(versions))
+	for _, v := range versions {
+		by[v.Name] = v.Weight
 	}
-	if len(parts) == 0 {
+	return shares(by)
+}
+
+// shares are weights by version, the largest first.
+func shares(weights map[string]int) string {
+	with := slices.DeleteFunc(sorted(weights), func(v string) bool { return weights[v] == 0 })
+	slices.SortStableFunc(with, func(a, b string) int { return weights[b] - weights[a] })
+	for i, v := range with {
+		with[i] = fmt.Sprintf("%s %d %%", cut(clean(v), 20), weights[v])
+	}
+	if len(with) == 0 {
 		return "none"
 	}
-	return strings.Join(parts, ", ")
+	return strings.Join(with, ", ")
 }
 
 func stepText(r *release.Rollout) string {
@@ -159,10 +167,13 @@ func (p *page) policies(policies []admin.Policy, now time.Time) {
 		x := &policies[i]
 		mode := x.Mode
 		if x.Mode == "Enforce" && x.EnforcePercent < 100 {
-			mode = fmt.Sprintf("Enforce %d %%", x.EnforcePercent)
+			mode = fmt.Sprintf("Enforce %g %%", x.EnforcePercent)
 		}
 		pinned := ""
-		if x.Pinned {
+		switch {
+		case x.Gone:
+			pinned = "not in the files"
+		case x.Pinned:
 			pinned = fmt.Sprintf("held (file: %d)", x.File)
 		}
 		rows = append(rows, []string{x.Policy, fmt.Sprint(x.Number), ago(x.Since, now), mode, fmt.Sprintf("%d/%d", x.Observed, x.Enforced), pinned})
@@ -182,7 +193,7 @@ func (p *page) own(s admin.Status) {
 	p.block("LEADER", []string{leader})
 	well := "answers"
 	if !s.Store.Well {
-		well = "DOES NOT ANSWER since " + at(s.Store.Since, s.Now) + ": " + s.Store.Problem
+		well = "NOT WELL since " + at(s.Store.Since, s.Now) + ": " + s.Store.Problem
 	}
 	p.block("STORE", []string{s.Store.Engine + ", " + well})
 	files := "read " + at(s.Configuration.Applied, s.Now)

@@ -133,8 +133,9 @@ func status(models ...admin.Model) admin.Status {
 	return judged(s)
 }
 
-// judged adds the troubles, as the API does.
+// judged finds the troubles anew, as the API does.
 func judged(s admin.Status) admin.Status {
+	s.Troubles = nil
 	s.Troubles = admin.Troubles(s)
 	return s
 }
@@ -151,7 +152,7 @@ func unwell() admin.Status {
 	gate.Drift = []release.Drift{{Version: "v2", Files: 0, Release: 10}}
 	s := status(rolledBack(), degraded, gate)
 	s.Leader = admin.Leader{}
-	s.Store = admin.Store{Engine: "etcd at 10.0.0.1:2379", Problem: "context deadline exceeded", Since: before(time.Minute)}
+	s.Store = admin.Store{Engine: "etcd at 10.0.0.1:2379", Problem: "takes no writes (the file is full)", Since: before(time.Minute)}
 	s.Configuration.Problems = []string{"fraud.yaml:25: spec.deadline: 300us is less than 1ms", "fraud.yaml:31: spec.mode: is none of Observe, Enforce"}
 	s.Proxies = admin.Proxies{Expected: 4, Acked: 1, Refused: []string{"edge-2"}, Silent: []string{"edge-3"}, Proxies: []admin.Proxy{
 		{Node: "edge-1", State: admin.ProxyAcked, Connected: true},
@@ -168,6 +169,11 @@ func TestStatus(t *testing.T) {
 	golden(t, "status-empty", Status(judged(admin.Status{Now: now, Replica: "control-1", Build: "dev", Store: admin.Store{Engine: "etcd, embedded", Well: true}, Leader: admin.Leader{Replica: "control-1", Self: true}})))
 	golden(t, "status-rollout", Status(status(rollingOut(), steady())))
 	golden(t, "status-unwell", Status(unwell()))
+	gone := rolledBack()
+	gone.Gone, gone.Explanation = true, nil
+	s := status(steady(), gone)
+	s.Policies[0].Gone, s.Policies[0].Pinned, s.Policies[0].Reason = true, true, "too wide"
+	golden(t, "status-gone", Status(judged(s)))
 }
 
 func TestModel(t *testing.T) {
@@ -196,8 +202,25 @@ func TestHistory(t *testing.T) {
 	golden(t, "history-verbose", History(h, now, true))
 	h.Records = append(h.Records, other)
 	h.Policies = []admin.PolicyRecord{{Policy: "default/fraud", Number: 7, Before: 8, At: before(time.Hour), Kind: "rollback", By: "local:alice (claimed)", Reason: "8 is too strict", Mode: "Enforce", EnforcePercent: 10}}
+	h.Proxies = []admin.ProxyRecord{{Node: "edge-3", At: before(time.Minute), Kind: "deregistered", By: "local:alice (claimed)", Reason: "the machine is gone"}}
 	golden(t, "history-all", History(h, now, false))
+	golden(t, "history-policy", History(admin.History{Policies: h.Policies}, now, false))
 	golden(t, "history-none", History(admin.History{}, now, false))
+}
+
+// A step of the same weight as the one before it has no weights in its record, and
+// the holdback that ended is the stable version's.
+func TestRecordsThatMislead(t *testing.T) {
+	for want, r := range map[string]release.Record{
+		"next step of v2":            {Kind: release.KindStep, Version: "v2"},
+		"v2 to 0 %":                  {Kind: release.KindStep, Version: "v2", After: map[string]int{"v1": 100}},
+		"holdback on v1 ended":       {Kind: release.KindHoldback, Version: "v1", Target: "v2"},
+		"weights of the files: none": {Kind: release.KindFiles},
+	} {
+		if got := deed(r); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 // Every kind of record has a sentence of its own.
@@ -206,7 +229,7 @@ func TestEveryKindHasASentence(t *testing.T) {
 	for _, k := range []release.Kind{
 		release.KindRegistered, release.KindFiles, release.KindStarted, release.KindStep, release.KindGate, release.KindGatePassed, release.KindPaused,
 		release.KindResumed, release.KindPromoted, release.KindGood, release.KindAborted, release.KindRollback, release.KindDegraded, release.KindRecovered,
-		release.KindHoldback, release.KindApplied, release.KindRollbackDone, release.KindHelped, release.KindNotHelped, release.KindCommonCause,
+		release.KindHoldback, release.KindHoldbackAgain, release.KindApplied, release.KindRollbackDone, release.KindHelped, release.KindNotHelped, release.KindCommonCause,
 		release.KindCauseOver, release.KindBound, release.KindRefusedConfig, release.KindCheckError,
 	} {
 		text := deed(release.Record{Kind: k, Version: "v2", Target: "v1", After: map[string]int{"v2": 10}})
@@ -219,6 +242,9 @@ func TestEveryKindHasASentence(t *testing.T) {
 
 func TestChanges(t *testing.T) {
 	golden(t, "changed", Changed(rollingOut()))
+	unpublished := rollingOut()
+	unpublished.Unpublished = "the cluster default/fraud/v2 has no endpoint"
+	golden(t, "changed-unpublished", Changed(unpublished))
 	missing := rolledBack()
 	golden(t, "proof-missing", Progress(missing)+Proof(missing, 18, 30*time.Second))
 	asked := rolledBack()

@@ -45,11 +45,33 @@ func (s *Store) list(ctx context.Context, prefix string) ([]store.Entry, int64, 
 	if err != nil {
 		return nil, 0, s.fault("list", prefix, err)
 	}
-	entries := make([]store.Entry, len(got.Kvs))
-	for i, kv := range got.Kvs {
+	return entriesOf(got.Kvs), got.Header.Revision, nil
+}
+
+// Page implements store.Store. Etcd reads no more than the limit only upwards: in
+// the other order it reads all, and sorts that.
+func (s *Store) Page(ctx context.Context, prefix, from string, limit int) ([]store.Entry, error) {
+	if err := checkKey(prefix); err != nil {
+		return nil, err
+	}
+	if limit <= 0 {
+		return []store.Entry{}, nil // to etcd 0 is no limit
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	got, err := s.client.Get(ctx, max(prefix, from), clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(int64(limit)))
+	if err != nil {
+		return nil, s.fault("page", prefix, err)
+	}
+	return entriesOf(got.Kvs), nil
+}
+
+func entriesOf(kvs []*mvccpb.KeyValue) []store.Entry {
+	entries := make([]store.Entry, len(kvs))
+	for i, kv := range kvs {
 		entries[i] = entryOf(kv)
 	}
-	return entries, got.Header.Revision, nil
+	return entries
 }
 
 // Put implements store.Store.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -35,9 +36,12 @@ func (s *Store) feed(ctx context.Context, prefix string, feed *store.Feed) {
 		now := s.history.Load()
 		entries, revision, err := s.list(ctx, prefix)
 		if err == nil {
-			tries = 0
+			begun := time.Now()
 			feed.Replace(entries, revision)
 			err = s.follow(ctx, prefix, revision, now, feed)
+			if time.Since(begun) > lived { // one that is refused at once is tried more and more seldom
+				tries = 0
+			}
 		}
 		if ctx.Err() != nil {
 			return
@@ -48,6 +52,9 @@ func (s *Store) feed(ctx context.Context, prefix string, feed *store.Feed) {
 		rest(ctx, tries)
 	}
 }
+
+// lived is how long a watch has to have gone on for its end to be the first.
+const lived = 2 * time.Second
 
 // errSetBack: followHistory has told why.
 var errSetBack = errors.New("store: the cluster was set back")

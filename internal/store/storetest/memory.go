@@ -123,6 +123,16 @@ func (c *Client) List(ctx context.Context, prefix string) (entries []store.Entry
 	return entries, err
 }
 
+// Page implements store.Store.
+func (c *Client) Page(ctx context.Context, prefix, from string, limit int) (entries []store.Entry, err error) {
+	err = c.do(ctx, "page", prefix, func(m *Memory) error {
+		entries = slices.DeleteFunc(m.list(prefix), func(e store.Entry) bool { return e.Key < from })
+		entries = entries[:min(len(entries), max(limit, 0))]
+		return nil
+	})
+	return entries, err
+}
+
 func (m *Memory) list(prefix string) []store.Entry {
 	entries := []store.Entry{}
 	for _, key := range slices.Sorted(maps.Keys(m.records)) {

@@ -115,6 +115,35 @@ func list(t *testing.T, e Engine) {
 	}
 }
 
+func page(t *testing.T, e Engine) {
+	s, ctx, at := e.Open(t), t.Context(), space(t)
+	for _, name := range []string{"x/4", "x/1", "xy", "x/3", "w", "x/2", "x/2-a"} {
+		put(t, s, at+name, name, 0)
+	}
+	for _, c := range []struct {
+		from  string
+		limit int
+		want  string
+	}{
+		{"", 2, "x/1 x/2"}, {at + "x/2", 2, "x/2 x/2-a"}, {at + "x/2-", 9, "x/2-a x/3 x/4"}, {at + "x/5", 9, ""}, {at, 1, "x/1"}, {"/zz", 9, ""}, {"", 0, ""},
+	} {
+		got, err := s.Page(ctx, at+"x/", c.from, c.limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, entry := range got {
+			names = append(names, string(entry.Value))
+			if entry.Key != at+string(entry.Value) || entry.Revision == 0 {
+				t.Errorf("entry %+v", entry)
+			}
+		}
+		if text := strings.Join(names, " "); text != c.want {
+			t.Errorf("%d from %q: %s, want %s", c.limit, c.from, text, c.want)
+		}
+	}
+}
+
 func revisions(t *testing.T, e Engine) {
 	s, other, at := e.Open(t), e.Open(t), space(t)
 	last := int64(0)
@@ -213,6 +242,7 @@ func contexts(t *testing.T, e Engine) {
 	calls := map[string]func() error{
 		"get":    func() error { _, err := s.Get(ctx, at+"a"); return err },
 		"list":   func() error { _, err := s.List(ctx, at); return err },
+		"page":   func() error { _, err := s.Page(ctx, at, "", 1); return err },
 		"put":    func() error { _, err := s.Put(ctx, at+"a", nil, 0); return err },
 		"delete": func() error { return s.Delete(ctx, at+"a", 1) },
 		"leader": func() error { _, err := s.Leader(ctx, at+"a"); return err },

@@ -42,6 +42,7 @@ func Run(t *testing.T, engine Engine) {
 		{"RecordsAreComparedAndSwapped", records},
 		{"KeysAndValues", keysAndValues},
 		{"ListIsSortedAndExact", list},
+		{"PageIsAPartOfTheList", page},
 		{"RevisionsGrow", revisions},
 		{"ManyWritersLoseNothing", counter},
 		{"OneOfManyCreates", createOnce},

@@ -1,0 +1,163 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/safestate/safestate/internal/access"
+	"github.com/safestate/safestate/internal/audit"
+)
+
+// Trail is the audit trail as it is read; *audit.Log is one. It is safe for
+// concurrent use.
+type Trail interface {
+	List(ctx context.Context, f audit.Filter) (audit.List, error)
+	Export(ctx context.Context, w io.Writer) error
+}
+
+// Attempt is what somebody wanted to do and was refused.
+type Attempt struct {
+	By      string // empty: nobody knows who
+	How     string // proved to be it
+	Address string // that it came from
+	Target  string
+	Why     string // what it was, and why not
+}
+
+// attemptRate bounds what a flood of refused requests writes.
+var attemptRate = rate{5, 100}
+
+// attempt tells of a change that was refused: of what may not be done, and of what
+// cannot be done in this state. What is only mistaken is nobody's concern.
+func (s *server) attempt(c *call, r route, p *Problem) {
+	switch {
+	case s.attempted == nil || r.method != http.MethodPost && r.action == access.Read:
+		return
+	case p.Status != http.StatusUnauthorized && p.Status != http.StatusForbidden && p.Status != http.StatusConflict:
+		return
+	}
+	address := cmp.Or(c.principal.Address, c.request.RemoteAddr)
+	if _, ok := s.limits.take("\x00attempts", "", attemptRate, s.now()); !ok {
+		return
+	}
+	s.attempted(Attempt{
+		By: cmp.Or(c.principal.Name, "nobody"), How: c.principal.How, Address: address,
+		Target: cmp.Or(c.object, r.path), Why: string(r.action) + ": " + p.Message,
+	})
+}
+
+// trailRoutes are those that read the audit trail.
+var trailRoutes = []route{
+	{method: "GET", path: "/v1/audit", action: access.Read, target: everything, rate: historyRate, params: []string{"kind", "target", "actor", "writer", "since", "limit"}, answer: AuditList{}, serve: auditList},
+	{method: "GET", path: "/v1/audit/export", action: access.Read, target: everything, rate: exportRate, stream: auditExport},
+}
+
+// exportRate is of what reads the whole trail.
+var exportRate = rate{0.1, 3}
+
+// AuditList is what a question found in the audit trail.
+type AuditList struct {
+	Entries []AuditEntry `json:"entries"` // newest first
+	More    bool         `json:"more"`    // there are more than the limit
+	// Missing says what could not be looked at: the other replicas' entries, while
+	// the store is away.
+	Missing string `json:"missing,omitempty"`
+}
+
+// AuditEntry is one entry of the audit trail, without what proves it: the export
+// has that.
+type AuditEntry struct {
+	Writer     string    `json:"writer"`
+	Sequence   uint64    `json:"sequence"`
+	At         time.Time `json:"at"`
+	Kind       string    `json:"kind"`
+	Actor      string    `json:"actor"`
+	How        string    `json:"how,omitempty"`
+	Address    string    `json:"address,omitempty"`
+	Target     string    `json:"target,omitempty"`
+	Reason     string    `json:"reason,omitempty"`
+	Generation uint64    `json:"generation,omitempty"`
+	Outcome    string    `json:"outcome"`
+	Hash       string    `json:"hash"`
+}
+
+func auditList(ctx context.Context, c *call) (any, error) {
+	if c.server.trail == nil {
+		return nil, NotFound("there is no audit trail here")
+	}
+	f, err := auditFilter(c)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.server.trail.List(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	out := AuditList{Entries: []AuditEntry{}, More: found.More, Missing: found.Missing}
+	for i := range found.Entries {
+		e := &found.Entries[i]
+		out.Entries = append(out.Entries, AuditEntry{
+			Writer: e.Writer, Sequence: e.Sequence, At: e.At, Kind: string(e.Kind), Actor: e.Actor.Name, How: e.Actor.How, Address: e.Actor.Address,
+			Target: e.Target, Reason: e.Reason, Generation: e.Generation, Outcome: string(e.Outcome), Hash: e.Hash.String(),
+		})
+	}
+	return out, nil
+}
+
+func auditFilter(c *call) (f audit.Filter, err error) {
+	query := c.request.URL.Query()
+	f = audit.Filter{Writer: query.Get("writer"), Target: query.Get("target"), Actor: query.Get("actor"), Limit: DefaultLimit}
+	if text := query.Get("kind"); text != "" {
+		for _, word := range strings.Split(text, ",") {
+			if !audit.Kind(word).Known() {
+				return f, Invalid("kind", "is %q; want some of kill, revive, approval, refused, release, decision, policy, configuration, deregistration, key, merge, proof, start, cut, break, join", word)
+			}
+			f.Kinds = append(f.Kinds, audit.Kind(word))
+		}
+	}
+	if text := query.Get("since"); text != "" {
+		if f.Since, err = time.Parse(time.RFC3339, text); err != nil {
+			return f, Invalid("since", "is no time as 2026-01-31T15:04:05Z")
+		}
+	}
+	if text := query.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > MaxLimit {
+			return f, Invalid("limit", "is no number from 1 to %d", MaxLimit)
+		}
+		f.Limit = n
+	}
+	for field, text := range map[string]string{"writer": f.Writer, "target": f.Target, "actor": f.Actor} {
+		if len(text) > 512 {
+			return f, Invalid(field, "is longer than 512 bytes")
+		}
+	}
+	return f, nil
+}
+
+// exportFor is how long an export may take.
+const exportFor = 10 * time.Minute
+
+func auditExport(c *call, w http.ResponseWriter) error {
+	if c.server.trail == nil {
+		return NotFound("there is no audit trail here")
+	}
+	control := http.NewResponseController(w)
+	end := time.Now().Add(exportFor)
+	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(end)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	ctx, cancel := context.WithDeadline(c.request.Context(), end)
+	defer cancel()
+	w.Header().Set("Content-Type", "application/jsonl")
+	if err := c.server.trail.Export(ctx, w); err != nil {
+		panic(http.ErrAbortHandler) // a part of it is none
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/safestate/safestate/internal/audit"
+	"github.com/safestate/safestate/internal/kill"
+	"github.com/safestate/safestate/internal/policies"
+	"github.com/safestate/safestate/internal/release"
+)
+
+// Trail is where what was done is recorded for good; *audit.Log is one. It is safe
+// for concurrent use.
+type Trail interface {
+	// Append returns when the entry is durable. One whose ID is there already is not
+	// written again.
+	Append(ctx context.Context, e audit.Entry) (audit.Entry, error)
+}
+
+// trailPatience is how long the trail has for one entry: its disk may hang.
+const trailPatience = 3 * time.Second
+
+// note brings entries to the trail.
+func (c *Control) note(entries ...audit.Entry) error {
+	if c.o.Trail == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), trailPatience)
+	defer cancel()
+	for i := range entries {
+		if _, err := c.o.Trail.Append(ctx, entries[i]); err != nil {
+			return fmt.Errorf("it is done, and the audit trail does not take it: %w", err)
+		}
+	}
+	return nil
+}
+
+// trail brings the kills and revives that this replica took to its audit trail.
+func (c *Control) trail() error {
+	for _, r := range c.kills.untold() {
+		if err := c.note(killEntry(&r)); err != nil {
+			return err
+		}
+		c.kills.told(r)
+		if c.o.Killed != nil {
+			c.o.Killed(r)
+		}
+	}
+	return nil
+}
+
+// killKinds are the kinds of entries that tell of kills.
+var killKinds = map[kill.Kind]audit.Kind{
+	kill.KindKill: audit.KindKill, kill.KindAsked: audit.KindRevive, kill.KindApproved: audit.KindApproval,
+	kill.KindRevive: audit.KindRevive, kill.KindMerged: audit.KindMerge,
+}
+
+func killEntry(r *kill.Record) audit.Entry {
+	e := audit.Entry{
+		Kind: killKinds[r.Kind], ID: fmt.Sprintf("kill/%s/%s/%d", r.Target.Key(), r.Replica, r.Sequence), Happened: r.At,
+		Actor: audit.Actor{Name: r.By}, Target: r.Target.Key(), Reason: r.Reason, Generation: r.Generation, After: encoded(r),
+	}
+	if r.Kind == kill.KindAsked {
+		e.Outcome = audit.OutcomeBegun
+	}
+	if r.Evidence != "" {
+		e.Evidence = encoded(r.Evidence)
+	}
+	return e
+}
+
+// releaseEntries are those of the records that a state has and the one before had
+// not.
+func releaseEntries(from, to *release.State) (out []audit.Entry) {
+	for i := range to.Outbox {
+		if r := &to.Outbox[i]; r.Sequence > from.Sequence {
+			out = append(out, releaseEntry(r))
+		}
+	}
+	return out
+}
+
+func releaseEntry(r *release.Record) audit.Entry {
+	e := audit.Entry{
+		Kind: audit.KindRelease, ID: fmt.Sprintf("release/%s/%d/%d", r.Model, r.Sequence, r.At.UnixNano()), Happened: r.At,
+		Actor: audit.Actor{Name: r.By}, Target: "model/" + r.Model, Reason: string(r.Kind) + ": " + r.Reason, Generation: r.Generation,
+		Before: encoded(r.Before), After: encoded(r.After), Evidence: encoded(r),
+	}
+	if r.By == release.By {
+		e.Kind = audit.KindDecision
+	}
+	return e
+}
+
+// policyEntry tells of a policy's newest change.
+func policyEntry(name string, from, to *policies.State) audit.Entry {
+	number := func(s *policies.State) json.RawMessage {
+		return encoded(map[string]any{"number": s.Current})
+	}
+	e := audit.Entry{
+		Kind: audit.KindPolicy, ID: fmt.Sprintf("policy/%s/%d/%d", name, from.Current, to.Current), Target: "policy/" + name,
+		Before: number(from), After: number(to), Actor: audit.Actor{Name: release.By},
+	}
+	if change, ok := to.Change(to.Current); ok {
+		e.ID += fmt.Sprintf("/%d", change.At.UnixNano())
+		e.Happened, e.Reason, e.After = change.At, change.Reason, encoded(change)
+		if change.By != "" {
+			e.Actor.Name = change.By
+		}
+	}
+	return e
+}
+
+// encoded is a value as JSON; nil: it is none, or has nothing in it.
+func encoded(v any) json.RawMessage {
+	text, err := json.Marshal(v)
+	if err != nil || string(text) == "null" {
+		return nil
+	}
+	return text
+}

@@ -1,0 +1,75 @@
+package probe
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/safestate/safestate/envoy"
+)
+
+func TestAsk(t *testing.T) {
+	var stale atomic.Int64
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		set := "new"
+		if stale.Add(-1) >= 0 {
+			set = "old"
+		}
+		if r.Host != envoy.ProbeDomain || !r.Close {
+			set = "of another"
+		}
+		fmt.Fprintf(w, `{"killGeneration":7,"set":%q}`, set)
+	})
+	plainly := httptest.NewServer(answer)
+	defer plainly.Close()
+	secretly := httptest.NewTLSServer(answer)
+	defer secretly.Close()
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := &httptest.Server{Listener: l, Config: &http.Server{Handler: answer}}
+	local.Start()
+	defer local.Close()
+	for _, address := range []string{plainly.URL, secretly.URL, "unix://" + socket} {
+		if seen := Ask(t.Context(), address, 8); !seen.Shows("new") || seen.Shows("old") {
+			t.Errorf("%s: %+v", address, seen)
+		}
+	}
+	stale.Store(1)
+	if seen := Ask(t.Context(), plainly.URL, 8); seen.Shows("new") || seen.Sets["old"] != 1 || seen.Answered != 8 {
+		t.Errorf("one worker is behind: %+v", seen)
+	}
+}
+
+func TestAskInVain(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	for address, want := range map[string]string{
+		"http://" + l.Addr().String(): "no answer within 1s",
+		other.URL:                     "status 404",
+		gone.URL:                      "refused",
+		"ftp://x":                     "want http://host:port",
+	} {
+		seen := Ask(t.Context(), address, 2)
+		if seen.Shows("new") || seen.Answered != 0 || !strings.Contains(seen.Problem, want) {
+			t.Errorf("%s: %+v, want %q", address, seen, want)
+		}
+	}
+	if (Seen{}).Shows("") {
+		t.Error("nothing was asked, and it shows something")
+	}
+}
