@@ -87,8 +87,8 @@ func Static(s *compile.Snapshot, o Options) (*bootstrapv3.Bootstrap, error) {
 	return checked(b)
 }
 
-// base is what both kinds share: the node, the admin interface, the clusters of
-// the processor and of the ladder, and the limit on connections.
+// base is what all kinds share: the node, the admin interface, the runtime, the
+// clusters of the processor and of the ladder, and the limit on connections.
 func base(o Options) (*bootstrapv3.Bootstrap, error) {
 	admin, err := address("admin", o.Admin)
 	if err != nil {
@@ -105,6 +105,7 @@ func base(o Options) (*bootstrapv3.Bootstrap, error) {
 	return &bootstrapv3.Bootstrap{
 		Node:            &corev3.Node{Id: o.NodeID, Cluster: o.NodeCluster},
 		Admin:           &bootstrapv3.Admin{Address: admin},
+		LayeredRuntime:  runtime(o),
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{processor, answers}},
 		// For the listeners behind which a gRPC call has its last rung.
 		BootstrapExtensions: []*corev3.TypedExtensionConfig{{

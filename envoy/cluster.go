@@ -57,7 +57,7 @@ func versionCluster(c *compile.Cluster, o Options, how delivery) (*clusterv3.Clu
 	fail := func(err error) (*clusterv3.Cluster, *tlsv3.Secret, error) {
 		return nil, nil, fmt.Errorf("version %s: %w", c.Name, err)
 	}
-	if len(c.Endpoints) == 0 || c.ConnectTimeout <= 0 {
+	if len(c.Endpoints) == 0 && !c.Killed || c.ConnectTimeout <= 0 {
 		return fail(fmt.Errorf("%d endpoints, connect timeout %s: want at least one, and more than 0", len(c.Endpoints), c.ConnectTimeout))
 	}
 	filters := []*hcmv3.HttpFilter{upstreamFilter("safestate.strip", &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{
@@ -69,6 +69,9 @@ func versionCluster(c *compile.Cluster, o Options, how delivery) (*clusterv3.Clu
 	if c.AuthorizationFile != "" {
 		injector, s := authorization(c, how)
 		filters, secret = append(filters, injector), s
+	}
+	if c.Killed {
+		return killedCluster(c), secret, nil
 	}
 	out := &clusterv3.Cluster{
 		Name:                 c.Name,

@@ -51,7 +51,7 @@ func lastRungCounter() *accesslogv3.AccessLog {
 // reasonOnly is CEL for the code in x-safestate-reason. What follows the code
 // there has no bound, and a tag's values are kept for ever.
 func reasonOnly() string {
-	codes := []string{string(verdict.BrokenStatus), ReasonUnanswered}
+	codes := []string{string(verdict.BrokenStatus), ReasonUnanswered, reasonKilled}
 	for i := range rungCauses {
 		if code := string(rungCauses[i].code); !slices.Contains(codes, code) {
 			codes = append(codes, code)

@@ -15,6 +15,8 @@ const fragmentHead = `# What an Envoy of your own needs to take routes and clust
 // fragmentComments stand above the first line that begins so.
 var fragmentComments = []struct{ line, text string }{
 	{"bootstrap_extensions:", "For the listeners behind which a gRPC call has a message as its last rung."},
+	{"layered_runtime:", "For a kill without the control plane, by Envoy's own admin interface: it writes\n" +
+		"to the last of these, and refuses where there is none. Yours stand before it."},
 	{"dynamic_resources:", "The models' clusters. An Envoy has one source of them: where yours has another,\n" +
 		"let a second Envoy, or a second listener of safestate's own, take this traffic."},
 	{"id:", "Names this proxy in status, logs and proofs: make it unique."},

@@ -106,7 +106,7 @@ func guardedCall(m *compile.Match, r *compile.Route, p *policy.Policy, call stri
 		return nil, err
 	}
 	out.Match.Headers = append(out.Match.Headers, grpcCall(call)...)
-	if out.Metadata, err = policyMetadata(r); err != nil {
+	if out.Metadata, err = policyMetadata(r, o); err != nil {
 		return nil, err
 	}
 	out.TypedPerFilterConfig = policyFilters(out.TypedPerFilterConfig, p, o)

@@ -117,6 +117,7 @@ func innerRoutes(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, e
 	if len(rc.VirtualHosts) == 0 {
 		return nil, nil
 	}
+	rc.VirtualHosts = append(rc.VirtualHosts, probeHost(s, false))
 	return rc, nil
 }
 
@@ -188,7 +189,7 @@ func routerFilter() *hcmv3.HttpFilter {
 }
 
 func innerManager(o Options) *hcmv3.HttpConnectionManager {
-	hcm := internalManager(innerName, deadlineFilter(), rememberFilter(), processorFilter())
+	hcm := internalManager(innerName, killFilter(), deadlineFilter(), rememberFilter(), processorFilter())
 	hcm.LocalReplyConfig = &hcmv3.LocalReplyConfig{}
 	for i := range rungCauses {
 		hcm.LocalReplyConfig.Mappers = append(hcm.LocalReplyConfig.Mappers, marker(&rungCauses[i]))

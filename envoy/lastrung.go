@@ -96,12 +96,18 @@ func processorFailed() string {
 	}, " || ")
 }
 
-// policyMetadata is what the route carries: the policy for the processor, and
-// the default for Envoy alone where every request is enforced.
-func policyMetadata(r *compile.Route) (*corev3.Metadata, error) {
+// policyMetadata is what the route carries: the policy for the processor and its
+// signature, and the default for Envoy alone where every request is enforced.
+func policyMetadata(r *compile.Route, o Options) (*corev3.Metadata, error) {
 	fields := map[string]*structpb.Value{policy.MetadataPolicy: structpb.NewStringValue(r.PolicyJSON)}
+	if o.Sign != nil {
+		fields[policy.MetadataSignature] = structpb.NewStringValue(o.Sign(r.Name, r.Namespace, r.PolicyJSON))
+	}
 	if r.Generation > 0 {
 		fields[policy.MetadataGeneration] = structpb.NewStringValue(strconv.FormatUint(r.Generation, 10))
+	}
+	if r.KillGeneration > 0 {
+		fields[policy.MetadataKillGeneration] = structpb.NewStringValue(strconv.FormatUint(r.KillGeneration, 10))
 	}
 	switch {
 	case !answersAlone(r.Policy):

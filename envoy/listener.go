@@ -85,6 +85,7 @@ func connectionManager(forms []rungForm, o Options) *hcmv3.HttpConnectionManager
 	// The order matters: custom_response behind ours would hide a model's 5xx
 	// from a live processor.
 	hcm.HttpFilters = append(hcm.HttpFilters,
+		killFilter(),
 		defaultFilter(),
 		deadlineFilter(),
 		rememberFilter(),

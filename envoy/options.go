@@ -83,6 +83,16 @@ type Options struct {
 	// TLS that names none of its own. Default: DefaultSystemCA.
 	SystemCA string
 
+	// Sign makes the signature of a route's policy that stands beside it; nil:
+	// policies are not signed, and only a processor that nobody else can dial takes
+	// them. It is pure, and safe for concurrent use.
+	Sign func(route, namespace, policy string) string
+
+	// RuntimeDir is a symbolic link, on Envoy's machine, to a folder of runtime keys:
+	// a kill without the control plane that a restart does not undo. The folder that
+	// the link is in has to exist when Envoy starts, the link need not. Empty: none.
+	RuntimeDir string
+
 	// MessageTimeout bounds the wait for one message of the processor. 0: 200
 	// ms or half the deadline of the route's policy, whichever is less, so that
 	// an answer by the last rung is still in time.

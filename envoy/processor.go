@@ -24,8 +24,8 @@ import (
 // headers; ResponseAttributes, of an answer.
 var (
 	RequestAttributes = []string{
-		policy.AttributePolicy, policy.AttributeCluster, policy.AttributeNode,
-		policy.AttributeSource, policy.AttributeGeneration,
+		policy.AttributePolicy, policy.AttributeSignature, policy.AttributeRoute, policy.AttributeCluster, policy.AttributeNode,
+		policy.AttributeSource, policy.AttributeGeneration, policy.AttributeKillGeneration,
 	}
 	ResponseAttributes = []string{policy.AttributeCodeDetails}
 )

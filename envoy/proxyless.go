@@ -201,6 +201,10 @@ func apiListener(name string, routes *routev3.RouteConfiguration) *listenerv3.Li
 // among them each is a cluster, and the clients ask the first that answers.
 func (p *Proxyless) addCluster(c *compile.Cluster) {
 	name, all := proxylessPrefix+c.Name, distinct(c.Endpoints)
+	if c.Killed {
+		p.addEDS(name, c, nil) // over EDS whatever it is else: a host name needs an endpoint
+		return
+	}
 	if !c.DNS {
 		p.addEDS(name, c, all)
 		return
@@ -244,6 +248,9 @@ func (p *Proxyless) addEDS(name string, c *compile.Cluster, endpoints []policy.E
 
 // assignment has one locality, which has to have a name and a weight.
 func assignment(name string, endpoints []policy.Endpoint) *endpointv3.ClusterLoadAssignment {
+	if len(endpoints) == 0 {
+		return &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	}
 	group := &endpointv3.LocalityLbEndpoints{Locality: &corev3.Locality{}, LoadBalancingWeight: wrapperspb.UInt32(1)}
 	for _, e := range endpoints {
 		group.LbEndpoints = append(group.LbEndpoints, &endpointv3.LbEndpoint{

@@ -14,6 +14,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -28,6 +29,9 @@ type Resources struct {
 	Secrets   []*tlsv3.Secret // references to files, never their content
 	// Endpoints are those of clusters of type EDS, which fetch them by name.
 	Endpoints []*endpointv3.ClusterLoadAssignment
+	// Runtimes are what processors that run apart ask for by name: nothing here
+	// renders them, and no proxy that we configure asks for them.
+	Runtimes []*runtimev3.Runtime
 	// Proxyless is what clients without a proxy ask for by name, and what a
 	// proxy that asks for everything is not given. nil: nothing.
 	Proxyless *Proxyless
@@ -43,6 +47,7 @@ func (r *Resources) all() []proto.Message {
 	out = append(out, messages(r.Clusters)...)
 	out = append(out, messages(r.Secrets)...)
 	out = append(out, messages(r.Endpoints)...)
+	out = append(out, messages(r.Runtimes)...)
 	if p := r.Proxyless; p != nil {
 		out = append(out, messages(p.Listeners)...)
 		out = append(out, messages(p.Routes)...)

@@ -3,6 +3,7 @@ package envoy
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -14,7 +15,11 @@ import (
 	"github.com/safestate/safestate/internal/policy"
 )
 
-// routeConfig renders every host and its entries, in their order.
+// directBody is the most bytes of a direct response that Envoy takes by itself.
+const directBody = 4096
+
+// routeConfig renders every host and its entries, in their order, and the host of
+// probes.
 func routeConfig(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, error) {
 	rc := &routev3.RouteConfiguration{
 		Name: RouteConfigName,
@@ -24,21 +29,38 @@ func routeConfig(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, e
 		IgnorePortInHostMatching:        true,
 		MostSpecificHeaderMutationsWins: false,
 	}
+	longest := 0
 	for i := range s.Hosts {
 		h := &s.Hosts[i]
-		vh := &routev3.VirtualHost{Name: h.Domain, Domains: []string{h.Domain}}
+		if h.Domain == ProbeDomain {
+			return nil, fmt.Errorf("host %q is safestate's own", h.Domain)
+		}
+		vh := &routev3.VirtualHost{Name: h.Domain, Domains: []string{h.Domain}, Routes: []*routev3.Route{stopAll()}}
 		for j := range h.Entries {
 			e := &h.Entries[j]
 			if e.Route < 0 || e.Route >= len(s.Routes) {
 				return nil, fmt.Errorf("host %q: entry %d names route %d of %d", h.Domain, j, e.Route, len(s.Routes))
 			}
-			routes, err := entryRoutes(s, &e.Match, &s.Routes[e.Route], o)
+			r := &s.Routes[e.Route]
+			stops, err := stopRoutes(&e.Match, r)
 			if err != nil {
-				return nil, fmt.Errorf("route %s: %w", s.Routes[e.Route].Name, err)
+				return nil, fmt.Errorf("route %s: %w", r.Name, err)
 			}
-			vh.Routes = append(vh.Routes, withSession(routes, s.Routes[e.Route].Session)...)
+			routes, err := entryRoutes(s, &e.Match, r, o)
+			if err != nil {
+				return nil, fmt.Errorf("route %s: %w", r.Name, err)
+			}
+			vh.Routes = append(vh.Routes, stops...)
+			vh.Routes = append(vh.Routes, withSession(routes, r.Session)...)
+			if answersKilled(r) && r.Policy != nil {
+				longest = max(longest, len(r.Policy.Default().Body))
+			}
 		}
 		rc.VirtualHosts = append(rc.VirtualHosts, vh)
+	}
+	rc.VirtualHosts = append(rc.VirtualHosts, probeHost(s, slices.ContainsFunc(s.Routes, func(r compile.Route) bool { return answersByMessage(&r) })))
+	if longest > directBody {
+		rc.MaxDirectResponseBodySizeBytes = wrapperspb.UInt32(uint32(longest))
 	}
 	return rc, nil
 }
@@ -49,6 +71,9 @@ func routeConfig(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, e
 // which neither knows the processor nor is ever answered by a default. Where
 // answers come piece by piece a third stands before both: to the ladder.
 func entryRoutes(s *compile.Snapshot, m *compile.Match, r *compile.Route, o Options) ([]*routev3.Route, error) {
+	if answersKilled(r) {
+		return killedRoutes(m, r)
+	}
 	if guardsGRPC(r) {
 		return grpcRoutes(s, m, r, o)
 	}
@@ -69,7 +94,7 @@ func entryRoutes(s *compile.Snapshot, m *compile.Match, r *compile.Route, o Opti
 		return nil, err
 	}
 	guarded.Match.Headers = append(guarded.Match.Headers, calls...)
-	guarded.Metadata, err = policyMetadata(r)
+	guarded.Metadata, err = policyMetadata(r, o)
 	if err != nil {
 		return nil, err
 	}
@@ -109,9 +134,10 @@ func plainRoute(m *compile.Match, r *compile.Route) (*routev3.Route, error) {
 	if total == 0 {
 		// Envoy refuses weights that add up to nothing. The processor still
 		// sees such a request, without a version.
-		out.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 503}}
+		refuse(out, r.Kill != nil)
 		return out, nil
 	}
+	out.TypedPerFilterConfig = stopVersions(r)
 	action := &routev3.RouteAction{
 		// A route with one version is weighted too, so that the processor
 		// finds the version's name in the same place always.
@@ -123,7 +149,7 @@ func plainRoute(m *compile.Match, r *compile.Route) (*routev3.Route, error) {
 		// It bounds the whole exchange, a hung processor included. Beside it
 		// Envoy ignores the timeout: deadlineFilter takes its place.
 		action.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: duration(r.MaxDuration)}
-		out.TypedPerFilterConfig = deadlinePerRoute(r)
+		out.TypedPerFilterConfig = merged(out.TypedPerFilterConfig, deadlinePerRoute(r))
 	}
 	if longest := max(r.ModelTimeout, r.MaxDuration); longest > streamIdle {
 		action.IdleTimeout = duration(longest)
@@ -182,8 +208,17 @@ func formatLiteral(s string) string { return strings.ReplaceAll(s, "%", "%%") }
 // policyFilters turns the filters that a policy needs on for one route, beside
 // those that already are.
 func policyFilters(on map[string]*anypb.Any, p *policy.Policy, o Options) map[string]*anypb.Any {
-	out := map[string]*anypb.Any{filterProcessor: processorPerRoute(p, messageTimeout(p, o))}
-	maps.Copy(out, on)
-	maps.Copy(out, defaultPerRoute(p))
+	return merged(map[string]*anypb.Any{filterProcessor: processorPerRoute(p, messageTimeout(p, o))}, on, defaultPerRoute(p))
+}
+
+// merged puts filters together; nil: there are none.
+func merged(all ...map[string]*anypb.Any) map[string]*anypb.Any {
+	var out map[string]*anypb.Any
+	for _, one := range all {
+		if out == nil && len(one) > 0 {
+			out = make(map[string]*anypb.Any, len(one))
+		}
+		maps.Copy(out, one)
+	}
 	return out
 }

@@ -23,13 +23,16 @@ type TLS struct {
 	ServerName string
 	// Secret is the file with what TLSSecret gives. With it Envoy uses a
 	// certificate and key that are renewed, by a rename, from the next connection
-	// on; without it, what they were when Envoy started. CA is read at the start
-	// either way.
-	Secret string
+	// on; without it, what they were when Envoy started. CASecret is the same for
+	// CA, with what CASecret gives. Envoy takes one secret from a file.
+	Secret, CASecret string
 }
 
-// secretName is the certificate's in a secret's file.
-const secretName = "safestate"
+// Names in the files of secrets.
+const (
+	secretName   = "safestate"    // the certificate
+	caSecretName = "safestate_ca" // the authorities
+)
 
 // check finds what is missing; nil too where there is no TLS.
 func (s TLS) check() error {
@@ -52,26 +55,38 @@ func (s TLS) to(service string, at *corev3.Address) (*corev3.TransportSocket, er
 		// Envoy's own limit for what it dials is 1.2.
 		TlsParams:     &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3},
 		AlpnProtocols: []string{"h2"},
-		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
-			TrustedCa:                 file(s.CA),
-			MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{san(name)},
-		}},
 	}}
+	named := &tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{san(name)}}
+	if s.CASecret == "" {
+		named.TrustedCa = file(s.CA)
+		ctx.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: named}
+	} else {
+		ctx.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
+			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+				DefaultValidationContext: named, ValidationContextSdsSecretConfig: fromFile(caSecretName, s.CASecret),
+			},
+		}
+	}
 	if _, err := netip.ParseAddr(name); err != nil { // an address is no server name
 		ctx.Sni = name
 	}
 	if s.Secret == "" {
 		ctx.CommonTlsContext.TlsCertificates = []*tlsv3.TlsCertificate{s.certificate()}
 	} else {
-		ctx.CommonTlsContext.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{{Name: secretName, SdsConfig: &corev3.ConfigSource{
-			ResourceApiVersion:    corev3.ApiVersion_V3,
-			ConfigSourceSpecifier: &corev3.ConfigSource_PathConfigSource{PathConfigSource: &corev3.PathConfigSource{Path: s.Secret}},
-		}}}
+		ctx.CommonTlsContext.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{fromFile(secretName, s.Secret)}
 	}
 	return &corev3.TransportSocket{
 		Name:       "envoy.transport_sockets.tls",
 		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(ctx)},
 	}, nil
+}
+
+// fromFile is a secret in a file of Envoy's.
+func fromFile(name, path string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+		ConfigSourceSpecifier: &corev3.ConfigSource_PathConfigSource{PathConfigSource: &corev3.PathConfigSource{Path: path}},
+	}}
 }
 
 func (s TLS) certificate() *tlsv3.TlsCertificate {
@@ -90,5 +105,15 @@ func TLSSecret(s TLS) (*discoveryv3.DiscoveryResponse, error) {
 	}
 	return &discoveryv3.DiscoveryResponse{Resources: []*anypb.Any{packed(&tlsv3.Secret{
 		Name: secretName, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: s.certificate()},
+	})}}, nil
+}
+
+// CASecret is the content of s.CASecret, for the same reason.
+func CASecret(s TLS) (*discoveryv3.DiscoveryResponse, error) {
+	if s.CA == "" {
+		return nil, errors.New("tls: a secret of authorities is made of their file: want it")
+	}
+	return &discoveryv3.DiscoveryResponse{Resources: []*anypb.Any{packed(&tlsv3.Secret{
+		Name: caSecretName, Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: file(s.CA)}},
 	})}}, nil
 }

@@ -109,6 +109,37 @@ func TestTLSSecret(t *testing.T) {
 	}
 }
 
+// TestCASecret: the authorities come from a file of their own, and the name is
+// checked as ever.
+func TestCASecret(t *testing.T) {
+	o := Options{TLS: secured, Processor: "safestate.example.com:18000"}
+	o.TLS.CASecret = "/tls/ca.yaml"
+	for form, b := range everyForm(t, o) {
+		for service, ctx := range services(t, b) {
+			both := ctx.GetCommonTlsContext().GetCombinedValidationContext()
+			names := both.GetDefaultValidationContext().GetMatchTypedSubjectAltNames()
+			if both.GetValidationContextSdsSecretConfig().GetSdsConfig().GetPathConfigSource().GetPath() != o.TLS.CASecret ||
+				both.GetDefaultValidationContext().GetTrustedCa() != nil || len(names) != 1 || names[0].GetMatcher().GetExact() == "" {
+				t.Errorf("%s: %s is dialled by %v", form, service, ctx)
+			}
+		}
+	}
+	s, err := CASecret(o.TLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := &tlsv3.Secret{}
+	if err := s.Resources[0].UnmarshalTo(secret); err != nil {
+		t.Fatal(err)
+	}
+	if secret.GetValidationContext().GetTrustedCa().GetFilename() != secured.CA || secret.Name != caSecretName || len(s.Resources) != 1 {
+		t.Errorf("the file has %v", s)
+	}
+	if _, err := CASecret(TLS{Cert: "a"}); err == nil {
+		t.Error("a secret without authorities")
+	}
+}
+
 func TestTLSMistakes(t *testing.T) {
 	for name, c := range map[string]struct {
 		o    Options

@@ -44,6 +44,7 @@ func TestMessages(t *testing.T) {
 			pol := enforced(c.edit)
 			s := snapshot(t, pol, version("v1", m.addr), version("v2", m.addr))
 			s.Routes[0].Generation = 12
+			o.Sign = func(route, namespace, text string) string { return route + " " + namespace + " " + policy.Digest(text) }
 			p := startStatic(t, s, o)
 			r := p.do(c.method, c.path, strings.NewReader("{}"))
 			if r.status != 200 || r.body != clean || m.calls.Load() != 1 {
@@ -60,6 +61,12 @@ func TestMessages(t *testing.T) {
 			}
 			if got := ours.attribute(RequestAttributes[0]); got != s.Routes[0].PolicyJSON {
 				t.Errorf("policy %q, want %q", got, s.Routes[0].PolicyJSON)
+			}
+			if got, want := ours.attribute(policy.AttributeSignature), o.Sign(s.Routes[0].Name, s.Routes[0].Namespace, s.Routes[0].PolicyJSON); got != want {
+				t.Errorf("signature %q, want %q", got, want)
+			}
+			if got := ours.attribute(policy.AttributeRoute); got != s.Routes[0].Name {
+				t.Errorf("route %q, want %q", got, s.Routes[0].Name)
 			}
 			if got := ours.attribute("xds.cluster_name"); got != "default/fraud/v1" {
 				t.Errorf("version %q", got)
