@@ -128,7 +128,7 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 	e.judge.Method, e.judge.Path = req.text(":method"), req.text(":path")
 	e.judge.RequestHeaders = req
 	e.cluster = from.text(policy.AttributeCluster)
-	e.version, e.routed = r.version(e.cluster), e.cluster != ""
+	e.version, e.routed = r.version(e.cluster), isVersion(e.cluster)
 	e.node = from.text(policy.AttributeNode)
 	e.countFor(from)
 	if !r.detector.Inference(e.judge.Method, e.judge.Path) {
@@ -160,7 +160,9 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 // notInference lets a request go to the version uninspected. It counts as asked:
 // nobody asks a version that was withdrawn, for whatever it is.
 func (e *exchange) notInference() *reply {
+	e.fly()
 	if k, f := e.stopped(); f.Found() {
+		e.land()
 		return e.stop(kill.Effect{Killed: true, Mode: kill.Blackhole, Target: k.Target}, f)
 	}
 	e.route.metrics.Uninspected(telemetry.CauseNotInference)
@@ -217,10 +219,13 @@ func (e *exchange) beforeModel(next *reply) *reply {
 // is not to be asked. Every way to the model leads through here, and only a
 // request that is on it takes a permit: an upload that never ends holds none.
 func (e *exchange) ask(next *reply) *reply {
+	e.fly()
 	if rep := e.stopRequest(); rep != nil {
+		e.land()
 		return rep
 	}
 	if f := e.guard(); f.Found() {
+		e.land()
 		return e.inPlace(f)
 	}
 	e.stage = stageAsked

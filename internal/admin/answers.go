@@ -22,6 +22,8 @@ type Status struct {
 	Models        []Model       `json:"models"`   // by name
 	Proxies       Proxies       `json:"proxies"`  // of all replicas
 	Policies      []Policy      `json:"policies"` // by name
+	// Kills are what is killed, or on its way back.
+	Kills []KillState `json:"kills"`
 }
 
 // Trouble is one thing that is not as it should be.

@@ -256,7 +256,7 @@ func killTarget(ctx context.Context, c *call) (any, error) {
 	if err := reasonOf(r.Reason); err != nil {
 		return nil, err
 	}
-	killed, err := c.server.control.Kill(ctx, t, kill.Order{ID: c.id(), At: time.Now().UTC(), By: c.principal.Name, Reason: r.Reason, Mode: mode})
+	killed, err := c.server.control.Kill(ctx, t, kill.Order{ID: c.id(), At: time.Now().UTC(), By: c.principal.Name, How: c.principal.How, Address: c.principal.Address, Reason: r.Reason, Mode: mode})
 	if killed.State.Killed && err != nil { // it is in force: that is what matters
 		killed.Warning, err = err.Error(), nil
 	}
@@ -306,7 +306,7 @@ func (c *call) asked(action access.Action, target string, generation uint64, rea
 	if generation == 0 {
 		return t, kill.Request{}, Invalid("generation", "is missing").Hinted("want the generation that `safestate status` shows")
 	}
-	return t, kill.Request{At: time.Now().UTC(), By: c.principal.Name, Person: c.principal.Person, Reason: reason, Generation: generation}, reasonOf(reason)
+	return t, kill.Request{At: time.Now().UTC(), By: c.principal.Name, Person: c.principal.Person, How: c.principal.How, Address: c.principal.Address, Reason: reason, Generation: generation}, reasonOf(reason)
 }
 
 func stateOf(s kill.State, err error) (any, error) {

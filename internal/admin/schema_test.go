@@ -11,6 +11,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/release"
 )
 
@@ -87,6 +88,7 @@ func fill(v reflect.Value, depth int) {
 	words := map[reflect.Type]string{
 		reflect.TypeFor[release.Phase](): "steady", reflect.TypeFor[release.Verdict](): "success", reflect.TypeFor[release.Kind](): "step",
 		reflect.TypeFor[release.Rail](): "hold", reflect.TypeFor[Need](): "bound", reflect.TypeFor[ProxyState](): "behind", reflect.TypeFor[KeyState](): "next", reflect.TypeFor[Level](): "notice",
+		reflect.TypeFor[kill.Mode](): "degrade", reflect.TypeFor[KillStep](): "proven",
 	}
 	switch {
 	case v.Type() == reflect.TypeFor[time.Time]():

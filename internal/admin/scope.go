@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/safestate/safestate/internal/access"
+	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/release"
 )
 
@@ -20,6 +21,10 @@ func (s Status) within(p access.Principal) Status {
 	}
 	s.Models = only(s.Models, func(m Model) bool { return mayRead(p, access.Model(m.Model)) })
 	s.Policies = only(s.Policies, func(x Policy) bool { return mayRead(p, access.OfPolicy(x.Policy)) })
+	s.Kills = only(s.Kills, func(k KillState) bool {
+		t, err := kill.ParseKey(k.Target)
+		return err == nil && (t.Scope == kill.All || mayRead(p, accessTarget(t)))
+	})
 	s.Troubles = only(s.Troubles, func(t Trouble) bool {
 		return !isObject(t.About) || mayRead(p, access.Model(t.About)) || mayRead(p, access.OfPolicy(t.About))
 	})

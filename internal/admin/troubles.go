@@ -20,7 +20,7 @@ func (s Status) judged() Status {
 	s.Well = !slices.ContainsFunc(s.Troubles, func(t Trouble) bool { return t.Level == LevelProblem })
 	s.Configuration.Problems = list(s.Configuration.Problems)
 	s.Proxies.Refused, s.Proxies.Silent, s.Proxies.Proxies = list(s.Proxies.Refused), list(s.Proxies.Silent), list(s.Proxies.Proxies)
-	s.Policies = list(s.Policies)
+	s.Policies, s.Kills = list(s.Policies), list(s.Kills)
 	s.Models = slices.Clone(list(s.Models))
 	for i := range s.Models {
 		s.Models[i] = s.Models[i].filled()
@@ -52,6 +52,9 @@ func list[T any](l []T) []T {
 // policies, in their order. It is pure.
 func Troubles(s Status) []Trouble {
 	out := append(slices.Clone(s.Troubles), ownTroubles(s)...)
+	for i := range s.Kills {
+		out = append(out, killTrouble(&s.Kills[i]))
+	}
 	for i := range s.Models {
 		out = append(out, modelTroubles(&s.Models[i], s.Now)...)
 	}
@@ -81,6 +84,20 @@ func problem(about string, since time.Time, format string, args ...any) Trouble 
 
 func notice(about string, since time.Time, format string, args ...any) Trouble {
 	return Trouble{LevelNotice, about, fmt.Sprintf(format, args...), since}
+}
+
+// killTrouble tells of what is killed: somebody meant it, and it is not how things
+// are to stay.
+func killTrouble(k *KillState) Trouble {
+	switch {
+	case k.Killed && k.Asked != nil:
+		return problem(k.Target, k.Since, "KILLED (%s) by %s: %s. %s asks to revive it; a second person approves by: safestate approve %s --generation %d --reason \"…\"",
+			k.Mode, k.By, k.Reason, k.Asked.By, k.Target, k.Generation)
+	case k.Killed:
+		return problem(k.Target, k.Since, "KILLED (%s) by %s: %s. Back by: safestate revive %s --generation %d --reason \"…\"", k.Mode, k.By, k.Reason, k.Target, k.Generation)
+	default:
+		return notice(k.Target, k.Since, "revived by %s, %d %% of its traffic are back", k.By, k.Percent)
+	}
 }
 
 func ownTroubles(s Status) (out []Trouble) {

@@ -49,6 +49,11 @@ func (a *API) Status(ctx context.Context) (admin.Status, error) {
 	}
 	out.Store.Problem, out.Store.Since = c.noted.trouble()
 	out.Store.Well = out.Store.Problem == ""
+	for _, s := range c.kills.set().All() {
+		if k := admin.KillStateOf(s, now); k.Killed || k.Percent < 100 {
+			out.Kills = append(out.Kills, k)
+		}
+	}
 	for _, model := range c.names() {
 		out.Models = append(out.Models, a.model(model, now))
 	}

@@ -61,7 +61,7 @@ var killKinds = map[kill.Kind]audit.Kind{
 func killEntry(r *kill.Record) audit.Entry {
 	e := audit.Entry{
 		Kind: killKinds[r.Kind], ID: fmt.Sprintf("kill/%s/%s/%d", r.Target.Key(), r.Replica, r.Sequence), Happened: r.At,
-		Actor: audit.Actor{Name: r.By}, Target: r.Target.Key(), Reason: r.Reason, Generation: r.Generation, After: encoded(r),
+		Actor: audit.Actor{Name: r.By, How: r.How, Address: r.Address}, Target: r.Target.Key(), Reason: r.Reason, Generation: r.Generation, After: encoded(r),
 	}
 	if r.Kind == kill.KindAsked {
 		e.Outcome = audit.OutcomeBegun

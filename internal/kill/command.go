@@ -19,6 +19,8 @@ type Order struct {
 	ID        string
 	At        time.Time
 	By        string
+	How       string // By was proven; empty: it was not, or nobody asked
+	Address   string // that it came from
 	Replica   string // that takes it
 	Reason    string
 	Mode      Mode // empty: Degrade
@@ -68,7 +70,7 @@ func Kill(s State, o Order) State {
 	s.Killed, s.Mode, s.Since, s.By, s.Reason = true, o.Mode, o.At, o.By, o.Reason
 	s.Ramp, s.Asked = nil, nil
 	return s.record(Record{
-		At: o.At, Kind: KindKill, ID: o.ID, By: o.By, Replica: o.Replica, Reason: o.Reason, Mode: o.Mode, Automatic: o.Automatic, Evidence: o.Evidence,
+		At: o.At, Kind: KindKill, ID: o.ID, By: o.By, How: o.How, Address: o.Address, Replica: o.Replica, Reason: o.Reason, Mode: o.Mode, Automatic: o.Automatic, Evidence: o.Evidence,
 	})
 }
 
@@ -79,6 +81,8 @@ type Request struct {
 	// Person stands behind By: two names of one person have the same. Empty: By
 	// does.
 	Person  string
+	How     string // By was proven
+	Address string // that it came from
 	Replica string
 	Reason  string // of a revive
 	// Generation is the one that the person saw: of another nothing is revived.
@@ -116,9 +120,9 @@ func Revive(s State, r Request) (State, error) {
 	}
 	if r.Second {
 		s.Asked = &Asked{At: r.At, By: r.By, Person: cmp.Or(r.Person, r.By), Reason: r.Reason, Ramp: r.Ramp}
-		return s.record(Record{At: r.At, Kind: KindAsked, By: r.By, Replica: r.Replica, Reason: r.Reason, Ramp: rampOf(r.At, r.Ramp)}), nil
+		return s.record(Record{At: r.At, Kind: KindAsked, By: r.By, How: r.How, Address: r.Address, Replica: r.Replica, Reason: r.Reason, Ramp: rampOf(r.At, r.Ramp)}), nil
 	}
-	return s.revive(r.At, r.By, r.Replica, r.Reason, r.Ramp), nil
+	return s.revive(r, r.By, r.Reason, r.Ramp), nil
 }
 
 func expect(s State, generation uint64) error {
@@ -131,11 +135,14 @@ func expect(s State, generation uint64) error {
 	return nil
 }
 
-func (s State) revive(at time.Time, by, replica, reason string, over time.Duration) State {
+// revive is by who asked for it; r is the request that does it.
+func (s State) revive(r Request, by, reason string, over time.Duration) State {
 	s.Generation++
-	s.Killed, s.Since, s.By, s.Reason, s.Asked = false, at, by, reason, nil
-	s.Ramp = rampOf(at, over)
-	return s.record(Record{At: at, Kind: KindRevive, By: by, Replica: replica, Reason: reason, Mode: s.Mode, Ramp: s.Ramp})
+	s.Killed, s.Since, s.By, s.Reason, s.Asked = false, r.At, by, reason, nil
+	s.Ramp = rampOf(r.At, over)
+	return s.record(Record{
+		At: r.At, Kind: KindRevive, By: by, How: r.How, Address: r.Address, Replica: r.Replica, Reason: reason, Mode: s.Mode, Ramp: s.Ramp,
+	})
 }
 
 func rampOf(at time.Time, over time.Duration) *Ramp {
@@ -158,6 +165,6 @@ func Approve(s State, r Request) (State, error) {
 	case a.Person == cmp.Or(r.Person, r.By):
 		return s, fmt.Errorf("%w: %s asked for it: a second person has to approve", ErrRefused, a.By)
 	}
-	s = s.record(Record{At: r.At, Kind: KindApproved, By: r.By, Replica: r.Replica, Reason: r.Reason})
-	return s.revive(r.At, a.By, r.Replica, a.Reason, a.Ramp), nil
+	s = s.record(Record{At: r.At, Kind: KindApproved, By: r.By, How: r.How, Address: r.Address, Replica: r.Replica, Reason: r.Reason})
+	return s.revive(r, a.By, a.Reason, a.Ramp), nil
 }

@@ -109,6 +109,16 @@ func TestAKillWinsAReconciliation(t *testing.T) {
 			t.Errorf("a revive that saw it: %+v, %v", back, err)
 		}
 	}
+	// Two numbers that were given out twice.
+	ours, theirs := Kill(common, order("7", Degrade)), State{}
+	if theirs, err = Revive(common, Request{At: noon, By: "x", Reason: "y", Generation: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []State{Reconcile(ours, theirs, later), Reconcile(theirs, ours, later)} {
+		if !s.Killed || s.Generation != 3 {
+			t.Errorf("two that have generation 2 make %+v", s)
+		}
+	}
 	strict := Reconcile(Kill(New(fraud), order("4", Blackhole)), Kill(common, order("5", "")), later)
 	if strict.Mode != Blackhole || strict.Generation != 3 {
 		t.Errorf("of two kills: %+v", strict)

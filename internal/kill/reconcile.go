@@ -12,7 +12,9 @@ import "slices"
 // A state that lacks nothing of the other's is returned as it is.
 func Reconcile(ours, theirs State, at Moment) State {
 	newer, older := theirs, ours
-	if ours.Generation > theirs.Generation || ours.Generation == theirs.Generation && ours.Killed && !theirs.Killed {
+	// Of two that have one number it is the one that is not killed, so that what comes
+	// of them has a number of its own.
+	if ours.Generation > theirs.Generation || ours.Generation == theirs.Generation && theirs.Killed && !ours.Killed {
 		newer, older = ours, theirs
 	}
 	id := older.order()

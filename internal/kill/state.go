@@ -97,6 +97,8 @@ type Record struct {
 	Generation uint64    `json:"generation"` // after the change
 	ID         string    `json:"id,omitempty"`
 	By         string    `json:"by"`
+	How        string    `json:"how,omitempty"`     // By was proven
+	Address    string    `json:"address,omitempty"` // that it came from
 	Replica    string    `json:"replica,omitempty"` // that took it
 	Reason     string    `json:"reason,omitempty"`
 	Mode       Mode      `json:"mode,omitempty"`

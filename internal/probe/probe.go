@@ -51,7 +51,7 @@ const Timeout = time.Second
 const maxAnswer = 4 << 10
 
 // Ask opens so many connections to a proxy and asks once on each, at most four at
-// a time. The address is "http://host:port", "https://host:port" (whose
+// a time: every other one for the routes behind a hop, where a proxy has such. The address is "http://host:port", "https://host:port" (whose
 // certificate is not checked: the answer is no secret, and a forged one claims
 // no more than the peer could do itself) or "unix:///path". It never fails: what
 // went wrong is in what it saw.
@@ -60,11 +60,15 @@ func Ask(ctx context.Context, address string, connections int) Seen {
 	var mu sync.Mutex
 	var running sync.WaitGroup
 	slots := make(chan struct{}, 4)
-	for range connections {
+	for i := range connections {
+		path := "/"
+		if i%2 == 1 {
+			path = envoy.ProbeInner
+		}
 		slots <- struct{}{}
 		running.Go(func() {
 			defer func() { <-slots }()
-			answer, err := once(ctx, address)
+			answer, err := once(ctx, address, path)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -79,7 +83,7 @@ func Ask(ctx context.Context, address string, connections int) Seen {
 	return seen
 }
 
-func once(ctx context.Context, address string) (Answer, error) {
+func once(ctx context.Context, address, path string) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	conn, err := dial(ctx, address)
@@ -91,7 +95,7 @@ func once(ctx context.Context, address string) (Answer, error) {
 	if err := conn.SetDeadline(end); err != nil {
 		return Answer{}, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+envoy.ProbeDomain+"/", http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+envoy.ProbeDomain+path, http.NoBody)
 	if err != nil {
 		return Answer{}, err
 	}
