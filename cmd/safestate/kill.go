@@ -154,6 +154,9 @@ func newKill() *cobra.Command {
 	return cmd
 }
 
+// killProofEvery is how often the proof of a kill is asked for: a person waits.
+const killProofEvery = 50 * time.Millisecond
+
 // proveKill asks until a generation of a target is proven, or the time is over. A
 // server that does not answer meanwhile is asked again.
 func (r *remote) proveKill(cmd *cobra.Command, c *admin.Client, target string, generation uint64, begun time.Time, wait time.Duration) error {
@@ -185,7 +188,7 @@ func (r *remote) proveKill(cmd *cobra.Command, c *admin.Client, target string, g
 				return err
 			}
 			return errNotProven
-		case <-time.After(proofEvery):
+		case <-time.After(killProofEvery):
 		}
 	}
 }

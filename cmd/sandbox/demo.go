@@ -54,7 +54,10 @@ func (s *stage) demo(ctx context.Context) error {
 	if err := s.timeline(ctx, broken, l); err != nil {
 		return err
 	}
-	return s.command(ctx, "history", "fraud")
+	if err := s.command(ctx, "history", "fraud"); err != nil {
+		return err
+	}
+	return s.killed(ctx, l)
 }
 
 // withdrawn is what the demo waits for last.
@@ -161,13 +164,7 @@ func (s *stage) timeline(ctx context.Context, broken time.Time, l *load) error {
 		fmt.Printf("%s  last request at v2\n", at(m.Proof.BadSeen))
 	}
 	fmt.Printf("%s  proven: no request since\n\n", at(w.Done))
-	fmt.Printf("Callers' bad answers since then: %d of %d.", seen.bad, seen.asked)
-	for _, source := range []string{"primary", "cache", "fallback", "rules", "safe_default", "none"} {
-		if n := seen.sources[source]; n > 0 {
-			fmt.Printf(" %s: %d.", source, n)
-		}
-	}
-	fmt.Print("\n\n")
+	fmt.Printf("Callers' bad answers since then: %d of %d.%s\n\n", seen.bad, seen.asked, sourcesOf(&seen))
 	if s.o.timeline != "" {
 		ms := func(t time.Time) float64 { return float64(t.Sub(w.FirstBad)) / float64(time.Millisecond) }
 		text, err := json.Marshal(map[string]any{
@@ -184,4 +181,15 @@ func (s *stage) timeline(ctx context.Context, broken time.Time, l *load) error {
 		return fmt.Errorf("%d callers got a bad answer", seen.bad)
 	}
 	return nil
+}
+
+// sourcesOf says what answered, " primary: 12."
+func sourcesOf(seen *tally) string {
+	text := ""
+	for _, source := range []string{"primary", "cache", "fallback", "rules", "safe_default", "none"} {
+		if n := seen.sources[source]; n > 0 {
+			text += fmt.Sprintf(" %s: %d.", source, n)
+		}
+	}
+	return text
 }
