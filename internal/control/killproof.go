@@ -106,7 +106,7 @@ func (p *killProofs) round(ctx context.Context) (left int) {
 	here := map[string]bool{}
 	for _, x := range p.xds.Proxies() {
 		here[x.Node] = true
-		if x.Connected && !p.of(x.Node, set).Shows(set) {
+		if x.Connected && !x.Processor && !p.of(x.Node, set).Shows(set) {
 			open = append(open, x)
 		}
 	}
@@ -140,8 +140,10 @@ func (p *killProofs) round(ctx context.Context) (left int) {
 // workers of one, and not too many for thousands.
 func connectionsFor(proxies int) int {
 	switch {
+	case proxies <= 10:
+		return 64
 	case proxies <= 50:
-		return 16
+		return 32
 	case proxies <= 500:
 		return 8
 	default:
@@ -183,11 +185,13 @@ func (c *Control) KillProof(t kill.Target) admin.KillProof {
 	now := time.Now().UTC()
 	state := c.kills.get(t).state
 	rows, set := c.killRows()
+	hosts := c.killHosts()
 	out := admin.KillProof{State: admin.KillStateOf(state, now), Set: set, At: now}
 	for _, said := range c.proofs.otherKills() {
 		rows = append(rows, said.rows(set)...)
+		said.Hosts.addTo(&hosts, said.Set == set)
 	}
-	out.Rows = merge(rows)
+	out.Rows = merge(append(rows, hosts.rows(set)...))
 	for _, r := range out.Rows {
 		out.Expected++
 		if r.State == admin.StepProven {
@@ -212,10 +216,10 @@ func (c *Control) killRows() (rows []admin.KillRow, set string) {
 	elsewhere := c.proofs.elsewhere()
 	for _, x := range c.o.XDS.Proxies() {
 		m, behind := missing[x.Node]
-		if m.Reason == xds.Unsubscribed || elsewhere[x.Node] && !x.Connected {
+		if x.Processor || m.Reason == xds.Unsubscribed || elsewhere[x.Node] && !x.Connected {
 			continue // no model is reached through it; or it has moved
 		}
-		row := admin.KillRow{Node: x.Node, Kind: "proxy", Replica: c.o.Replica}
+		row := admin.KillRow{Node: x.Node, Kind: kindProxy, Replica: c.o.Replica}
 		switch seen := c.killProofs.of(x.Node, set); {
 		case !published || !proof.Known:
 			row.State, row.How = admin.StepPushed, "the configuration is not published yet"
@@ -287,6 +291,7 @@ type killStatement struct {
 	Rows    []admin.KillRow `json:"rows,omitempty"`
 	Proven  int             `json:"proven,omitempty"` // rows that are not named, as they are proven
 	More    int             `json:"more,omitempty"`   // rows that are not named, and not proven
+	Hosts   killHosts       `json:"hosts,omitzero"`
 }
 
 // killStatement is this replica's.
@@ -295,7 +300,7 @@ func (c *Control) killStatement() killStatement {
 		return killStatement{}
 	}
 	rows, set := c.killRows()
-	said := killStatement{Replica: c.o.Replica, Set: set}
+	said := killStatement{Replica: c.o.Replica, Set: set, Hosts: c.killHosts().short()}
 	for _, r := range rows {
 		r.How = withoutAge(r)
 		switch {

@@ -47,10 +47,13 @@ type Answer struct {
 // Timeout is how long one connection may take in all.
 const Timeout = time.Second
 
+// atOnce is how many connections to a proxy are tried at a time.
+const atOnce = 16
+
 // maxAnswer is the most that is read of an answer.
 const maxAnswer = 4 << 10
 
-// Ask opens so many connections to a proxy and asks once on each, at most four at
+// Ask opens so many connections to a proxy and asks once on each, at most 16 at
 // a time: every other one for the routes behind a hop, where a proxy has such. The address is "http://host:port", "https://host:port" (whose
 // certificate is not checked: the answer is no secret, and a forged one claims
 // no more than the peer could do itself) or "unix:///path". It never fails: what
@@ -59,7 +62,7 @@ func Ask(ctx context.Context, address string, connections int) Seen {
 	seen := Seen{Asked: connections, Sets: map[string]int{}, At: time.Now()}
 	var mu sync.Mutex
 	var running sync.WaitGroup
-	slots := make(chan struct{}, 4)
+	slots := make(chan struct{}, atOnce)
 	for i := range connections {
 		path := "/"
 		if i%2 == 1 {
