@@ -1,11 +1,13 @@
 package releases
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/internal/admin"
@@ -48,7 +50,9 @@ func TestRestart(t *testing.T) {
 	s.does("rollout", "promote", "score")
 	before = s.until("the next step's gate", func(m admin.Model) bool { return m.Phase == release.PhaseGate && weights(m)["v2"] == 60 })
 
-	// The store is lost, the local copy is not.
+	// The store is lost, the local copy is not. That one is written after the store,
+	// by an instant.
+	s.copied(t, before.Phase)
 	s.process.Kill()
 	if err := os.RemoveAll(filepath.Join(s.data, "etcd")); err != nil {
 		t.Fatal(err)
@@ -131,4 +135,25 @@ func TestFiles(t *testing.T) {
 		return ok && len(st.Configuration.Problems) == 0
 	})
 	l.unharmed(t)
+}
+
+// copied waits until the local copy has the model in a phase.
+func (s *stand) copied(t *testing.T, phase release.Phase) {
+	t.Helper()
+	end := time.Now().Add(10 * time.Second)
+	for {
+		var states map[string]release.State
+		text, err := os.ReadFile(filepath.Join(s.data, "states.json"))
+		if err == nil && json.Unmarshal(text, &states) == nil {
+			for _, state := range states {
+				if state.Phase() == phase {
+					return
+				}
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the local copy is not of phase %s: %s, %v", phase, text, err)
+		}
+		time.Sleep(5 * time.Millisecond) // a poll with a bound
+	}
 }
