@@ -194,6 +194,7 @@ func (d *duplex) responseBody(b *extprocv3.HttpBody) error {
 		return d.relay(d.waiting.answer, d.waiting.cause)
 	case d.state == supplanted && d.closed:
 		e.permits.release() // the model is done, whatever goes on in its place
+		e.land()
 		return nil
 	case d.state == echoing:
 		return e.out.send(piece(b.Body, b.EndOfStream))

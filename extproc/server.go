@@ -205,6 +205,7 @@ func (e *exchange) end() {
 	e.abandoned()
 	e.server.metrics.ProcessorTime(max(0, e.busy-e.climbing)) // a clock's climb is no message's time
 	e.permits.release()
+	e.land()
 	s := e.server
 	s.metrics.StreamClosed()
 	if e.held > 0 {

@@ -19,10 +19,26 @@ import (
 
 // counted is an exchange's part in that.
 type counted struct {
-	row      *signals.Row // nil: nobody is told
-	source   string       // who asks
-	observed bool         // a detector that observes found something in the answer
-	judged   bool         // the answer has been counted, or is not to be
+	row      *signals.Row  // nil: nobody is told
+	source   string        // who asks
+	observed bool          // a detector that observes found something in the answer
+	judged   bool          // the answer has been counted, or is not to be
+	flying   *signals.Rows // where it counts as open; nil: it does not
+}
+
+// fly counts the request as open at the version that it is about to be let go to,
+// before it is looked whether that is killed: see signals.Rows.Open.
+func (e *exchange) fly() {
+	if e.routed && e.flying == nil {
+		e.flying = e.version.rows
+		e.flying.Open()
+	}
+}
+
+// land ends that: it was not let go, or the version is done with it.
+func (e *exchange) land() {
+	e.flying.Done()
+	e.flying = nil
 }
 
 // countFor finds where the exchange counts.

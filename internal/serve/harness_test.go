@@ -260,13 +260,18 @@ func (c *call) ask() error {
 	if c.err != nil {
 		return c.err
 	}
-	_, err := c.send(&extprocv3.ProcessingRequest{
+	_, err := c.send(firstMessage(c.policy))
+	return err
+}
+
+// firstMessage is a request with its headers alone.
+func firstMessage(text string) *extprocv3.ProcessingRequest {
+	return &extprocv3.ProcessingRequest{
 		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{
 			Headers: headers(":method", "POST", ":path", "/v2/models/fraud/infer"), EndOfStream: true,
 		}},
-		Attributes: attributes(policy.AttributePolicy, c.policy, policy.AttributeCluster, "default/fraud/v1"),
-	})
-	return err
+		Attributes: attributes(policy.AttributePolicy, text, policy.AttributeCluster, "default/fraud/v1"),
+	}
 }
 
 // answer sends the model's answer and returns what the caller gets.

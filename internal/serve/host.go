@@ -10,6 +10,7 @@ type host struct {
 	state     *extproc.State
 	reporter  *signals.Reporter // nil: nobody is told
 	processor *extproc.Server
+	kills     *kills
 }
 
 // newHost makes the processor, which reports to the plane of the same process or
@@ -23,9 +24,14 @@ func newHost(p *process) (*host, error) {
 		return nil, err
 	}
 	h := &host{state: state}
+	if h.kills, err = openKills(p); err != nil {
+		state.Close()
+		return nil, err
+	}
+	p.metrics.Kills(h.kills.gauges)
 	if link := p.link(); link != nil {
 		h.reporter = signals.NewReporter(signals.ReporterOptions{
-			Name: o.Replica, Links: []signals.Link{link}, Breakers: state.Breakers,
+			Name: o.Replica, Links: []signals.Link{link}, Breakers: state.Breakers, Kills: h.kills.inForce(),
 			OnLink: func(err error) {
 				if p.draining.Load() {
 					return // it is meant to end
@@ -40,7 +46,7 @@ func newHost(p *process) (*host, error) {
 	}
 	h.processor = extproc.New(extproc.Options{
 		Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: state, MaxInFlight: o.MaxBodies, Signals: h.reporter,
-		Signed: o.strict(), Keys: p.keys,
+		Signed: o.strict(), Keys: p.keys, Kills: h.kills.live,
 	})
 	return h, nil
 }
@@ -56,18 +62,24 @@ func (p *process) link() signals.Link {
 	case len(o.Control) == 0:
 		return nil
 	}
-	targets := make([]string, len(o.Control))
-	for i, address := range o.Control {
-		targets[i] = address
+	return signals.Dial(signals.DialOptions{Targets: targets(o.Control), Credentials: p.dial})
+}
+
+// targets are addresses as gRPC names them.
+func targets(addresses []string) []string {
+	out := make([]string, len(addresses))
+	for i, address := range addresses {
+		out[i] = address
 		if _, unix := cutUnix(address); !unix {
-			targets[i] = "dns:///" + address
+			out[i] = "dns:///" + address
 		}
 	}
-	return signals.Dial(signals.DialOptions{Targets: targets, Credentials: p.dial})
+	return out
 }
 
 func (h *host) close() {
 	h.processor.Close()
+	h.kills.close()
 	h.reporter.Close()
 	h.state.Close()
 }

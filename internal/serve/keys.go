@@ -38,9 +38,9 @@ func (o *Options) checkKeys() error {
 		return errors.New("--policy-key-age is for who keeps the keys in a store: leave it out with --no-releases and --role extproc")
 	case o.KeyAge < 0 || o.KeyAge > 0 && o.KeyAge < leastKeyAge:
 		return fmt.Errorf("--policy-key-age is %s: want 0 (never), or at least %s", o.KeyAge, leastKeyAge)
-	case o.Role.processes() && o.strict() && !signs && o.PolicyKeys == "":
+	case o.Role.processes() && o.strict() && !signs && o.PolicyKeys == "" && !o.vouched():
 		return fmt.Errorf("--grpc %s can be dialled by other machines, so policies have to be signed, and nothing says by whom: "+
-			"want --policy-keys FILE with what safestate keys list --pem prints, or a loopback address", o.GRPC)
+			"want --policy-keys FILE with what safestate keys list --pem prints, --control with --tls-cert, which says whose to take, or a loopback address", o.GRPC)
 	}
 	return nil
 }
@@ -122,12 +122,30 @@ func (pl *plane) openRing(ctx context.Context) (err error) {
 	p := pl.p
 	pl.ring, err = keyring.Open(ctx, keyring.Options{
 		Store: pl.store, Replica: p.options.Replica, DataDir: p.options.DataDir, Age: p.options.KeyAge, Log: p.log,
-		Trust: func(keys ...signing.Public) { p.keys.Set(keysOfStore, keys...) },
+		Trust: func(keys ...signing.Public) {
+			p.keys.Set(keysOfStore, keys...)
+			pl.trusted.Store(&keys)
+		},
+		Hosts: func(keyID string) []string {
+			if rules := pl.handing.Load(); rules != nil {
+				return rules.HostsWithout(keyID)
+			}
+			return nil
+		},
 	})
 	if err == nil {
 		p.metrics.PolicyKeys(func() (key, rotation time.Duration) { return pl.ring.Ages(time.Now()) })
 	}
 	return err
+}
+
+// public are the keys that hosts elsewhere are to trust: those of the store, or of
+// --signing-key.
+func (pl *plane) public() []signing.Public {
+	if keys := pl.trusted.Load(); keys != nil {
+		return *keys
+	}
+	return nil
 }
 
 // runRing follows the store, and has policies published anew when another key
@@ -162,6 +180,7 @@ func (pl *plane) signed(o envoy.Options) (envoy.Options, error) {
 			accepted = append(accepted, was.Public())
 		}
 		pl.p.keys.Set(keysOfSigner, accepted...)
+		pl.trusted.Store(&accepted)
 	}
 	o.Sign = pl.signer.Sign
 	return o, nil

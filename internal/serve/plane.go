@@ -3,9 +3,9 @@ package serve
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -29,9 +29,14 @@ type plane struct {
 	store *storage         // nil without releases
 	rules *control.Control // who decides; nil without releases
 	ring  *keyring.Keyring // the keys that sign policies; nil without releases
+	// trusted are the keys that hosts are to trust, and handing is who hands them to
+	// those that run apart.
+	trusted atomic.Pointer[[]signing.Public]
+	handing atomic.Pointer[control.Control]
 	// signer is by --signing-key, as it was read last; nil: there is none.
 	signer *signing.Signer
 	people people
+	api    *admin.API // nil without releases
 	trail  *audit.Log // nil without releases
 	stop   context.CancelFunc
 	runs   sync.WaitGroup
@@ -44,6 +49,7 @@ func newPlane(ctx context.Context, p *process) (*plane, error) {
 	pl.xds = xds.New(xds.Options{Identity: o.identity(), Observer: newProxies(p.metrics, p.log)})
 	pl.hub = signals.NewHub(signals.HubOptions{Identity: o.identity()})
 	p.metrics.Proxies(func() float64 { return float64(pl.xds.Connected()) })
+	p.metrics.Processors(func() float64 { return float64(pl.xds.ConnectedProcessors()) })
 	if o.NoReleases {
 		return pl, nil
 	}
@@ -74,12 +80,14 @@ func newPlane(ctx context.Context, p *process) (*plane, error) {
 	pl.rules, err = control.New(control.Options{
 		Store: pl.store, FirstRead: pl.store.firstRead, XDS: pl.xds, Hub: pl.hub, DataDir: o.DataDir, Envoy: o.Envoy,
 		Replica: o.Replica, Address: o.Advertise, Credentials: p.dial, Reload: p.again, Log: p.log, Metrics: p.metrics,
-		Signer: pl.ring.Signer, Recorded: pl.recorded, Killed: pl.killed, Trail: pl.trail,
+		Signer: pl.ring.Signer, Keys: pl.public, Recorded: pl.recorded, Killed: pl.killed, Trail: pl.trail,
 	})
 	if err != nil {
 		pl.close()
 		return nil, err
 	}
+	pl.handing.Store(pl.rules)
+	pl.api = pl.newAPI()
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	pl.stop = stop
 	pl.runs.Go(func() { pl.rules.Run(running) })
@@ -118,19 +126,27 @@ func (pl *plane) configure(ctx context.Context, s *compile.Snapshot) (string, er
 	if err != nil {
 		return "", err
 	}
-	return r.Version(), pl.xds.Set(r, xds.Coalesced)
+	version := r.Version()
+	if r.Runtimes, err = control.Runtimes(nil, pl.public()); err != nil {
+		return "", err
+	}
+	return version, pl.xds.Set(r, xds.Coalesced)
 }
 
 func (pl *plane) register(g *grpc.Server) {
 	pl.xds.Register(g)
 	pl.hub.Register(g)
+	if pl.api != nil && !pl.p.options.open() {
+		pl.api.Register(g)
+	}
 }
 
-// api is the HTTP API; nil without releases.
-func (pl *plane) api() http.Handler {
-	if pl.rules == nil {
-		return nil
-	}
+// open reports whether others reach GRPC in plain text: what people say of
+// themselves there, and their tokens, would travel readably.
+func (o *Options) open() bool { return !o.TLS.set() && onlyLocal("--grpc", o.GRPC) != nil }
+
+// newAPI makes the API, for HTTP and gRPC.
+func (pl *plane) newAPI() *admin.API {
 	return admin.New(admin.Options{Hosts: pl.p.options.APIHosts, Access: pl.authenticator(), Keys: keysAPI{pl.ring}, Trail: pl.trail, Attempted: pl.attempted, Control: control.NewAPI(pl.rules, control.APIOptions{
 		Build: pl.p.options.Version, Engine: pl.p.options.engine(), Configuration: pl.p.config.forAPI,
 		Backup:   pl.store.backup,
@@ -142,6 +158,9 @@ func (pl *plane) api() http.Handler {
 // gives up the lead: who hears and reaches nobody any more must not decide.
 func (pl *plane) leave() {
 	pl.stop()
+	if pl.api != nil {
+		pl.api.Leave()
+	}
 	pl.xds.Close()
 	pl.hub.Close()
 }

@@ -54,8 +54,9 @@ const (
 type Options struct {
 	Role      Role   // default RoleAll
 	ConfigDir string // of the roles that control
-	// Control are the addresses of control planes that a RoleExtProc reports to;
-	// none: it reports to nobody, and no release is decided by what it sees.
+	// Control are the addresses of control planes that a RoleExtProc reports to, and
+	// that tell it what is killed and, over TLS or on this machine, whose policies to
+	// take; none: it reports to nobody, and no release is decided by what it sees.
 	Control []string
 	// Releases and where they are kept; see package control. NoReleases leaves the
 	// weights to the files. DataDir is where the embedded store is, and the local
@@ -225,7 +226,7 @@ func (o Options) withDefaults() Options {
 	if o.Role == "" {
 		o.Role = RoleAll
 	}
-	if o.DataDir == "" {
+	if o.DataDir == "" && o.Role.controls() { // a processor keeps a file where it is asked to
 		o.DataDir = DefaultDataDir
 	}
 	if o.Replica == "" {
@@ -337,10 +338,10 @@ func (p *process) run(ctx context.Context, w *watcher, l *listeners) error {
 
 // api is the HTTP API; nil: this process has none.
 func (p *process) api() http.Handler {
-	if p.plane == nil {
+	if p.plane == nil || p.plane.api == nil {
 		return nil
 	}
-	return p.plane.api()
+	return p.plane.api
 }
 
 func (p *process) newGRPC() (*grpc.Server, *health.Server) {

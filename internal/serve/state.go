@@ -24,6 +24,9 @@ type Readiness struct {
 	Config ConfigStatus `json:"config"`
 	// Policies is of a process that judges answers; absent: it does not.
 	Policies *PolicyStatus `json:"policies,omitempty"`
+	// Kills is of a process that judges answers; absent: it does not, or nobody can
+	// kill.
+	Kills *KillStatus `json:"kills,omitempty"`
 }
 
 // readiness is what /readyz tells.
@@ -31,6 +34,11 @@ func (p *process) readiness() Readiness {
 	r := p.config.readiness()
 	r.Ready = r.Ready && !p.draining.Load()
 	r.Policies = p.policyStatus()
+	if p.host != nil {
+		var waits bool
+		r.Kills, waits = p.host.kills.status()
+		r.Ready = r.Ready && !waits
+	}
 	return r
 }
 

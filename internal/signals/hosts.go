@@ -12,6 +12,11 @@ type Host struct {
 	// Heard is when it last said what it had counted, by the hub's clock. One that
 	// lives does so at least every aliveEvery, whatever it has counted.
 	Heard time.Time
+	// Kills names the set of kills that it has in force; empty: it does not say.
+	// InFlight is how many requests to what that set stops it still has open: none is
+	// added while the set is in force.
+	Kills    string
+	InFlight uint64
 }
 
 // Settled is how long it takes until a hub that began to listen, or a control plane
@@ -29,10 +34,29 @@ func (h *Hub) Hosts(v Version) (hosts []Host, since time.Time) {
 	if known := h.versions[v]; known != nil {
 		for r := range known.hosts {
 			if !r.ended {
-				hosts = append(hosts, Host{r.name, r.lastSeen})
+				hosts = append(hosts, r.host())
 			}
 		}
 	}
 	slices.SortFunc(hosts, func(a, b Host) int { return cmp.Compare(a.Name, b.Name) })
 	return hosts, h.began
+}
+
+// Reporting returns the reporters that have not said that they end, by name, and
+// since when the hub listens. Those that are silent are among them, for a quarter of
+// an hour.
+func (h *Hub) Reporting() (hosts []Host, since time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.reporters {
+		if !r.ended {
+			hosts = append(hosts, r.host())
+		}
+	}
+	slices.SortFunc(hosts, func(a, b Host) int { return cmp.Compare(a.Name, b.Name) })
+	return hosts, h.began
+}
+
+func (r *reporter) host() Host {
+	return Host{Name: r.name, Heard: r.lastSeen, Kills: r.stopped.set, InFlight: r.stopped.open}
 }

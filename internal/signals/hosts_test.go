@@ -27,7 +27,7 @@ func TestHosts(t *testing.T) {
 		sign := b.report("none of them") // a report without a row tells that it lives
 		deliver(t, h, sign, c.report())
 		got, since := h.Hosts(v1)
-		if len(got) != 2 || got[0] != (Host{"a", began}) || got[1] != (Host{"b", time.Now()}) || !since.Equal(began) {
+		if len(got) != 2 || got[0] != (Host{Name: "a", Heard: began}) || got[1] != (Host{Name: "b", Heard: time.Now()}) || !since.Equal(began) {
 			t.Errorf("hosts %v since %s", got, since)
 		}
 		time.Sleep(time.Second)

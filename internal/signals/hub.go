@@ -91,6 +91,7 @@ type reporter struct {
 	lastSeen time.Time // when that was made, as far as is known
 	ended    bool      // it counts nothing more
 	signed   bool      // the relay has said that it lives, or ended
+	stopped  stopped   // what it says of kills
 	rows     map[rowName]*hubRow
 	// dropped is the newest beginning of a row that was forgotten: one that comes
 	// back with it has been counted.
@@ -250,6 +251,8 @@ func check(m *signalsv1.Report) ([]tally, error) {
 		return nil, errors.New("it names no reporter, or one by a name that is too long")
 	case m.Epoch == 0 || m.Epoch > mostTime || m.Sent > mostTime || m.Held > mostTime || m.Sequence == 0 || m.Sequence > mostCount:
 		return nil, errors.New("its epoch, time or sequence is no such thing")
+	case len(m.Kills) > mostName || m.InFlight > mostCount:
+		return nil, errors.New("what it says of kills is no such thing")
 	case len(m.Counts) > MostRows:
 		return nil, fmt.Errorf("it has %d rows, at most %d are taken", len(m.Counts), MostRows)
 	case len(m.Breakers) > mostBreakers:

@@ -207,7 +207,15 @@ func (r *Relay) reports(now time.Time, all bool) []*signalsv1.Report {
 // sign makes the report that the reporter lives, or that it has ended: as the newest
 // of its own said.
 func (r *reporter) sign(now time.Time) *signalsv1.Report {
-	return &signalsv1.Report{Reporter: r.name, Epoch: r.epoch, Sequence: r.sequence, Held: age(now, r.lastSeen), Ends: r.ended}
+	return r.saying(&signalsv1.Report{Reporter: r.name, Epoch: r.epoch, Sequence: r.sequence, Held: age(now, r.lastSeen), Ends: r.ended})
+}
+
+// saying adds what the newest of its own said of kills to a report of that number.
+func (r *reporter) saying(m *signalsv1.Report) *signalsv1.Report {
+	if m.Sequence == r.sequence {
+		m.Kills, m.InFlight = r.stopped.set, r.stopped.open
+	}
+	return m
 }
 
 func age(now, then time.Time) uint64 { return uint64(max(now.Sub(then), 0)) }
@@ -222,7 +230,7 @@ func (w *hubRow) report(now time.Time) *signalsv1.Report {
 	if w.sent > 0 {
 		m.Sent = w.sent + m.Held
 	}
-	return m
+	return w.reporter.saying(m)
 }
 
 func (w *hubRow) message() *signalsv1.Counts {
@@ -244,5 +252,5 @@ func (r *reporter) report(now time.Time) *signalsv1.Report {
 	for key, state := range r.breakers {
 		m.Breakers = append(m.Breakers, &signalsv1.Breaker{Key: key, State: state})
 	}
-	return m
+	return r.saying(m)
 }

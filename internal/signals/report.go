@@ -62,7 +62,8 @@ func (r *Reporter) reports(now time.Time, seen uint64, whole bool) ([]*signalsv1
 // next makes an empty report. The reporter's reading lock is held.
 func (r *Reporter) next(now time.Time) *signalsv1.Report {
 	r.sequence++
-	return &signalsv1.Report{Reporter: r.name, Epoch: uint64(r.wall), Sequence: r.sequence, Sent: uint64(r.stamp(now))}
+	k := r.stopped()
+	return &signalsv1.Report{Reporter: r.name, Epoch: uint64(r.wall), Sequence: r.sequence, Sent: uint64(r.stamp(now)), Kills: k.set, InFlight: k.open}
 }
 
 // sign makes a report that says nothing but that the reporter lives, or that it

@@ -20,6 +20,9 @@ type ReporterOptions struct {
 	// Breakers are the host's, whose states are reported and which the control
 	// plane may open; nil: none.
 	Breakers *breaker.Set
+	// Kills is the set of kills that the host has in force, for every report: it must
+	// not wait. nil: nobody is told.
+	Kills func() InForce
 	// OnLink is told when a link begins to work (nil) and why it does not any
 	// more, or refuses reports; nil: nobody is. It is called from several
 	// goroutines.
@@ -34,9 +37,11 @@ type Reporter struct {
 	wall  int64 // the epoch in Unix nanoseconds
 	o     ReporterOptions
 
-	rows  table
-	dirty atomic.Bool // a row has counted since the rows were last read
-	lost  atomic.Uint64
+	rows table
+	// flights are the requests that are open.
+	flights flights
+	dirty   atomic.Bool // a row has counted since the rows were last read
+	lost    atomic.Uint64
 
 	mostRows, sharedRows int
 
@@ -73,6 +78,9 @@ func NewReporter(o ReporterOptions) *Reporter {
 		s := &sender{reporter: r, link: link, wake: make(chan struct{}, 1)}
 		r.senders = append(r.senders, s)
 		r.running.Go(func() { s.run(ctx) })
+	}
+	if o.Kills != nil {
+		r.running.Go(r.followKills)
 	}
 	return r
 }

@@ -29,6 +29,7 @@ const other = "other"
 type Rows struct {
 	reporter *Reporter
 	name     rowName // without the node
+	flight   *flight
 	mu       sync.Mutex
 	byNode   atomic.Pointer[map[string]*Row]
 }
@@ -41,6 +42,7 @@ func (r *Reporter) Rows(route, model, version string) *Rows {
 		return nil
 	}
 	s := &Rows{reporter: r, name: rowName{route: fit(route), model: fit(model), version: fit(version)}}
+	s.flight = r.flights.of(s.name)
 	s.byNode.Store(&map[string]*Row{})
 	return s
 }

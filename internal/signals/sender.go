@@ -31,8 +31,9 @@ type sender struct {
 	link     Link
 	wake     chan struct{}
 
-	seen uint64 // the reading up to which the stream at hand has every row
-	last uint64 // the sequence of the last report
+	seen uint64  // the reading up to which the stream at hand has every row
+	last uint64  // the sequence of the last report
+	told stopped // what the stream at hand was told last of kills
 }
 
 func (s *sender) hurry() {
@@ -64,7 +65,7 @@ func (s *sender) report(parent context.Context) (heard bool, err error) {
 }
 
 func (s *sender) keepReporting(ctx context.Context, stream Stream, cancel context.CancelFunc, ear *ear) error {
-	s.seen = 0
+	s.seen, s.told = 0, stopped{}
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
 	var whole, last time.Time
@@ -75,7 +76,7 @@ func (s *sender) keepReporting(ctx context.Context, stream Stream, cancel contex
 			whole = now
 		}
 		reports := s.reports(now, all)
-		if len(reports) == 0 && now.Sub(last) >= aliveEvery {
+		if len(reports) == 0 && (now.Sub(last) >= aliveEvery || s.reporter.stopped() != s.told) {
 			reports = append(reports, s.reporter.sign(now, false))
 		}
 		if err := s.send(stream, cancel, reports); err != nil {
@@ -128,6 +129,7 @@ func (s *sender) send(stream Stream, cancel context.CancelFunc, reports []*signa
 	}
 	if n := len(reports); n > 0 {
 		s.last = reports[n-1].Sequence
+		s.told = stopped{reports[n-1].Kills, reports[n-1].InFlight}
 	}
 	return nil
 }

@@ -59,6 +59,9 @@ func (h *Hub) take(peer string, m *signalsv1.Report, tallies []tally, now time.T
 		h.reporters[m.Reporter] = r
 		h.charge(peer, share{reporters: 1})
 	}
+	if m.Sequence >= r.sequence && m.Kills != "" { // a relay's may come in several
+		r.stopped = stopped{m.Kills, m.InFlight}
+	}
 	if m.Sequence > r.sequence {
 		r.sequence, r.ended, r.signed, out.fresh = m.Sequence, m.Ends, false, true
 		r.lastSeen = later(r.lastSeen, now.Add(-time.Duration(m.Held)))

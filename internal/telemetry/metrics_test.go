@@ -381,6 +381,9 @@ func TestTableIsWhatIsExported(t *testing.T) {
 	m.CacheSize(one, one)
 	m.BodiesInFlight(one)
 	m.Proxies(one)
+	m.Processors(one)
+	m.Kills(func() (float64, float64, float64) { return 1, 2, 3 })
+	m.KillProofs(func() (float64, float64) { return 1, 2 })
 	m.PolicyKeys(func() (time.Duration, time.Duration) { return time.Hour, 0 })
 	m.ConfigApplied(time.Now())
 	m.Releases(func(emit func(ModelReleases)) {

@@ -162,6 +162,30 @@ var (
 		Name: "safestate_xds_proxies", Kind: Gauge,
 		Help: "Envoys that are subscribed to configuration.",
 	}
+	xdsProcessors = Metric{
+		Name: "safestate_xds_processors", Kind: Gauge,
+		Help: "Processors that run apart and are told what is killed.",
+	}
+	killTargets = Metric{
+		Name: "safestate_kill_targets", Kind: Gauge,
+		Help: "Targets (a version, a model, a rule, everything) that are killed as far as this control plane knows.",
+	}
+	killUnproven = Metric{
+		Name: "safestate_kill_unproven", Kind: Gauge,
+		Help: "Expected proxies and processors that have not shown the newest kill or revive.",
+	}
+	killsInForce = Metric{
+		Name: "safestate_kills_in_force", Kind: Gauge,
+		Help: "Targets (a version, a model, a rule, everything) that are killed as far as this processor was told.",
+	}
+	killsGeneration = Metric{
+		Name: "safestate_kills_generation", Kind: Gauge,
+		Help: "Kills and revives that this processor was told of so far: one that is behind the others enforces less.",
+	}
+	killsUnheard = Metric{
+		Name: "safestate_kills_unheard_seconds", Kind: Gauge,
+		Help: "For how long no control plane has told this processor what is killed; 0 while one does. What was told last stays in force.",
+	}
 	xdsDenied = Metric{
 		Name: "safestate_xds_denied_total", Kind: Counter,
 		Help: "Proxies that were turned away: their node id is no name in their certificate.",
@@ -241,7 +265,7 @@ var Table = []Metric{
 	extprocMessages, extprocStreams, bodiesBytes,
 	breakerState, breakerTransitions, bulkheadInFlight, bulkheadRejected,
 	cacheLookups, cacheWrites, cacheBytes, cacheEntries, refreshes,
-	configReloads, configLastSuccess, configErrors, policiesRefused, policyKeyAge, policyKeyRotation, xdsResponses, xdsProxies, xdsDenied, notifications,
+	configReloads, configLastSuccess, configErrors, policiesRefused, policyKeyAge, policyKeyRotation, xdsResponses, xdsProxies, xdsProcessors, xdsDenied, killTargets, killUnproven, killsInForce, killsGeneration, killsUnheard, notifications,
 	releaseWeight, releaseGeneration, releaseDegraded, releaseStuck, releaseUnproven, releaseRecords, releaseLeading,
 	logDropped, traceExportFailures, buildInfo,
 }

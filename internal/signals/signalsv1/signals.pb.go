@@ -45,7 +45,13 @@ type Report struct {
 	// what it says is as old.
 	Held uint64 `protobuf:"varint,8,opt,name=held,proto3" json:"held,omitempty"`
 	// ends says that the reporter counts nothing more: nobody need wait for it.
-	Ends          bool `protobuf:"varint,9,opt,name=ends,proto3" json:"ends,omitempty"`
+	Ends bool `protobuf:"varint,9,opt,name=ends,proto3" json:"ends,omitempty"`
+	// kills names the set of kills that is in force at the reporter; empty: it does
+	// not say. in_flight is how many requests to what that set stops the reporter has
+	// let go to a version and not seen the end of. It is counted with the set in
+	// force, so that no request is added to it later.
+	Kills         string `protobuf:"bytes,10,opt,name=kills,proto3" json:"kills,omitempty"`
+	InFlight      uint64 `protobuf:"varint,11,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -141,6 +147,20 @@ func (x *Report) GetEnds() bool {
 		return x.Ends
 	}
 	return false
+}
+
+func (x *Report) GetKills() string {
+	if x != nil {
+		return x.Kills
+	}
+	return ""
+}
+
+func (x *Report) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
 }
 
 // Counts are one version's, as requests of one route of one proxy met it.
@@ -581,7 +601,7 @@ var File_signals_proto protoreflect.FileDescriptor
 
 const file_signals_proto_rawDesc = "" +
 	"\n" +
-	"\rsignals.proto\x12\x14safestate.signals.v1\"\xaa\x02\n" +
+	"\rsignals.proto\x12\x14safestate.signals.v1\"\xdd\x02\n" +
 	"\x06Report\x12\x1a\n" +
 	"\breporter\x18\x01 \x01(\tR\breporter\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1a\n" +
@@ -591,7 +611,10 @@ const file_signals_proto_rawDesc = "" +
 	"\x04sent\x18\x06 \x01(\x04R\x04sent\x12%\n" +
 	"\x0ebreakers_known\x18\a \x01(\bR\rbreakersKnown\x12\x12\n" +
 	"\x04held\x18\b \x01(\x04R\x04held\x12\x12\n" +
-	"\x04ends\x18\t \x01(\bR\x04ends\"\xff\x04\n" +
+	"\x04ends\x18\t \x01(\bR\x04ends\x12\x14\n" +
+	"\x05kills\x18\n" +
+	" \x01(\tR\x05kills\x12\x1b\n" +
+	"\tin_flight\x18\v \x01(\x04R\binFlight\"\xff\x04\n" +
 	"\x06Counts\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05route\x18\x02 \x01(\tR\x05route\x12\x14\n" +
