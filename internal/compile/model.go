@@ -13,6 +13,7 @@ type Model struct {
 	Name     string         // namespace/name
 	Versions []ModelVersion // in the file's order; at least one
 	Rollout  *Rollout       // never nil: a Model without one has the defaults
+	Kill     *AutomaticKill `json:",omitempty"` // nil: it is not killed by itself
 }
 
 // ModelVersion is one version of a Model.
@@ -87,7 +88,7 @@ func (c *compiler) models(rules []config.Rule) []Model {
 	var out []Model
 	for _, m := range c.world.Models {
 		spec := &m.Value.Spec
-		model := Model{Name: m.Key(), Rollout: rollout(spec.Rollout)}
+		model := Model{Name: m.Key(), Rollout: rollout(spec.Rollout), Kill: automaticKill(spec.Kill)}
 		parts := make([]uint64, len(spec.Versions))
 		for i := range spec.Versions {
 			v := &spec.Versions[i]

@@ -36,6 +36,7 @@ func (c *checker) model(m *Object[v1alpha1.Model]) {
 	c.limits("spec.limits", spec.Limits)
 	c.outliers("spec.outlierDetection", spec.OutlierDetection)
 	c.rollout("spec.rollout", spec.Rollout)
+	c.kill("spec.kill", spec.Kill)
 	if len(spec.Versions) == 0 {
 		c.fail("spec.versions", "is missing; want at least one version with its endpoints")
 	}

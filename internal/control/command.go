@@ -86,5 +86,7 @@ func (c *Control) input(m *compile.Model, s release.State) release.Input {
 		Checks:   c.meter.latest(m, s.Candidate),
 	}
 	in.Proof, in.Refused = c.proofs.of(&s)
+	in.Killed = killedOf(c.kills.set(), m)
+	in.Alarms, in.Aftermath = c.killWatch.of(m.Name)
 	return in
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -51,6 +53,9 @@ type Options struct {
 	FirstRead time.Duration
 	// Signer signs policies; nil, or one that returns nil: they are not signed.
 	Signer func() *signing.Signer
+	// Keys are the public keys that hosts are to trust now; nil: none are named. It
+	// must not wait.
+	Keys func() []signing.Public
 	// Recorded hears, where this replica leads, of each record once it is in the
 	// history, and maybe again after a crash or a change of leader. It must not
 	// block. Default: nobody does.
@@ -77,12 +82,14 @@ type Control struct {
 	policies   *policyBook
 	kills      *killBook
 	killProofs *killProofs
+	killWatch  *killWatch
 	ready      *readiness.Prober
 	prom       *checks.Prometheus
 	wake       chan struct{} // something changed that a decision may depend on
 
-	publishing sync.Mutex // held while the proxies' configuration is made
-	rendered   rendered   // under publishing
+	publishing sync.Mutex                 // held while the proxies' configuration is made
+	rendered   rendered                   // under publishing
+	handed     atomic.Pointer[handedKeys] // by the last configuration; nil: there was none
 
 	mu          sync.Mutex
 	files       *compile.Snapshot // nil before Configure
@@ -128,7 +135,7 @@ func New(o Options) (*Control, error) {
 		return nil, err
 	}
 	c := &Control{
-		o: o, book: b, kills: kills, noted: watched, prom: &checks.Prometheus{}, tests: newTests(), policies: policies,
+		o: o, book: b, kills: kills, noted: watched, prom: &checks.Prometheus{}, tests: newTests(), killWatch: newKillWatch(), policies: policies,
 		wake: make(chan struct{}, 1), failing: map[string]fault{}, away: map[string]time.Time{},
 	}
 	c.proofs = newProofs(o.Replica, o.XDS)
@@ -140,6 +147,7 @@ func New(o Options) (*Control, error) {
 	c.ready = readiness.New(c.stir)
 	c.meter = newMeter(c.prom, c.stir)
 	o.Metrics.Releases(c.scrape)
+	o.Metrics.KillProofs(c.scrapeKills)
 	return c, nil
 }
 
@@ -359,18 +367,22 @@ func (c *Control) render(files *compile.Snapshot, how xds.Urgency) error {
 	for model, state := range states {
 		releases[model] = releaseOf(&state)
 	}
-	began, signer, kills := time.Now(), c.signer(), c.kills.set()
-	if last := &c.rendered; last.files != files || last.signer != signer || last.outdated(kills, began) || !reflect.DeepEqual(last.releases, releases) {
+	began, signer, kills, keys := time.Now(), c.signer(), c.kills.set(), c.trusted()
+	if last := &c.rendered; last.files != files || last.signer != signer || last.outdated(kills, began) || !slices.EqualFunc(last.keys, keys, signing.Public.Equal) || !reflect.DeepEqual(last.releases, releases) {
 		snapshot := files.WithReleases(releases).WithKills(kills, began)
 		resources, err := envoy.RenderUnchecked(snapshot, signedBy(signer, c.o.Envoy))
 		if err != nil {
+			return err
+		}
+		if resources.Runtimes, err = Runtimes(kills, keys); err != nil {
 			return err
 		}
 		began = time.Now()
 		if err := c.o.XDS.Set(resources, how); err != nil {
 			return err
 		}
-		c.rendered = rendered{files, releases, resources.Version(), signer, kills, rampStep(kills, began)}
+		c.rendered = rendered{files, releases, resources.Version(), signer, kills, rampStep(kills, began), keys}
+		c.handed.Store(&handedKeys{c.rendered.version, keys})
 		c.killProofs.expect(snapshot.Kills, !kills.Empty())
 	}
 	c.proofs.published(c.rendered.version, states, began)
@@ -384,7 +396,8 @@ type rendered struct {
 	version  string
 	signer   *signing.Signer // nil: policies are not signed
 	kills    *kill.Set
-	until    time.Time // when a ramp goes on; zero: none does
+	until    time.Time        // when a ramp goes on; zero: none does
+	keys     []signing.Public // that hosts were handed
 }
 
 // outdated reports whether other kills hold, or more of a ramp.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -31,10 +32,10 @@ type killBook struct {
 
 	mu      sync.Mutex
 	pages   map[kill.Target]killPage
-	unsaved map[kill.Target]bool   // whose newest state is not in the store
-	broken  map[string]error       // keys of which nothing could be read
-	read    bool                   // the store has answered once
-	trailed map[kill.Target]uint64 // the last record that is in the audit trail
+	unsaved map[kill.Target]bool    // whose newest state is not in the store
+	broken  map[string]error        // keys of which nothing could be read
+	read    bool                    // the store has answered once
+	trailed map[kill.RecordKey]bool // records that are in the audit trail
 }
 
 // killPage is one target's state and the store's revision of it; 0: the store
@@ -49,7 +50,7 @@ type killPage struct {
 func openKillBook(s store.Store, c *localCopy, replica string) (*killBook, error) {
 	b := &killBook{
 		store: s, copy: c, replica: replica, live: kill.NewLive(nil), pages: map[kill.Target]killPage{},
-		unsaved: map[kill.Target]bool{}, broken: map[string]error{}, trailed: map[kill.Target]uint64{},
+		unsaved: map[kill.Target]bool{}, broken: map[string]error{}, trailed: map[kill.RecordKey]bool{},
 	}
 	for key, text := range c.all() {
 		state, err := decodeKill(key, text)
@@ -210,8 +211,8 @@ func (b *killBook) put(ctx context.Context, from killPage, next kill.State) erro
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.pages[next.Target].revision > entry.Revision {
-		return nil // the watch has told of a later one
+	if b.pages[next.Target].revision >= entry.Revision {
+		return nil // the watch has told of it, or of a later one
 	}
 	if now := b.pages[next.Target].state; now.Sequence != from.state.Sequence {
 		// a kill that was taken here meanwhile, without the store
@@ -266,6 +267,13 @@ func (b *killBook) alone(o kill.Order, t kill.Target) (kill.State, error) {
 	return next, b.copy.flush()
 }
 
+// stored reports whether the store has the newest state of a target.
+func (b *killBook) stored(t kill.Target) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.pages[t].revision != 0 && !b.unsaved[t]
+}
+
 // lost returns the targets whose newest state is not in the store.
 func (b *killBook) lost() []kill.Target {
 	b.mu.Lock()
@@ -311,12 +319,17 @@ func (b *killBook) untold() []kill.Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var out []kill.Record
+	here := map[kill.RecordKey]bool{}
 	for t := range b.pages {
 		for _, r := range b.pages[t].state.Outbox {
-			if r.Replica == b.replica && r.Sequence > b.trailed[t] {
+			here[r.Key()] = true
+			if r.Replica == b.replica && !b.trailed[r.Key()] {
 				out = append(out, r)
 			}
 		}
+	}
+	if len(b.trailed) > mostTrailed { // one that comes again is in the trail already
+		maps.DeleteFunc(b.trailed, func(k kill.RecordKey, _ bool) bool { return !here[k] })
 	}
 	slices.SortFunc(out, func(x, y kill.Record) int {
 		return cmp.Or(x.At.Compare(y.At), cmp.Compare(x.Target.Key(), y.Target.Key()), cmp.Compare(x.Sequence, y.Sequence))
@@ -324,11 +337,14 @@ func (b *killBook) untold() []kill.Record {
 	return out
 }
 
+// mostTrailed bounds what is remembered of records that no state carries any more.
+const mostTrailed = 4096
+
 // told notes that a record is in the audit trail.
 func (b *killBook) told(r kill.Record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.trailed[r.Target] = max(b.trailed[r.Target], r.Sequence)
+	b.trailed[r.Key()] = true
 }
 
 // acknowledged drops from a state the records that are in this replica's audit
@@ -336,5 +352,5 @@ func (b *killBook) told(r kill.Record) {
 func (b *killBook) acknowledged(s kill.State) kill.State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return s.AckOf(b.replica, b.trailed[s.Target])
+	return s.Ack(func(r kill.Record) bool { return b.trailed[r.Key()] })
 }

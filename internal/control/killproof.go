@@ -370,3 +370,19 @@ func (a *API) Approve(ctx context.Context, t kill.Target, r kill.Request) (kill.
 	state, err := a.control.Approve(ctx, t, r)
 	return state, problemOfKill(err)
 }
+
+// scrapeKills tells how many targets are killed, and how many rows of the proof are
+// not proven.
+func (c *Control) scrapeKills() (killed, unproven float64) {
+	set := c.kills.set()
+	if set.Empty() {
+		return 0, 0
+	}
+	for _, s := range set.All() {
+		if s.Killed {
+			killed++
+		}
+	}
+	proof := c.KillProof(kill.Everything) // the rows are those of all targets
+	return killed, float64(proof.Expected - proof.Proven)
+}

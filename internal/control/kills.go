@@ -45,7 +45,7 @@ func (c *Control) killDurably(ctx context.Context, t kill.Target, o kill.Order) 
 	for range attempts {
 		from := c.kills.get(t)
 		next := kill.Kill(c.kills.acknowledged(from.state), o)
-		if next.Generation == from.state.Generation {
+		if next.Generation == from.state.Generation && c.kills.stored(t) {
 			return from.state, InStore, nil // this order came before
 		}
 		err := c.kills.put(writing, from, next)
@@ -212,12 +212,13 @@ func (c *Control) keepKills(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if c.rampsOn(now) {
+			if c.rampsOn(now) || c.otherKeys() {
 				c.publishNow()
 			}
 		}
 		before := c.kills.set()
 		err := errors.Join(c.kills.save(ctx), c.trail())
+		_ = c.register.departed(ctx) // tried again with the next tick
 		if c.kills.set() != before {
 			c.publishNow()
 		}

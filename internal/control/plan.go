@@ -18,6 +18,7 @@ func planOf(m *compile.Model) release.Plan {
 	p := release.Plan{
 		Holdback: &holdback, RollbacksPerHour: &perHour,
 		CoolDown: max(release.Duration(r.CoolDown), 1), // none would be the default
+		Kill:     killPlanOf(m),
 	}
 	for _, s := range r.Steps {
 		p.Steps = append(p.Steps, release.Step{

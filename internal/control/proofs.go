@@ -255,7 +255,7 @@ func (p *proofs) proxies() admin.Proxies {
 	}
 	out := admin.Proxies{Expected: proof.Expected, Acked: proof.Acked, Refused: []string{}, Silent: []string{}, Proxies: []admin.Proxy{}}
 	for _, x := range p.xds.Proxies() {
-		if !x.Connected && elsewhere[x.Node] {
+		if x.Processor || !x.Connected && elsewhere[x.Node] {
 			continue
 		}
 		proxy := admin.Proxy{

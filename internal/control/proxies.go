@@ -97,7 +97,7 @@ func (r *register) take(e store.Entry, anyway bool) {
 	r.list.Records = list.Records
 	for node, at := range r.list.Seen {
 		if !r.list.Gone[node].After(at) {
-			r.xds.Expect(node, at)
+			r.expect(node, at)
 		}
 	}
 	for node, at := range r.list.Gone {

@@ -62,6 +62,7 @@ func (c *Control) round(ctx context.Context) time.Duration {
 	c.ask(came)
 	c.policies.count(came)
 	c.tests.feed(came, snapshot.Models, c.book, now)
+	c.killWatch.feed(came, snapshot.Models, func(model string) release.State { return c.book.get(model).state }, now)
 	if c.isUnpublished() {
 		c.publishNow()
 	}
@@ -69,6 +70,7 @@ func (c *Control) round(ctx context.Context) time.Duration {
 	again, later := idle, []*compile.Model(nil)
 	for i := range snapshot.Models {
 		wake, waits := c.look(ctx, &snapshot.Models[i], towardsSafe)
+		c.carryOut(ctx, &snapshot.Models[i])
 		again = sooner(again, wake)
 		if waits {
 			later = append(later, &snapshot.Models[i])
@@ -226,9 +228,9 @@ func (c *Control) commit(ctx context.Context, from page, next release.State) err
 }
 
 // towardsSafe reports whether a change takes traffic away from a version that
-// failed.
+// failed, or orders that.
 func towardsSafe(from, to release.State) bool {
-	return to.Generation > from.Generation && to.Withdrawal != nil && to.Withdrawal.Generation == to.Generation
+	return ordersKill(from, to) || to.Generation > from.Generation && to.Withdrawal != nil && to.Withdrawal.Generation == to.Generation
 }
 
 // writesUp is how often what may be late is written.

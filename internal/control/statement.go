@@ -79,6 +79,10 @@ func (p *proofs) statement() []byte {
 		text, _ = json.Marshal(said)
 	}
 	if len(text) > store.MaxValue {
+		said.Kills.Hosts = killHosts{}
+		text, _ = json.Marshal(said)
+	}
+	if len(text) > store.MaxValue {
 		said.Connected = nil // tens of thousands: one that moved is then missed
 		text, _ = json.Marshal(said)
 	}

@@ -87,7 +87,11 @@ func (t *tests) feed(came []signals.Increment, models []compile.Model, b *book, 
 	maps.DeleteFunc(t.models, func(name string, _ *modelTests) bool { return !known[name] })
 	for i := range models {
 		m := &models[i]
-		t.model(m.Name).feed(m, by[m.Name], b.get(m.Name).state, now)
+		s, came := b.get(m.Name).state, by[m.Name]
+		if s.Suspended != nil { // it is killed: what comes is no evidence
+			came = nil
+		}
+		t.model(m.Name).feed(m, came, s, now)
 	}
 }
 

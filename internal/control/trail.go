@@ -2,8 +2,10 @@ package control
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/safestate/safestate/internal/audit"
@@ -52,6 +54,21 @@ func (c *Control) trail() error {
 	return nil
 }
 
+// entryID is the ID of what an entry tells, by its kind and what else tells it from
+// every other. Names may be longer than the trail's IDs, and a replica's may hold
+// anything: then the ID is a hash.
+func entryID(kind string, parts ...any) string {
+	id := kind
+	for _, part := range parts {
+		id += fmt.Sprintf("/%v", part)
+	}
+	odd := func(r rune) bool { return r < ' ' || r > '~' }
+	if len(id) > audit.MaxID || strings.ContainsFunc(id, odd) {
+		return fmt.Sprintf("%s/%x", kind, sha256.Sum256([]byte(id)))
+	}
+	return id
+}
+
 // killKinds are the kinds of entries that tell of kills.
 var killKinds = map[kill.Kind]audit.Kind{
 	kill.KindKill: audit.KindKill, kill.KindAsked: audit.KindRevive, kill.KindApproved: audit.KindApproval,
@@ -60,7 +77,7 @@ var killKinds = map[kill.Kind]audit.Kind{
 
 func killEntry(r *kill.Record) audit.Entry {
 	e := audit.Entry{
-		Kind: killKinds[r.Kind], ID: fmt.Sprintf("kill/%s/%s/%d", r.Target.Key(), r.Replica, r.Sequence), Happened: r.At,
+		Kind: killKinds[r.Kind], ID: entryID("kill", r.Target.Key(), r.Replica, r.Sequence, r.At.UnixNano()), Happened: r.At,
 		Actor: audit.Actor{Name: r.By, How: r.How, Address: r.Address}, Target: r.Target.Key(), Reason: r.Reason, Generation: r.Generation, After: encoded(r),
 	}
 	if r.Kind == kill.KindAsked {
@@ -85,7 +102,7 @@ func releaseEntries(from, to *release.State) (out []audit.Entry) {
 
 func releaseEntry(r *release.Record) audit.Entry {
 	e := audit.Entry{
-		Kind: audit.KindRelease, ID: fmt.Sprintf("release/%s/%d/%d", r.Model, r.Sequence, r.At.UnixNano()), Happened: r.At,
+		Kind: audit.KindRelease, ID: entryID("release", r.Model, r.Sequence, r.At.UnixNano()), Happened: r.At,
 		Actor: audit.Actor{Name: r.By}, Target: "model/" + r.Model, Reason: string(r.Kind) + ": " + r.Reason, Generation: r.Generation,
 		Before: encoded(r.Before), After: encoded(r.After), Evidence: encoded(r),
 	}
@@ -101,11 +118,11 @@ func policyEntry(name string, from, to *policies.State) audit.Entry {
 		return encoded(map[string]any{"number": s.Current})
 	}
 	e := audit.Entry{
-		Kind: audit.KindPolicy, ID: fmt.Sprintf("policy/%s/%d/%d", name, from.Current, to.Current), Target: "policy/" + name,
+		Kind: audit.KindPolicy, ID: entryID("policy", name, from.Current, to.Current), Target: "policy/" + name,
 		Before: number(from), After: number(to), Actor: audit.Actor{Name: release.By},
 	}
 	if change, ok := to.Change(to.Current); ok {
-		e.ID += fmt.Sprintf("/%d", change.At.UnixNano())
+		e.ID = entryID("policy", name, from.Current, to.Current, change.At.UnixNano())
 		e.Happened, e.Reason, e.After = change.At, change.Reason, encoded(change)
 		if change.By != "" {
 			e.Actor.Name = change.By

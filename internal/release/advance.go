@@ -13,7 +13,8 @@ import (
 // written; wake is when to call again without new input, zero for not at all.
 // An Input without versions changes nothing, and neither does a state that fails
 // Validate: that is an error. So is a next state that would fail it, which is a
-// mistake in this package: next is then the last one that would not.
+// mistake in this package: next is then the last one that would not. What is killed
+// is heeded first, and while the model is killed as a whole that is nearly all.
 func Advance(s State, in Input, now time.Time) (next State, changed bool, wake time.Time, err error) {
 	t, err := begin(s, in, now)
 	if err != nil || len(t.in.Versions) == 0 {
@@ -41,15 +42,21 @@ func (t *turn) pass() {
 	t.register()
 	t.adopt()
 	t.leave()
+	t.suspend()
+	t.heed()
 	t.follow()
 	t.prove()
 	t.refuse()
-	t.incident()
-	t.measure()
-	t.rollback()
-	t.advance()
-	t.settle()
-	t.hold()
-	t.help()
+	if t.s.Suspended == nil {
+		t.incident()
+		t.measure()
+		t.rollback()
+		t.stop()
+		t.advance()
+		t.settle()
+		t.hold()
+		t.help()
+	}
+	t.stopped()
 	t.forget()
 }

@@ -28,7 +28,12 @@ func Apply(s State, c Command, in Input, now time.Time) (State, error) {
 	t.register()
 	t.adopt()
 	t.leave()
+	t.suspend()
+	t.heed()
 	t.follow()
+	if err := t.mayKilled(c); err != nil {
+		return s, err
+	}
 	if err := t.do(c); err != nil {
 		return s, err
 	}

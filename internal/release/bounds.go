@@ -77,6 +77,9 @@ func (s State) parts() map[string]bool {
 	for _, g := range s.Good {
 		out[g.Version] = true
 	}
+	for v := range s.Taken {
+		out[v] = true
+	}
 	if w := s.Withdrawal; w != nil {
 		out[w.To] = true
 		for _, v := range w.From {

@@ -42,6 +42,13 @@
 // person decides. A version that was once too ill to be gone back to is
 // condemned as well: evidence that is lost makes nothing good again.
 //
+// Kills go ahead of releases: a killed version loses its weight and its rollout at
+// once and is no target, with force neither; while the model is killed as a whole
+// nothing goes on. What automation kills by itself, by [Plan.Kill], is ordered here
+// ([State.Order]) and carried out by the caller: only what no rollback takes out, or
+// what a criterion of safety says, within rails of its own, and never past a person's
+// later decision.
+//
 // What a proxy refuses is taken back where it was a step forward, to the last
 // weights that every proxy had, and never tried again by itself. What goes
 // towards safe is never taken back.

@@ -15,6 +15,7 @@ func Explain(s State, in Input, now time.Time) []string {
 	}
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	t.explainKilled(say)
 	if s.Degraded {
 		say("degraded: no version gets traffic, the ladder answers")
 		if w := s.Withdrawal; w != nil {
@@ -32,6 +33,7 @@ func Explain(s State, in Input, now time.Time) []string {
 	if s.Bound != nil {
 		say("held back: %s", s.Bound.Says())
 	}
+	t.explainStop(say)
 	t.explainProof(say)
 	return out
 }

@@ -57,7 +57,7 @@ func (t *turn) leave() {
 		return
 	}
 	w := t.away(lost, By, reason)
-	weights := percent(t.in.Versions, t.condemned)
+	weights := percent(t.in.Versions, func(v string) bool { _, is := t.killed(v); return is || t.condemned(v) })
 	if w.to != "" || weights == nil {
 		if w.to != "" {
 			w.kind = KindAborted

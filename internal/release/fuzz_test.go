@@ -56,6 +56,12 @@ func reached() []State {
 		w.in.Evidence["v2"] = Evidence{Verdict: CommonCause}
 	})
 	do(func() { w.pass(time.Second) })
+	do(func() { w.kill("") })
+	do(func() { w.revive(""); w.kill("v1"); w.kill("v2") })
+	w = guarded(&testing.T{})
+	do(func() { w.alarm("v1", true); w.advance() })
+	do(func() { w.obey(); w.in.Aftermath = Aftermath{ID: w.s.Stop.ID, Asked: 1}; w.pass(time.Hour) })
+	do(func() { w.revive(""); w.alarm("v1", true); w.pass(time.Minute) })
 	return out
 }
 
@@ -139,6 +145,14 @@ func someInput(r *rand.Rand, in Input) Input {
 		in.Evidence[v] = Evidence{Verdict: []Verdict{Success, Failure, Failure, Error, CommonCause, Inconclusive}[r.IntN(6)],
 			Requests: uint64(r.IntN(5000)), Bad: 50, FirstBad: start.Add(time.Hour)}
 	}
+	if r.IntN(4) == 0 {
+		in.Killed.Whole = &Kill{By: "eve", Reason: "because"}
+	}
+	if r.IntN(4) == 0 {
+		in.Killed.Versions = map[string]Kill{[]string{"v1", "v2"}[r.IntN(2)]: {By: "eve", Reason: "because"}}
+	}
+	in.Plan.Kill = &KillPlan{}
+	in.Alarms = map[string]Alarm{"v1": {Safety: true, Requests: 10, Bad: 5, Since: start.Add(time.Hour)}}
 	in.Proof = Proof{Applied: r.IntN(2) == 0, BadSeen: start.Add(time.Duration(r.IntN(7200)) * time.Second)}
 	return in
 }

@@ -16,6 +16,12 @@ type Input struct {
 	Proof Proof `json:"proof,omitzero"`
 	// Refused is set while a proxy refuses State.Generation.
 	Refused *Refused `json:"refused,omitempty"`
+	// Killed is what is killed of the model.
+	Killed Killed `json:"killed,omitzero"`
+	// Alarms are the versions that are over a criterion of automatic kills now.
+	Alarms map[string]Alarm `json:"alarms,omitempty"`
+	// Aftermath is what came since State.Stop.
+	Aftermath Aftermath `json:"aftermath,omitzero"`
 }
 
 // Plan is how a model is released.
@@ -36,6 +42,8 @@ type Plan struct {
 	// way back to its stable version. Default: 3; 0: none at all, a person is called
 	// instead.
 	RollbacksPerHour *int `json:"rollbacksPerHour,omitempty"`
+	// Kill is how versions are killed by themselves. Default: never.
+	Kill *KillPlan `json:"kill,omitempty"`
 }
 
 // VersionInfo is what the files, and the proxies' health checks, say of a

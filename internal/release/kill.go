@@ -27,6 +27,8 @@ type Kill struct {
 	By     string    `json:"by"`
 	Reason string    `json:"reason"`
 	Mode   string    `json:"mode"`
+	// Generation of the target, which whoever revives it has to name.
+	Generation uint64 `json:"generation"`
 	// Order is the ID of the order that it came of.
 	Order string `json:"order,omitempty"`
 }
@@ -35,7 +37,9 @@ type Kill struct {
 func (k Kill) says() string { return "killed by " + line(k.By) + ": " + line(k.Reason) }
 
 // undone says how the kill is ended.
-func (k Kill) undone() string { return "safestate revive " + line(k.Target) + " gives it back" }
+func (k Kill) undone() string {
+	return fmt.Sprintf("safestate revive %s --generation %d --reason … gives it back", line(k.Target), k.Generation)
+}
 
 // told is the kill as a record holds it.
 func (k Kill) told() *Kill {
@@ -91,13 +95,14 @@ func (t *turn) goOn(since time.Time) {
 		return
 	}
 	r.Base = t.in.Evidence[r.Version].Requests
-	if r.Paused != nil { // the pause, which is older or newer, makes up for it
-		return
+	end := t.now
+	if p := r.Paused; p != nil && p.At.Before(end) { // the pause's own time is made up for when it ends
+		end = p.At
 	}
 	if r.Since.After(since) {
 		since = r.Since
 	}
-	if r.Since = r.Since.Add(time.Duration(between(since, t.now))); r.Since.After(t.now) {
+	if r.Since = r.Since.Add(time.Duration(between(since, end))); r.Since.After(t.now) {
 		r.Since = t.now
 	}
 }
@@ -237,15 +242,15 @@ func (t *turn) mayKilled(c Command) error {
 	if k, is := t.killed(c.Version); is {
 		return refusal("version %s of %s is %s since %s; %s first", c.Version, t.s.Model, k.says(), k.Since.Format(clock), k.undone())
 	}
-	s := t.s.Suspended
-	if s == nil || c.Do != Start && c.Do != Promote && c.Do != Resume {
+	k := t.in.Killed.Whole
+	if k == nil || c.Do != Start && c.Do != Promote && c.Do != Resume {
 		return nil
 	}
 	what := t.s.Model
-	if s.Kill.Target != "" && !strings.Contains(s.Kill.Target, what) {
+	if !strings.HasSuffix(k.Target, what) {
 		what = "everything"
 	}
-	return refusal("%s is %s since %s; %s first", what, s.Kill.says(), s.Kill.Since.Format(clock), s.Kill.undone())
+	return refusal("%s is %s since %s; %s first", what, k.says(), k.Since.Format(clock), k.undone())
 }
 
 // explainKilled says what kills make of the model.
@@ -257,6 +262,6 @@ func (t *turn) explainKilled(say func(string, ...any)) {
 		say("%s is %s", v, t.in.Killed.Versions[v].says())
 	}
 	if len(t.s.Taken) > 0 {
-		say("%s: back with the revive", fmt.Sprint(list(slices.Sorted(maps.Keys(t.s.Taken)))))
+		say("when it is revived it has its traffic again: %s", list(slices.Sorted(maps.Keys(t.s.Taken))))
 	}
 }

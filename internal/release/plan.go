@@ -45,6 +45,10 @@ func (p Plan) withDefaults() Plan {
 	if p.CoolDown <= 0 || p.CoolDown > maxDuration {
 		p.CoolDown = defaultCoolDown
 	}
+	if p.Kill != nil {
+		k := p.Kill.withDefaults()
+		p.Kill = &k
+	}
 	return p
 }
 

@@ -11,28 +11,12 @@ import (
 func (t *turn) rails(faults []fault) []fault {
 	var allowed []fault
 	var stopped []Bound
-	recent := t.recent()
 	for _, f := range faults {
-		w := t.s.Withdrawal
-		b := Bound{Since: t.now, Version: f.version}
-		switch {
-		case t.now.Before(t.s.Holds[f.version].Until):
-			b.Rail, b.Until = RailHold, t.s.Holds[f.version].Until
-		case *t.plan.RollbacksPerHour == 0:
-			b.Rail = RailOff
-		case t.homeward(f.version):
+		if b, is := t.rail(f.version); is {
+			stopped = append(stopped, b)
+		} else {
 			allowed = append(allowed, f)
-			continue
-		case w != nil && w.By == By && w.To == f.version && t.now.Before(w.Decided.Add(time.Duration(t.plan.CoolDown))):
-			b.Rail, b.Until = RailCoolDown, clean(w.Decided.Add(time.Duration(t.plan.CoolDown)))
-		case len(recent) >= *t.plan.RollbacksPerHour:
-			b.Rail = RailPerHour
-			b.Until = clean(recent[len(recent)-*t.plan.RollbacksPerHour].Add(time.Hour))
-		default:
-			allowed = append(allowed, f)
-			continue
 		}
-		stopped = append(stopped, b)
 	}
 	if len(allowed) > 0 && t.needless(allowed) {
 		for _, f := range allowed {
@@ -42,6 +26,29 @@ func (t *turn) rails(faults []fault) []fault {
 	}
 	t.bound(stopped, faults)
 	return allowed
+}
+
+// rail is what keeps automation from rolling a version back, as far as that does not
+// depend on where it would go; false: nothing does.
+func (t *turn) rail(version string) (Bound, bool) {
+	w, recent := t.s.Withdrawal, t.recent()
+	b := Bound{Since: t.now, Version: version}
+	switch {
+	case t.now.Before(t.s.Holds[version].Until):
+		b.Rail, b.Until = RailHold, t.s.Holds[version].Until
+	case *t.plan.RollbacksPerHour == 0:
+		b.Rail = RailOff
+	case t.homeward(version):
+		return b, false
+	case w != nil && w.By == By && w.To == version && t.now.Before(w.Decided.Add(time.Duration(t.plan.CoolDown))):
+		b.Rail, b.Until = RailCoolDown, clean(w.Decided.Add(time.Duration(t.plan.CoolDown)))
+	case len(recent) >= *t.plan.RollbacksPerHour:
+		b.Rail = RailPerHour
+		b.Until = clean(recent[len(recent)-*t.plan.RollbacksPerHour].Add(time.Hour))
+	default:
+		return b, false
+	}
+	return b, true
 }
 
 // homeward says that a version is the one that is being rolled out, and that the
@@ -74,8 +81,11 @@ func (t *turn) needless(faults []fault) bool {
 }
 
 // recent are the automatic rollbacks of the last hour, the oldest first.
-func (t *turn) recent() []time.Time {
-	return slices.DeleteFunc(slices.Clone(t.s.Automatic), func(at time.Time) bool { return !t.now.Before(at.Add(time.Hour)) })
+func (t *turn) recent() []time.Time { return t.lastHour(t.s.Automatic) }
+
+// lastHour are those of the last hour, the oldest first.
+func (t *turn) lastHour(times []time.Time) []time.Time {
+	return slices.DeleteFunc(slices.Clone(times), func(at time.Time) bool { return !t.now.Before(at.Add(time.Hour)) })
 }
 
 // bound notes the rail that was met, once, and when it ends.

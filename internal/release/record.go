@@ -35,6 +35,13 @@ const (
 	KindBound         Kind = "bound"          // a rail stopped an automatic rollback
 	KindRefusedConfig Kind = "refused-config" // a proxy did not take the weights
 	KindCheckError    Kind = "check-error"    // a check gave no value
+
+	KindKilled        Kind = "killed"          // a kill took a version out, or holds the whole model
+	KindRevived       Kind = "revived"         // which is over
+	KindAutomaticKill Kind = "automatic-kill"  // safestate kills by itself
+	KindKillHelped    Kind = "kill-helped"     // and what was bad is over
+	KindKillNotHelped Kind = "kill-not-helped" // or it is not: a person is needed
+	KindKillBound     Kind = "kill-bound"      // a rail stopped an automatic kill
 )
 
 // Record is one line of a model's history.
@@ -58,6 +65,8 @@ type Record struct {
 	// Evidence and Checks that it was decided on.
 	Evidence map[string]Evidence    `json:"evidence,omitempty"`
 	Checks   map[string]CheckResult `json:"checks,omitempty"`
+	// Kill that it is because of.
+	Kill *Kill `json:"kill,omitempty"`
 	// Took says how long the steps so far took.
 	Took Took `json:"took,omitzero"`
 }

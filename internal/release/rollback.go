@@ -1,6 +1,7 @@
 package release
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -80,7 +81,9 @@ type withdrawal struct {
 	by      string
 	reason  string
 	forced  bool
-	first   time.Time // the first bad answer; zero: none
+	first   time.Time      // the first bad answer; zero: none
+	rest    map[string]int // weights of several that take over; nil: to has all
+	kill    *Kill          // that it is because of; nil: none is
 }
 
 // away is a rollback from versions to the best target that there is.
@@ -109,7 +112,7 @@ func (t *turn) withdraw(w withdrawal) {
 		}
 	}
 	slices.Sort(from)
-	from = slices.DeleteFunc(slices.Compact(from), func(v string) bool { return v == w.to })
+	from = slices.DeleteFunc(slices.Compact(from), func(v string) bool { return v == w.to || w.rest[v] > 0 })
 
 	var took Took
 	if r := s.Rollout; r != nil {
@@ -131,8 +134,11 @@ func (t *turn) withdraw(w withdrawal) {
 	}
 	s.Rollout, s.Candidate, s.Stable, s.Checks = nil, "", w.to, nil
 	s.Released, s.Bound = true, nil
-	weights := map[string]int{}
-	if w.to != "" {
+	weights := maps.Clone(w.rest)
+	if weights == nil {
+		weights = map[string]int{}
+	}
+	if w.to != "" && w.rest == nil {
 		weights[w.to] = 100
 	}
 	t.setWeights(weights, false)
@@ -140,7 +146,7 @@ func (t *turn) withdraw(w withdrawal) {
 	if s.Withdrawal = next; w.kind == KindRecovered && len(from) == 0 {
 		s.Withdrawal = nil // of nothing
 	}
-	r := Record{Kind: w.kind, By: w.by, Version: strings.Join(w.from, ", "), Target: w.to, Reason: w.reason, Forced: w.forced, Took: took}
+	r := Record{Kind: w.kind, By: w.by, Version: strings.Join(w.from, ", "), Target: w.to, Reason: w.reason, Forced: w.forced, Took: took, Kill: w.kill}
 	t.record(t.seen(t.changedWeights(r, before), append(slices.Clone(from), w.to)...))
 }
 

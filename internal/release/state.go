@@ -81,6 +81,18 @@ type State struct {
 	// without.
 	Bound *Bound `json:"bound,omitempty"`
 
+	// Suspended is the kill of the whole model that nothing goes on under, nil without.
+	Suspended *Suspended `json:"suspended,omitempty"`
+	// Taken is what kills took from versions that nothing took over from: they get it
+	// back when they are revived. Only where Degraded.
+	Taken map[string]int `json:"taken,omitempty"`
+	// Kills are the times of the automatic kills of the last hour.
+	Kills []time.Time `json:"kills,omitempty"`
+	// Stop is the last automatic kill, nil without.
+	Stop *Stop `json:"stop,omitempty"`
+	// KillBound is why automation does not kill what it would, nil without.
+	KillBound *Bound `json:"killBound,omitempty"`
+
 	// Sequence is the number of the last record.
 	Sequence uint64 `json:"sequence"`
 	// Outbox holds the records that are not in the history yet, see [Ack].
@@ -135,12 +147,13 @@ type Paused struct {
 
 // Withdrawal is a rollback or an abort on its way to being proved.
 type Withdrawal struct {
-	// Kind is KindRollback, KindDegraded or KindAborted. A recovery is the rollback
+	// Kind is KindRollback, KindDegraded, KindAborted or KindKilled. A recovery is the rollback
 	// that was not possible before.
 	Kind Kind `json:"kind"`
 	// From are the versions that have to see no request any more.
 	From []string `json:"from"`
-	// To is what got their traffic; empty where the model degraded.
+	// To is what got their traffic, the most of several; empty where the model
+	// degraded.
 	To         string    `json:"to,omitempty"`
 	Generation uint64    `json:"generation"`
 	By         string    `json:"by"`
@@ -218,7 +231,7 @@ type Incident struct {
 	Ended time.Time `json:"ended,omitzero"`
 }
 
-// Bound is a rail that stopped an automatic rollback.
+// Bound is a rail that stopped an automatic rollback, or kill.
 type Bound struct {
 	Since   time.Time `json:"since"`
 	Version string    `json:"version"` // that fails and stays
@@ -236,6 +249,7 @@ const (
 	RailHold     Rail = "hold"
 	RailNoTarget Rail = "no-target"
 	RailOff      Rail = "off"
+	RailRevived  Rail = "revived" // of automatic kills alone
 )
 
 // Phase is a state in one word.

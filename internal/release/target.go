@@ -70,6 +70,9 @@ func (t *turn) absent(version string) string {
 	if _, in := t.in.Versions[version]; !in {
 		return "is not in the files"
 	}
+	if k, is := t.killed(version); is {
+		return "is " + k.says()
+	}
 	if c, yes := t.s.Condemned[version]; yes {
 		return fmt.Sprintf("was rolled back at %s: %s", c.At.Format("2006-01-02 15:04:05Z"), c.Reason)
 	}

@@ -56,6 +56,11 @@ func (s State) clone() State {
 	s.Automatic = slices.Clone(s.Automatic)
 	s.Incident = copied(s.Incident)
 	s.Bound = copied(s.Bound)
+	s.Suspended = copied(s.Suspended)
+	s.Taken = maps.Clone(s.Taken)
+	s.Kills = slices.Clone(s.Kills)
+	s.Stop = copied(s.Stop)
+	s.KillBound = copied(s.KillBound)
 	s.Outbox = slices.Clip(s.Outbox)
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -26,7 +27,7 @@ func (s State) Validate() error {
 		return fmt.Errorf("the release state of %q has format %d; this safestate reads %d", s.Model, s.Format, Format)
 	}
 	for _, check := range []func(State) error{
-		State.checkWeights, State.checkRoles, State.checkRollout, State.checkTimes, State.checkRecords,
+		State.checkWeights, State.checkRoles, State.checkRollout, State.checkKills, State.checkTimes, State.checkRecords,
 	} {
 		if err := check(s); err != nil {
 			return fmt.Errorf("the release state of %s: %w", s.Model, err)
@@ -94,6 +95,9 @@ func (s State) checkRoles() error {
 	for v := range s.Condemned {
 		names = append(names, v)
 	}
+	for v := range s.Taken {
+		names = append(names, v)
+	}
 	if w := s.Withdrawal; w != nil {
 		if w.Generation > s.Generation {
 			return fmt.Errorf("a withdrawal of generation %d at generation %d", w.Generation, s.Generation)
@@ -131,8 +135,36 @@ func (s State) checkRollout() error {
 	return nil
 }
 
+// checkKills says whether what kills have left of a state can be.
+func (s State) checkKills() error {
+	if s.Taken != nil && !s.Degraded {
+		return errors.New("kills took what others have now")
+	}
+	for v, weight := range s.Taken {
+		if weight < 1 || weight > 100 {
+			return fmt.Errorf("a kill took %d %% from version %s", weight, v)
+		}
+	}
+	if k := s.Suspended; k != nil && k.Since.IsZero() {
+		return errors.New("it stands still since no time")
+	}
+	if k := s.Stop; k != nil && (k.At.IsZero() || k.ID == "") {
+		return errors.New("an automatic kill without a time, or without an ID")
+	}
+	return nil
+}
+
 func (s State) checkTimes() error {
-	times := append([]time.Time{s.Changed, s.Returns, s.Acked.At, s.Origin.At}, s.Automatic...)
+	times := slices.Concat([]time.Time{s.Changed, s.Returns, s.Acked.At, s.Origin.At}, s.Automatic, s.Kills)
+	if k := s.Suspended; k != nil {
+		times = append(times, k.Since, k.Kill.Since)
+	}
+	if k := s.Stop; k != nil {
+		times = append(times, k.At, k.Seen)
+	}
+	if k := s.KillBound; k != nil {
+		times = append(times, k.Since, k.Until)
+	}
 	if r := s.Rollout; r != nil {
 		times = append(times, r.Started, r.Since, r.GateReached)
 		if r.Paused != nil {

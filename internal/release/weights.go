@@ -108,6 +108,9 @@ func (t *turn) setWeights(weights map[string]int, forward bool) bool {
 	t.s.Generation++
 	t.s.Changed = t.now
 	t.s.Forward = forward
+	if !t.s.Degraded { // somebody has taken over
+		t.convict()
+	}
 	if lapsed := t.s.Lapsed; next[lapsed] > 0 {
 		t.mark(lapsed)
 		t.s.Lapsed = ""

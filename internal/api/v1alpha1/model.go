@@ -50,6 +50,9 @@ type ModelSpec struct {
 	// Rollout says how a version comes into traffic, and what takes it out
 	// again. Default: as its fields say.
 	Rollout *Rollout `json:"rollout,omitempty"`
+
+	// Kill says when safestate stops the model by itself. Default: never.
+	Kill *ModelKill `json:"kill,omitempty"`
 }
 
 // ModelVersion is one immutable version: its name and artifact never change,
