@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -13,6 +14,8 @@ type Authenticator interface {
 	// error that is neither a Problem nor a refusal of package access is answered
 	// with status 401.
 	Authenticate(r *http.Request) (access.Principal, error)
+	// AuthenticateRPC reads the same of a gRPC call: its peer and metadata.
+	AuthenticateRPC(ctx context.Context) (access.Principal, error)
 	// Approvals is how many other persons a revive of a target takes: 0 or 1.
 	Approvals(t access.Target) int
 }
@@ -39,12 +42,11 @@ func overview(*call) access.Target   { return access.Overview() }
 func everything(*call) access.Target { return access.Everything() }
 func ofModel(c *call) access.Target  { return access.Model(c.object) }
 func ofPolicy(c *call) access.Target { return access.OfPolicy(c.object) }
-func ofProxy(c *call) access.Target  { return access.Proxy(c.request.PathValue("node")) }
+func ofProxy(c *call) access.Target  { return access.Proxy(c.params["node"]) }
 
 // ofHistory is what the query names; all of it is an overview.
 func ofHistory(c *call) access.Target {
-	query := c.request.URL.Query()
-	model, policy := query.Get("model"), query.Get("policy")
+	model, policy := c.params["model"], c.params["policy"]
 	switch {
 	case isObject(model):
 		return access.Model(model)

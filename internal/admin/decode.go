@@ -3,8 +3,11 @@ package admin
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,29 +26,33 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, &Problem{Status: http.StatusRequestEntityTooLarge, Message: "the body is larger than 64 KiB"}
+		return nil, tooLarge()
 	case err != nil:
 		return nil, &Problem{Status: http.StatusBadRequest, Message: "the body could not be read to its end"}
 	}
 	return body, nil
 }
 
+func tooLarge() error {
+	return &Problem{Status: http.StatusRequestEntityTooLarge, Message: "the request is larger than 64 KiB", Hint: "nothing that can be asked for takes as much"}
+}
+
 // decode fills into from the one JSON object that body is, strictly: a field
 // that the type does not have, in these very letters, is refused by its name,
-// and so is one that comes twice.
+// and so is one that comes twice, or is null.
 func decode(body []byte, into any) error {
 	if text := strings.TrimLeft(string(body), " \t\r\n"); !strings.HasPrefix(text, "{") {
-		return &Problem{Status: http.StatusBadRequest, Message: "the body is no JSON object"}
+		return (&Problem{Status: http.StatusBadRequest, Message: "the body is no JSON object"}).Hinted("/v1/openapi.json says which fields it has")
 	}
 	if !utf8.Valid(body) {
-		return &Problem{Status: http.StatusBadRequest, Message: "the body is not UTF-8"}
+		return (&Problem{Status: http.StatusBadRequest, Message: "the body is not UTF-8"}).Hinted("send JSON in UTF-8")
 	}
 	strict, err := kjson.UnmarshalStrict(body, into)
 	if err != nil {
-		return decodeProblem(err)
+		return decodeProblem(body, into, err)
 	}
 	if len(strict) == 0 {
-		return nil
+		return noNulls("", body)
 	}
 	field := ""
 	var named kjson.FieldError
@@ -58,16 +65,58 @@ func decode(body []byte, into any) error {
 	return Invalid(field, "is no field of this request")
 }
 
-func decodeProblem(err error) error {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		return Invalid(wrong.Field, "is a JSON %s, which does not fit here", wrong.Value)
-	}
+func decodeProblem(body []byte, into any, err error) error {
 	text := strings.TrimPrefix(err.Error(), "json: ")
-	if syntax, _ := kjson.SyntaxErrorOffset(err); syntax {
-		text = "the body is no valid JSON: " + text
+	var wrong *json.UnmarshalTypeError
+	switch syntax, _ := kjson.SyntaxErrorOffset(err); {
+	case syntax:
+		return (&Problem{Status: http.StatusBadRequest, Message: "the body is no valid JSON: " + text}).Hinted("send one JSON object")
+	case !errors.As(err, &wrong):
+		return Invalid(toBlame(body, into), "%s", text) // such as a duration that is none
+	case wrong.Field != "":
+		return Invalid(wrong.Field, "is a JSON %s, which does not fit here", wrong.Value)
+	default:
+		return Invalid(toBlame(body, into), "is a JSON %s, which does not fit here", wrong.Value)
 	}
-	return &Problem{Status: http.StatusBadRequest, Message: text} // such as a duration that is none
+}
+
+// noNulls refuses null, which is no value of any field: at is the path to text.
+func noNulls(at string, text json.RawMessage) error {
+	var fields map[string]json.RawMessage
+	var elements []json.RawMessage
+	switch {
+	case string(text) == "null":
+		return Invalid(at, "is null").Hinted("leave it out, or give it a value")
+	case json.Unmarshal(text, &fields) == nil:
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			if err := noNulls(strings.TrimPrefix(at+"."+name, "."), fields[name]); err != nil {
+				return err
+			}
+		}
+	case json.Unmarshal(text, &elements) == nil:
+		for i, element := range elements {
+			if err := noNulls(fmt.Sprintf("%s[%d]", at, i), element); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// toBlame finds the field that cannot be read, where the error of a type that reads
+// itself does not know its name.
+func toBlame(body []byte, into any) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil {
+		return "body"
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		alone, err := json.Marshal(map[string]json.RawMessage{name: fields[name]})
+		if err != nil || json.Unmarshal(alone, reflect.New(reflect.TypeOf(into).Elem()).Interface()) != nil {
+			return name
+		}
+	}
+	return "body"
 }
 
 // Bounds of what a person writes.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -47,14 +46,4 @@ func escape(doc []byte) []byte {
 		doc = doc[n:]
 	}
 	return out
-}
-
-// respond writes an answer of the API.
-func respond(w http.ResponseWriter, status int, body []byte) {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
 }

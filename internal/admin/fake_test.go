@@ -99,7 +99,7 @@ func send(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 }
 
 // serve makes the API over a fake.
-func serve(f *fakeControl) http.Handler {
+func serve(f *fakeControl) *API {
 	return New(Options{Control: f, Now: func() time.Time { return now }})
 }
 

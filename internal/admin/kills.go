@@ -3,8 +3,12 @@ package admin
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/safestate/safestate/internal/access"
@@ -160,11 +164,11 @@ const (
 // killRoutes are those of the API that are about kills. What a change is done to is
 // in its body: its handler asks whether the principal may.
 var killRoutes = []route{
-	{method: "GET", path: "/v1/kills", action: access.Read, target: overview, answer: KillList{}, serve: kills},
-	{method: "GET", path: "/v1/kills/proof", action: access.Read, target: overview, params: []string{"target"}, answer: KillProof{}, serve: killProof},
-	{method: "POST", path: "/v1/kill", action: access.Kill, rate: killRate, body: KillRequest{}, answer: Killed{}, serve: killTarget},
-	{method: "POST", path: "/v1/revive", action: access.Revive, body: ReviveRequest{}, answer: KillState{}, serve: revive},
-	{method: "POST", path: "/v1/approve", action: access.Approve, body: ApproveRequest{}, answer: KillState{}, serve: approve},
+	{method: "GET", path: "/v1/kills", rpc: "Kills", action: access.Read, target: overview, answer: KillList{}, serve: kills},
+	{method: "GET", path: "/v1/kills/proof", rpc: "KillProof", action: access.Read, target: overview, params: []string{"target"}, answer: KillProof{}, serve: killProof},
+	{method: "POST", path: "/v1/kill", rpc: "Kill", action: access.Kill, rate: killRate, anew: true, body: KillRequest{}, answer: Killed{}, serve: killTarget},
+	{method: "POST", path: "/v1/revive", rpc: "Revive", action: access.Revive, body: ReviveRequest{}, answer: KillState{}, serve: revive},
+	{method: "POST", path: "/v1/approve", rpc: "Approve", action: access.Approve, body: ApproveRequest{}, answer: KillState{}, serve: approve},
 }
 
 // accessTarget is what a kill's target is to package access.
@@ -200,7 +204,7 @@ func targetOf(text string) (kill.Target, error) {
 }
 
 func kills(_ context.Context, c *call) (any, error) {
-	now := time.Now().UTC()
+	now := c.server.now().UTC()
 	out := KillList{Kills: []KillState{}}
 	for _, s := range c.server.control.Kills() {
 		if s.Target.Scope != kill.All && c.allowed(access.Read, s.Target) != nil {
@@ -213,7 +217,7 @@ func kills(_ context.Context, c *call) (any, error) {
 }
 
 func killProof(_ context.Context, c *call) (any, error) {
-	t, err := targetOf(c.request.URL.Query().Get("target"))
+	t, err := targetOf(c.params["target"])
 	if err != nil {
 		return nil, err
 	}
@@ -253,18 +257,47 @@ func killTarget(ctx context.Context, c *call) (any, error) {
 	if err := mode.Validate(); err != nil {
 		return nil, Invalid("mode", "is %q; want degrade, default or blackhole", r.Mode)
 	}
-	if err := reasonOf(r.Reason); err != nil {
+	if err := killReasonOf(r.Reason); err != nil {
 		return nil, err
 	}
-	killed, err := c.server.control.Kill(ctx, t, kill.Order{ID: c.id(), At: time.Now().UTC(), By: c.principal.Name, How: c.principal.How, Address: c.principal.Address, Reason: r.Reason, Mode: mode})
+	killed, err := c.server.control.Kill(ctx, t, kill.Order{ID: c.id(), At: c.server.now().UTC(), By: c.by(), How: c.principal.How, Address: c.principal.Address, Reason: r.Reason, Mode: mode})
 	if killed.State.Killed && err != nil { // it is in force: that is what matters
 		killed.Warning, err = err.Error(), nil
+	}
+	if s := killed.State; err == nil && !s.Killed { // nobody may take it for one that is in force
+		err = Conflict(s.Generation, "this kill was made before, and undone since by %s: %s", s.By, s.Reason).
+			Hinted("to kill again use a new %s", idempotencyHeader)
 	}
 	return killed, err
 }
 
-// id tells this request from every other: one that is sent again has the same.
-func (c *call) id() string { return c.principal.Name + " " + c.request.Header.Get(idempotencyHeader) }
+// killReasonOf checks a reason that goes into a kill's state, which has bounds.
+func killReasonOf(reason string) error {
+	if err := reasonOf(reason); err != nil || len(reason) <= kill.MaxReason {
+		return err
+	}
+	return Invalid("reason", "is longer than %d bytes", kill.MaxReason)
+}
+
+// by is who asks, as far as a kill's state has room: nobody is kept from a kill by a
+// long name.
+func (c *call) by() string {
+	name := c.principal.Name
+	if len(name) <= kill.MaxName {
+		return name
+	}
+	return strings.ToValidUTF8(name[:kill.MaxName-len("…")], "") + "…"
+}
+
+// id tells this request from every other: one that is sent again, which its key
+// shows, has the same. Without a key each is a kill of its own.
+func (c *call) id() string {
+	if c.key == "" {
+		return rand.Text()
+	}
+	sum := sha256.Sum256([]byte(c.principal.Name + "\x00" + c.key))
+	return hex.EncodeToString(sum[:])
+}
 
 func revive(ctx context.Context, c *call) (any, error) {
 	var r ReviveRequest
@@ -280,7 +313,7 @@ func revive(ctx context.Context, c *call) (any, error) {
 		return nil, Invalid("ramp", "is %s; want 0s to %s", r.Ramp, kill.MaxRamp)
 	}
 	request.Second = c.server.access.Approvals(accessTarget(t)) > 0
-	return stateOf(c.server.control.Revive(ctx, t, request))
+	return c.stateOf(c.server.control.Revive(ctx, t, request))
 }
 
 func approve(ctx context.Context, c *call) (any, error) {
@@ -292,7 +325,7 @@ func approve(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stateOf(c.server.control.Approve(ctx, t, request))
+	return c.stateOf(c.server.control.Approve(ctx, t, request))
 }
 
 func (c *call) asked(action access.Action, target string, generation uint64, reason string) (kill.Target, kill.Request, error) {
@@ -306,15 +339,15 @@ func (c *call) asked(action access.Action, target string, generation uint64, rea
 	if generation == 0 {
 		return t, kill.Request{}, Invalid("generation", "is missing").Hinted("want the generation that `safestate status` shows")
 	}
-	return t, kill.Request{At: time.Now().UTC(), By: c.principal.Name, Person: c.principal.Person, How: c.principal.How, Address: c.principal.Address, Reason: reason, Generation: generation}, reasonOf(reason)
+	return t, kill.Request{At: c.server.now().UTC(), By: c.by(), Person: c.principal.Person, How: c.principal.How, Address: c.principal.Address, Reason: reason, Generation: generation}, killReasonOf(reason)
 }
 
-func stateOf(s kill.State, err error) (any, error) {
+func (c *call) stateOf(s kill.State, err error) (any, error) {
 	if errors.Is(err, kill.ErrRefused) {
 		return nil, Conflict(s.Generation, "%s", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return KillStateOf(s, time.Now().UTC()), nil
+	return KillStateOf(s, c.server.now().UTC()), nil
 }

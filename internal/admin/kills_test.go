@@ -101,6 +101,68 @@ func TestAKillWithAWarning(t *testing.T) {
 	}
 }
 
+// long is somebody with a name that leaves no room.
+type long struct{ access.Loopback }
+
+func (long) Authenticate(r *http.Request) (access.Principal, error) {
+	p, err := access.Loopback{}.Authenticate(r)
+	p.Name = "cert:" + strings.Repeat("é", 1000)
+	return p, err
+}
+
+func TestALongNameKillsToo(t *testing.T) {
+	control := newWilling()
+	h := New(Options{Control: control, Access: long{}})
+	wants(t, send(h, request(http.MethodPost, "/v1/kill", `{"target":"all","reason":"wrong"}`)), 200)
+	wants(t, send(h, request(http.MethodPost, "/v1/revive", `{"target":"all","generation":1,"reason":"mended"}`)), 200)
+	wants(t, send(h, request(http.MethodPost, "/v1/kill", `{"target":"all","reason":"`+strings.Repeat("é", 600)+`"}`)), 400, "longer than 1024 bytes")
+}
+
+// reviving keeps the state of what it kills, as the control plane does.
+type reviving struct {
+	fakeControl
+	state kill.State
+}
+
+func (r *reviving) Kill(_ context.Context, t kill.Target, o kill.Order) (Killed, error) {
+	if r.state.Target != t {
+		r.state = kill.New(t)
+	}
+	r.state = kill.Kill(r.state, o)
+	return Killed{State: KillStateOf(r.state, o.At)}, nil
+}
+
+func (r *reviving) Revive(_ context.Context, _ kill.Target, q kill.Request) (s kill.State, err error) {
+	r.state, err = kill.Revive(r.state, q)
+	return r.state, err
+}
+
+// Who kills again after a revive has it killed, or is told that it is not.
+func TestAKillAfterARevive(t *testing.T) {
+	clock := &changeable{t: now}
+	for _, c := range []struct {
+		first, second string // keys
+		status        int
+		later         time.Duration
+	}{{"", "", 200, 0}, {"k1", "k2", 200, 0}, {"k1", "", 200, 0}, {"k1", "k1", 409, 0}, {"k1", "k1", 409, rememberFor}} {
+		control := &reviving{}
+		h := New(Options{Control: control, Now: clock.now})
+		kill := func(key string) int {
+			r := request(http.MethodPost, "/v1/kill", `{"target":"all","reason":"wrong"}`)
+			r.Header.Set(idempotencyHeader, key)
+			return send(h, r).Code
+		}
+		if got := kill(c.first); got != 200 {
+			t.Fatalf("killed: %d", got)
+		}
+		wants(t, send(h, request(http.MethodPost, "/v1/revive", `{"target":"all","generation":1,"reason":"mended"}`)), 200)
+		clock.move(c.later)
+		if got := kill(c.second); got != c.status || control.state.Killed != (got == 200) {
+			t.Errorf("%q after %q: %d, killed is %v; want %d", c.second, c.first, got, control.state.Killed, c.status)
+		}
+	}
+}
+
 func TestProofsNameWhatIsMissingFirst(t *testing.T) {
 	w := send(serve(&fakeControl{}), request(http.MethodGet, "/v1/kills/proof?target=model/default/fraud", ""))
 	var got KillProof

@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -146,7 +147,9 @@ func (d *document) make() object {
 			operation["parameters"] = params
 		}
 		if r.body != nil {
-			operation["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": d.request(reflect.TypeOf(r.body))}}}
+			operation["requestBody"] = object{"required": true, "content": object{"application/json": object{
+				"schema": d.request(reflect.TypeOf(r.body)), "examples": object{"one": object{"value": json.RawMessage(wellFormed[r.path].body)}},
+			}}}
 		}
 		item, ok := paths[r.path].(object)
 		if !ok {
@@ -160,11 +163,15 @@ func (d *document) make() object {
 		"openapi": "3.1.0",
 		"info": object{
 			"title": "safestate", "version": "v1",
-			"description": "Releases of models: how they stand, what happened, and what a person can do. Changes are POSTs of application/json of at most 64 KiB, from the machine that safestate runs on.",
+			"description": "Releases and kills of models: how they stand, what happened, and what a person can do. Changes are POSTs of application/json of at most 64 KiB. Who may do what the access file says; without one this machine may everything, and others may read. The same by gRPC is safestate.admin.v1.Admin.",
 		},
-		"servers":    []any{object{"url": "http://127.0.0.1:8686"}},
-		"paths":      paths,
-		"components": object{"schemas": d.schemas},
+		"servers":  []any{object{"url": "http://127.0.0.1:8686"}},
+		"paths":    paths,
+		"security": []any{object{}, object{"token": []any{}}},
+		"components": object{
+			"schemas": d.schemas, "headers": headers,
+			"securitySchemes": object{"token": object{"type": "http", "scheme": "bearer", "description": "A token of the access file, or an OIDC token. A client certificate takes its place."}},
+		},
 	}
 }
 
@@ -172,86 +179,6 @@ func operationID(r route) string {
 	words := strings.FieldsFunc(strings.TrimPrefix(r.path, "/v1/"), func(c rune) bool { return c == '/' || c == '.' })
 	words = slices.DeleteFunc(words, func(w string) bool { return strings.HasPrefix(w, "{") })
 	return strings.ToLower(r.method) + "-" + strings.Join(words, "-")
-}
-
-func (d *document) responses(r route) object {
-	ok := object{"description": "Done."}
-	switch {
-	case r.stream != nil:
-		ok["content"] = object{"application/octet-stream": object{}}
-	case r.answer == nil:
-		ok["content"] = object{"application/json": object{"schema": object{"type": "object"}}}
-	default:
-		ok["content"] = object{"application/json": object{"schema": d.schema(reflect.TypeOf(r.answer))}}
-	}
-	problem := func(text string) object {
-		return object{"description": text, "content": object{"application/json": object{"schema": object{"$ref": "#/components/schemas/Problem"}}}}
-	}
-	out := object{
-		"200": ok, "400": problem("The request asks for nothing that could be done."),
-		"403": problem("Whoever asks may not."), "default": problem("Any other error."),
-	}
-	if strings.Contains(r.path, "{") {
-		out["404"] = problem("It is about a thing that is not there.")
-	}
-	if r.body != nil {
-		out["409"] = problem("The present state does not allow it; generation is the current one.")
-		out["413"] = problem("The body is larger than 64 KiB.")
-		out["415"] = problem("The body is not application/json.")
-		out["422"] = problem("The Idempotency-Key was used for another request.")
-		out["429"] = problem("Too many changes at once; Retry-After says when to try again.")
-		out["503"] = problem("The store does not answer.")
-	}
-	return out
-}
-
-const namePattern = `^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
-
-func (d *document) params(r route) []any {
-	param := func(in, name string, required bool, text string, schema object) object {
-		return object{"in": in, "name": name, "required": required, "description": text, "schema": schema}
-	}
-	var out []any
-	for _, part := range strings.Split(r.path, "/") {
-		switch part {
-		case "{namespace}", "{name}":
-			out = append(out, param("path", strings.Trim(part, "{}"), true, "Part of the object's name.", object{"type": "string", "pattern": namePattern, "maxLength": maxName}))
-		case "{node}":
-			out = append(out, param("path", "node", true, "The proxy's node id.", object{"type": "string", "minLength": 1}))
-		}
-	}
-	for _, name := range r.params {
-		schema := object{"type": "string", "pattern": `^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`}
-		text := "namespace/name. Default: of all."
-		if name == "limit" {
-			schema, text = object{"type": "integer", "minimum": 1, "maximum": MaxLimit, "default": DefaultLimit}, "Most records."
-		}
-		out = append(out, param("query", name, false, text, schema))
-	}
-	if r.body != nil {
-		out = append(out,
-			param("header", idempotencyHeader, false, "Makes the change once for all requests with this key, within 10 minutes.", object{"type": "string", "minLength": 1, "maxLength": maxKey, "pattern": `^[!-~]+$`}),
-			param("header", access.UserHeader, false, "Who asks: a claim, recorded as such.", object{"type": "string", "pattern": access.UserPattern}))
-	}
-	return out
-}
-
-// verdicts: none yet is as good as inconclusive.
-var verdicts = []any{"", release.Inconclusive, release.Success, release.Failure, release.Error, release.CommonCause}
-
-// limits are what requests' fields must keep to besides their types.
-var limits = map[string]object{
-	"RolloutRequest.action":        {"enum": []any{"start", "pause", "resume", "promote", "abort"}},
-	"RolloutRequest.version":       {"pattern": namePattern, "maxLength": maxName},
-	"RollbackRequest.to":           {"pattern": namePattern, "maxLength": maxName},
-	"RolloutRequest.reason":        {"maxLength": maxReason},
-	"RollbackRequest.reason":       {"minLength": 1, "maxLength": maxReason},
-	"PolicyRollbackRequest.reason": {"minLength": 1, "maxLength": maxReason},
-	"ReasonRequest.reason":         {"minLength": 1, "maxLength": maxReason},
-	"KeyRotationRequest.reason":    {"minLength": 1, "maxLength": maxReason},
-	"Step.weight":                  {"minimum": 0, "maximum": 100},
-	"Evidence.verdict":             {"enum": verdicts},
-	"CheckResult.verdict":          {"enum": verdicts},
 }
 
 // request is the schema of a request's body: nothing else may be in it.
@@ -266,7 +193,7 @@ func (d *document) schema(t reflect.Type) object {
 	case t == reflect.TypeFor[time.Time]():
 		return object{"type": "string", "format": "date-time"}
 	case t == reflect.TypeFor[release.Duration]():
-		return object{"type": "string", "examples": []any{"1m30s"}}
+		return object{"type": "string", "pattern": durationPattern, "examples": []any{"1m30s"}}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -276,7 +203,7 @@ func (d *document) schema(t reflect.Type) object {
 	case reflect.Int, reflect.Int64:
 		return object{"type": "integer"}
 	case reflect.Uint64:
-		return object{"type": "integer", "minimum": 0}
+		return object{"type": "integer", "minimum": 0, "maximum": uint64(math.MaxUint64)}
 	case reflect.Float64:
 		return object{"type": "number"}
 	case reflect.String:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/safestate/safestate/internal/release"
 	"github.com/safestate/safestate/internal/store"
@@ -24,6 +25,9 @@ type Problem struct {
 	Hint string `json:"hint,omitempty"`
 	// Generation is the current one, where another was expected.
 	Generation uint64 `json:"generation,omitempty"`
+	// Retry is how long to wait before another try, where that is known: the header
+	// Retry-After.
+	Retry time.Duration `json:"-"`
 }
 
 func (p *Problem) Error() string {
@@ -74,7 +78,8 @@ func problemOf(err error) *Problem {
 	var p *Problem
 	if errors.As(err, &p) {
 		if p.Status == 0 {
-			p = &Problem{Status: http.StatusInternalServerError, Message: p.Message, Field: p.Field, Hint: p.Hint}
+			q := *p
+			q.Status, p = http.StatusInternalServerError, &q
 		}
 		return p
 	}

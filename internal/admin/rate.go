@@ -2,9 +2,7 @@ package admin
 
 import (
 	"encoding/json"
-	"math"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -90,7 +88,8 @@ func (b *bucket) take(now time.Time) (wait time.Duration, ok bool) {
 }
 
 // limited refuses what is asked for too often.
-func (s *server) limited(w http.ResponseWriter, c *call, r route) error {
+func (s *server) limited(c *call) error {
+	r := c.route
 	what, limit := r.method+" "+r.path, r.rate
 	switch {
 	case limit != rate{}:
@@ -104,8 +103,7 @@ func (s *server) limited(w http.ResponseWriter, c *call, r route) error {
 	if ok {
 		return nil
 	}
-	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-	return &Problem{Status: http.StatusTooManyRequests, Message: "too many requests of this kind at once", Hint: "try again in a second"}
+	return &Problem{Status: http.StatusTooManyRequests, Message: "too many requests of this kind at once", Hint: "try again in a second", Retry: wait}
 }
 
 // actionOf is what a change is to do where its route does several things: any other

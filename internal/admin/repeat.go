@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,12 +16,6 @@ const (
 	rememberBytes   = 8 << 20
 	maxKey          = 128 // characters of a key
 )
-
-// result is an answer that can be given again.
-type result struct {
-	status int
-	body   []byte
-}
 
 // repeats remembers the results of requests by their idempotency keys, so that
 // a client that lost the answer may ask again: the change is made once. What
@@ -47,8 +42,8 @@ func newRepeats() *repeats { return &repeats{entries: map[string]*remembered{}} 
 // key: the scope keeps principals and routes apart. The same key with another
 // body is a mistake.
 func (m *repeats) once(ctx context.Context, scope, key string, body []byte, now time.Time, do func() result) (result, error) {
-	if len(key) > maxKey || !printable(key) {
-		return result{}, Invalid(idempotencyHeader, "is no key: want at most %d printable characters", maxKey)
+	if len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r < '!' || r > '~' }) {
+		return result{}, Invalid(idempotencyHeader, "is no key: want at most %d characters of ASCII, without spaces", maxKey)
 	}
 	id, digest := scope+"\x00"+key, sha256.Sum256(body)
 	for {

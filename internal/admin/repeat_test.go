@@ -107,7 +107,7 @@ func TestMemoryOfRequestsIsBounded(t *testing.T) {
 	m := newRepeats()
 	once := func(key string, size int) {
 		t.Helper()
-		_, err := m.once(t.Context(), "s", key, nil, now, func() result { return result{200, make([]byte, size)} })
+		_, err := m.once(t.Context(), "s", key, nil, now, func() result { return result{status: 200, body: make([]byte, size)} })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func TestMemoryOfRequestsIsBounded(t *testing.T) {
 	if m.bytes > rememberBytes+1<<20 {
 		t.Errorf("%d bytes", m.bytes)
 	}
-	_, err := m.once(t.Context(), "s", "late", nil, now.Add(time.Hour), func() result { return result{200, nil} })
+	_, err := m.once(t.Context(), "s", "late", nil, now.Add(time.Hour), func() result { return result{status: 200, body: nil} })
 	if err != nil || len(m.entries) != 1 || m.bytes != 0 {
 		t.Errorf("%v, %d entries and %d bytes after an hour", err, len(m.entries), m.bytes)
 	}
@@ -140,7 +140,7 @@ func TestAPanicLeavesNobodyWaiting(t *testing.T) {
 		}()
 		_, _ = m.once(t.Context(), "s", "k", nil, now, func() result { panic(errors.New("broken")) })
 	}()
-	got, err := m.once(t.Context(), "s", "k", nil, now, func() result { return result{200, nil} })
+	got, err := m.once(t.Context(), "s", "k", nil, now, func() result { return result{status: 200, body: nil} })
 	if err != nil || got.status != 200 {
 		t.Errorf("%v %v", got, err)
 	}

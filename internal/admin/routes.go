@@ -4,11 +4,10 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
-	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/safestate/safestate/internal/access"
 	"github.com/safestate/safestate/internal/release"
@@ -17,6 +16,7 @@ import (
 // route is one thing that the API does.
 type route struct {
 	method, path string
+	rpc          string // the method by gRPC; empty: it has none
 	action       access.Action
 	target       func(c *call) access.Target // that it is done to; nil: its body says
 	rate         rate                        // default: changeRate, or readRate
@@ -24,9 +24,13 @@ type route struct {
 	body         any                         // the request's type; nil: it has none
 	answer       any                         // the answer's type; nil: it is no JSON of ours
 	serve        func(ctx context.Context, c *call) (any, error)
-	// stream writes the answer itself; what it returns before the first byte is
-	// answered as an error.
-	stream func(c *call, w http.ResponseWriter) error
+	// anew: a request that is repeated by its key is served again, which changes
+	// nothing, to tell how it is now.
+	anew bool
+	// stream writes the answer by parts, of a type of its own: what it returns before
+	// the first one is answered as an error, and breaks off what has begun.
+	stream func(ctx context.Context, c *call, w io.Writer) error
+	media  string
 }
 
 // routes is all of the API, beside which openapi.json is held by a test.
@@ -35,48 +39,21 @@ var routes = slices.Concat(releaseRoutes, killRoutes, trailRoutes)
 // releaseRoutes are those that are not about kills.
 var releaseRoutes = []route{
 	{method: "GET", path: "/v1/openapi.json", action: access.Read, target: overview, serve: openAPI},
-	{method: "GET", path: "/v1/status", action: access.Read, target: overview, answer: Status{}, serve: status},
-	{method: "GET", path: "/v1/models/{namespace}/{name}", action: access.Read, target: ofModel, answer: Model{}, serve: model},
-	{method: "GET", path: "/v1/history", action: access.Read, target: ofHistory, rate: historyRate, params: []string{"model", "policy", "limit"}, answer: History{}, serve: history},
-	{method: "POST", path: "/v1/models/{namespace}/{name}/rollout", action: access.Rollout, target: ofModel, body: RolloutRequest{}, answer: Model{}, serve: rollout},
-	{method: "POST", path: "/v1/models/{namespace}/{name}/rollback", action: access.Rollback, target: ofModel, body: RollbackRequest{}, answer: Model{}, serve: rollback},
-	{method: "POST", path: "/v1/policies/{namespace}/{name}/rollback", action: access.Policy, target: ofPolicy, body: PolicyRollbackRequest{}, answer: Policy{}, serve: policyRollback},
-	{method: "POST", path: "/v1/policies/{namespace}/{name}/unpin", action: access.Policy, target: ofPolicy, body: ReasonRequest{}, answer: Policy{}, serve: policyUnpin},
-	{method: "POST", path: "/v1/proxies/{node}/deregister", action: access.Deregister, target: ofProxy, body: ReasonRequest{}, answer: Done{}, serve: deregister},
-	{method: "GET", path: "/v1/keys", action: access.Read, target: overview, answer: Keys{}, serve: keysOf},
-	{method: "POST", path: "/v1/keys/rotate", action: access.Rotate, target: everything, body: KeyRotationRequest{}, answer: Keys{}, serve: rotateKeys},
-	{method: "GET", path: "/v1/store/backup", action: access.Backup, target: everything, stream: backup},
+	{method: "GET", path: "/v1/status", rpc: "Status", action: access.Read, target: overview, answer: Status{}, serve: status},
+	{method: "GET", path: "/v1/models/{namespace}/{name}", rpc: "Model", action: access.Read, target: ofModel, answer: Model{}, serve: model},
+	{method: "GET", path: "/v1/history", rpc: "History", action: access.Read, target: ofHistory, rate: historyRate, params: []string{"model", "policy", "limit"}, answer: History{}, serve: history},
+	{method: "POST", path: "/v1/models/{namespace}/{name}/rollout", rpc: "Rollout", action: access.Rollout, target: ofModel, body: RolloutRequest{}, answer: Model{}, serve: rollout},
+	{method: "POST", path: "/v1/models/{namespace}/{name}/rollback", rpc: "Rollback", action: access.Rollback, target: ofModel, body: RollbackRequest{}, answer: Model{}, serve: rollback},
+	{method: "POST", path: "/v1/policies/{namespace}/{name}/rollback", rpc: "PolicyRollback", action: access.Policy, target: ofPolicy, body: PolicyRollbackRequest{}, answer: Policy{}, serve: policyRollback},
+	{method: "POST", path: "/v1/policies/{namespace}/{name}/unpin", rpc: "PolicyUnpin", action: access.Policy, target: ofPolicy, body: ReasonRequest{}, answer: Policy{}, serve: policyUnpin},
+	{method: "POST", path: "/v1/proxies/{node}/deregister", rpc: "Deregister", action: access.Deregister, target: ofProxy, body: ReasonRequest{}, answer: Done{}, serve: deregister},
+	{method: "GET", path: "/v1/keys", rpc: "Keys", action: access.Read, target: overview, answer: Keys{}, serve: keysOf},
+	{method: "POST", path: "/v1/keys/rotate", rpc: "RotateKeys", action: access.Rotate, target: everything, body: KeyRotationRequest{}, answer: Keys{}, serve: rotateKeys},
+	{method: "GET", path: "/v1/store/backup", rpc: "Backup", action: access.Backup, target: everything, media: "application/octet-stream", stream: backup},
 }
 
 //go:embed openapi.json
 var openAPIDocument json.RawMessage
-
-// call is one request on its way.
-type call struct {
-	server    *server
-	request   *http.Request
-	principal access.Principal
-	object    string // "namespace/name" of the path, where it has them
-	body      []byte
-}
-
-// parse checks the path and the query.
-func (c *call) parse(r route) error {
-	for name, values := range c.request.URL.Query() {
-		if err := oneOf("the query", name, r.params...); err != nil {
-			return Invalid(name, "is no parameter of this request")
-		}
-		if len(values) > 1 {
-			return Invalid(name, "is there twice")
-		}
-	}
-	namespace, name := c.request.PathValue("namespace"), c.request.PathValue("name")
-	if namespace == "" && name == "" {
-		return nil
-	}
-	c.object = namespace + "/" + name
-	return errors.Join(nameOf("namespace", namespace), nameOf("name", name))
-}
 
 func openAPI(context.Context, *call) (any, error) { return openAPIDocument, nil }
 
@@ -94,8 +71,7 @@ func model(ctx context.Context, c *call) (any, error) {
 }
 
 func history(ctx context.Context, c *call) (any, error) {
-	query := c.request.URL.Query()
-	q := HistoryQuery{Model: query.Get("model"), Policy: query.Get("policy"), Limit: DefaultLimit}
+	q := HistoryQuery{Model: c.params["model"], Policy: c.params["policy"], Limit: DefaultLimit}
 	if q.Model != "" && q.Policy != "" {
 		return nil, Invalid("policy", "does not go with model")
 	}
@@ -104,7 +80,7 @@ func history(ctx context.Context, c *call) (any, error) {
 			return nil, Invalid(field, "is no namespace/name")
 		}
 	}
-	if text := query.Get("limit"); text != "" {
+	if text := c.params["limit"]; text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > MaxLimit {
 			return nil, Invalid("limit", "is no number from 1 to %d", MaxLimit)
@@ -182,7 +158,7 @@ func deregister(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Done{true}, c.server.control.Deregister(ctx, c.request.PathValue("node"), Deregistration{By: c.principal.Name, Reason: reason})
+	return Done{true}, c.server.control.Deregister(ctx, c.params["node"], Deregistration{By: c.principal.Name, Reason: reason})
 }
 
 func (c *call) reason() (string, error) {
@@ -193,46 +169,16 @@ func (c *call) reason() (string, error) {
 	return r.Reason, reasonOf(r.Reason)
 }
 
-// Bounds of backups: how many at a time, and how long a reader may take none of
-// one before it is broken off.
-const (
-	backupsAtOnce = 2
-	backupStall   = 30 * time.Second
-)
+// backupsAtOnce is how many backups are made at a time.
+const backupsAtOnce = 2
 
-// backup streams the store's content. What goes wrong after the first byte
-// breaks the connection off: nobody takes half a backup for a whole one.
-func backup(c *call, w http.ResponseWriter) error {
+// backup streams the store's content.
+func backup(ctx context.Context, c *call, w io.Writer) error {
 	select {
 	case c.server.backups <- struct{}{}:
 		defer func() { <-c.server.backups }()
+		return c.server.control.Backup(ctx, w)
 	default:
 		return &Problem{Status: http.StatusTooManyRequests, Message: "other backups are being made", Hint: "try again when they are done"}
 	}
-	out := &patient{w: w, control: http.NewResponseController(w)}
-	// The time to read a request goes on while it is answered, and would end it.
-	_ = out.control.SetReadDeadline(time.Time{})
-	err := c.server.control.Backup(c.request.Context(), out)
-	if err != nil && out.begun {
-		panic(http.ErrAbortHandler)
-	}
-	return err
-}
-
-// patient writes with a deadline for each part, not one for the whole.
-type patient struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	begun   bool
-}
-
-func (p *patient) Write(b []byte) (int, error) {
-	if !p.begun {
-		p.begun = true
-		p.w.Header().Set("Content-Type", "application/octet-stream")
-		p.w.Header().Set("Cache-Control", "no-store")
-	}
-	// A writer without deadlines, as in tests, has no timeout to extend.
-	_ = p.control.SetWriteDeadline(time.Now().Add(backupStall))
-	return p.w.Write(b)
 }

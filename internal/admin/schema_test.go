@@ -173,6 +173,7 @@ func FuzzRequestsAgreeWithTheDocument(f *testing.F) {
 		`{"action":"pause"}`, `{"action":"promote","full":true}`, `{"action":"abort","reason":"bad","expectGeneration":7}`,
 		`{"to":"v1","reason":"bad","force":true}`, `{"to":3,"reason":"bad"}`, `{"reason":"gone"}`, `{"reason":"x","reason":"y"}`,
 		`{"REASON":"x"}`, `{"reason":null}`, `[]`, `null`, `{"reason":"\u001b[2J"}`, `{"action":"start","steps":[{"weight":1e2}]}`,
+		`{"target":"route/a/b/c","mode":"","reason":"x"}`, `{"target":"all","generation":1,"reason":"x","ramp":"1h2m"}`, `{"action":"pause","force":null}`,
 		`{"expectGeneration":1e400}`, `{"a":{"b":[{}]}}`, "{\"reason\":\"\xff\"}", `{"reason":"x"}{}`,
 	} {
 		f.Add(seed)
@@ -183,11 +184,14 @@ func FuzzRequestsAgreeWithTheDocument(f *testing.F) {
 			{"/v1/models/default/fraud/rollback", "RollbackRequest"},
 			{"/v1/policies/default/strict/rollback", "PolicyRollbackRequest"},
 			{"/v1/proxies/edge-3/deregister", "ReasonRequest"},
+			{"/v1/kill", "KillRequest"},
+			{"/v1/revive", "ReviveRequest"},
+			{"/v1/approve", "ApproveRequest"},
 		} {
-			control := &fakeControl{}
-			w := send(serve(control), request("POST", c.path, body))
-			if done := len(control.calls()) > 0; done != (w.Code == http200) {
-				t.Fatalf("%s %q: status %d, asked %q", c.path, body, w.Code, control.calls())
+			control := newWilling()
+			w := send(control.api(), request("POST", c.path, body))
+			if done := control.changes.Load() > 0; done != (w.Code == http200) {
+				t.Fatalf("%s %q: status %d, %d changes", c.path, body, w.Code, control.changes.Load())
 			}
 			if w.Code == http200 {
 				if err := valid(t, fuzzSchema(t, c.schema), []byte(body)); err != nil {

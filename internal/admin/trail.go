@@ -3,12 +3,12 @@ package admin
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/safestate/safestate/internal/access"
 	"github.com/safestate/safestate/internal/audit"
@@ -35,14 +35,15 @@ var attemptRate = rate{5, 100}
 
 // attempt tells of a change that was refused: of what may not be done, and of what
 // cannot be done in this state. What is only mistaken is nobody's concern.
-func (s *server) attempt(c *call, r route, p *Problem) {
+func (s *server) attempt(c *call, p *Problem) {
+	r := c.route
 	switch {
 	case s.attempted == nil || r.method != http.MethodPost && r.action == access.Read:
 		return
 	case p.Status != http.StatusUnauthorized && p.Status != http.StatusForbidden && p.Status != http.StatusConflict:
 		return
 	}
-	address := cmp.Or(c.principal.Address, c.request.RemoteAddr)
+	address := cmp.Or(c.principal.Address, c.front.peer())
 	if _, ok := s.limits.take("\x00attempts", "", attemptRate, s.now()); !ok {
 		return
 	}
@@ -54,8 +55,8 @@ func (s *server) attempt(c *call, r route, p *Problem) {
 
 // trailRoutes are those that read the audit trail.
 var trailRoutes = []route{
-	{method: "GET", path: "/v1/audit", action: access.Read, target: everything, rate: historyRate, params: []string{"kind", "target", "actor", "writer", "since", "limit"}, answer: AuditList{}, serve: auditList},
-	{method: "GET", path: "/v1/audit/export", action: access.Read, target: everything, rate: exportRate, stream: auditExport},
+	{method: "GET", path: "/v1/audit", rpc: "Audit", action: access.Read, target: everything, rate: historyRate, params: []string{"kind", "target", "actor", "writer", "since", "limit"}, answer: AuditList{}, serve: auditList},
+	{method: "GET", path: "/v1/audit/export", rpc: "AuditExport", action: access.Read, target: everything, rate: exportRate, media: "application/jsonl", stream: auditExport},
 }
 
 // exportRate is of what reads the whole trail.
@@ -110,23 +111,25 @@ func auditList(ctx context.Context, c *call) (any, error) {
 	return out, nil
 }
 
+// maxFilter is the most characters of what a filter is compared with.
+const maxFilter = 512
+
 func auditFilter(c *call) (f audit.Filter, err error) {
-	query := c.request.URL.Query()
-	f = audit.Filter{Writer: query.Get("writer"), Target: query.Get("target"), Actor: query.Get("actor"), Limit: DefaultLimit}
-	if text := query.Get("kind"); text != "" {
+	f = audit.Filter{Writer: c.params["writer"], Target: c.params["target"], Actor: c.params["actor"], Limit: DefaultLimit}
+	if text := c.params["kind"]; text != "" {
 		for _, word := range strings.Split(text, ",") {
 			if !audit.Kind(word).Known() {
-				return f, Invalid("kind", "is %q; want some of kill, revive, approval, refused, release, decision, policy, configuration, deregistration, key, merge, proof, start, cut, break, join", word)
+				return f, Invalid("kind", "is %q; want some of %q", word, audit.Kinds())
 			}
 			f.Kinds = append(f.Kinds, audit.Kind(word))
 		}
 	}
-	if text := query.Get("since"); text != "" {
+	if text := c.params["since"]; text != "" {
 		if f.Since, err = time.Parse(time.RFC3339, text); err != nil {
 			return f, Invalid("since", "is no time as 2026-01-31T15:04:05Z")
 		}
 	}
-	if text := query.Get("limit"); text != "" {
+	if text := c.params["limit"]; text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > MaxLimit {
 			return f, Invalid("limit", "is no number from 1 to %d", MaxLimit)
@@ -134,8 +137,8 @@ func auditFilter(c *call) (f audit.Filter, err error) {
 		f.Limit = n
 	}
 	for field, text := range map[string]string{"writer": f.Writer, "target": f.Target, "actor": f.Actor} {
-		if len(text) > 512 {
-			return f, Invalid(field, "is longer than 512 bytes")
+		if utf8.RuneCountInString(text) > maxFilter {
+			return f, Invalid(field, "is longer than %d characters", maxFilter)
 		}
 	}
 	return f, nil
@@ -144,20 +147,11 @@ func auditFilter(c *call) (f audit.Filter, err error) {
 // exportFor is how long an export may take.
 const exportFor = 10 * time.Minute
 
-func auditExport(c *call, w http.ResponseWriter) error {
+func auditExport(ctx context.Context, c *call, w io.Writer) error {
 	if c.server.trail == nil {
 		return NotFound("there is no audit trail here")
 	}
-	control := http.NewResponseController(w)
-	end := time.Now().Add(exportFor)
-	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(end)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	ctx, cancel := context.WithDeadline(c.request.Context(), end)
+	ctx, cancel := context.WithTimeout(ctx, exportFor)
 	defer cancel()
-	w.Header().Set("Content-Type", "application/jsonl")
-	if err := c.server.trail.Export(ctx, w); err != nil {
-		panic(http.ErrAbortHandler) // a part of it is none
-	}
-	return nil
+	return c.server.trail.Export(ctx, w)
 }

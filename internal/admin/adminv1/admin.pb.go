@@ -763,28 +763,28 @@ func (*BackupRequest) Descriptor() ([]byte, []int) {
 	return file_admin_proto_rawDescGZIP(), []int{10}
 }
 
-// BackupPart is the next part of a backup.
-type BackupPart struct {
+// Part is the next part of what is not sent in one piece.
+type Part struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Content       []byte                 `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *BackupPart) Reset() {
-	*x = BackupPart{}
+func (x *Part) Reset() {
+	*x = Part{}
 	mi := &file_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *BackupPart) String() string {
+func (x *Part) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*BackupPart) ProtoMessage() {}
+func (*Part) ProtoMessage() {}
 
-func (x *BackupPart) ProtoReflect() protoreflect.Message {
+func (x *Part) ProtoReflect() protoreflect.Message {
 	mi := &file_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -796,12 +796,12 @@ func (x *BackupPart) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use BackupPart.ProtoReflect.Descriptor instead.
-func (*BackupPart) Descriptor() ([]byte, []int) {
+// Deprecated: Use Part.ProtoReflect.Descriptor instead.
+func (*Part) Descriptor() ([]byte, []int) {
 	return file_admin_proto_rawDescGZIP(), []int{11}
 }
 
-func (x *BackupPart) GetContent() []byte {
+func (x *Part) GetContent() []byte {
 	if x != nil {
 		return x.Content
 	}
@@ -947,6 +947,130 @@ func (x *WatchKillProofRequest) GetGeneration() uint64 {
 	return 0
 }
 
+// AuditRequest asks for the newest entries that fit, newest first.
+type AuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// kind is one of them, or several with commas between, as kill,revive. Default: all.
+	Kind   string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Target string                 `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	Actor  string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	Writer string                 `protobuf:"bytes,4,opt,name=writer,proto3" json:"writer,omitempty"`
+	Since  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	// limit is the most entries, 1 to 1000. Default: 50.
+	Limit         uint64 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRequest) Reset() {
+	*x = AuditRequest{}
+	mi := &file_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRequest) ProtoMessage() {}
+
+func (x *AuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
+func (*AuditRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AuditRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AuditRequest) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *AuditRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *AuditRequest) GetWriter() string {
+	if x != nil {
+		return x.Writer
+	}
+	return ""
+}
+
+func (x *AuditRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *AuditRequest) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// AuditExportRequest asks for the whole audit trail.
+type AuditExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditExportRequest) Reset() {
+	*x = AuditExportRequest{}
+	mi := &file_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditExportRequest) ProtoMessage() {}
+
+func (x *AuditExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditExportRequest.ProtoReflect.Descriptor instead.
+func (*AuditExportRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{16}
+}
+
 // KillRequest stops a target.
 type KillRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -964,7 +1088,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1100,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1113,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *KillRequest) GetTarget() string {
@@ -1031,7 +1155,7 @@ type ReviveRequest struct {
 
 func (x *ReviveRequest) Reset() {
 	*x = ReviveRequest{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1167,7 @@ func (x *ReviveRequest) String() string {
 func (*ReviveRequest) ProtoMessage() {}
 
 func (x *ReviveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1180,7 @@ func (x *ReviveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviveRequest.ProtoReflect.Descriptor instead.
 func (*ReviveRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReviveRequest) GetTarget() string {
@@ -1103,7 +1227,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1239,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1252,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ApproveRequest) GetTarget() string {
@@ -1169,7 +1293,7 @@ type Trouble struct {
 
 func (x *Trouble) Reset() {
 	*x = Trouble{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1305,7 @@ func (x *Trouble) String() string {
 func (*Trouble) ProtoMessage() {}
 
 func (x *Trouble) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1318,7 @@ func (x *Trouble) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trouble.ProtoReflect.Descriptor instead.
 func (*Trouble) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Trouble) GetLevel() string {
@@ -1238,7 +1362,7 @@ type Leader struct {
 
 func (x *Leader) Reset() {
 	*x = Leader{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1374,7 @@ func (x *Leader) String() string {
 func (*Leader) ProtoMessage() {}
 
 func (x *Leader) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1387,7 @@ func (x *Leader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leader.ProtoReflect.Descriptor instead.
 func (*Leader) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Leader) GetReplica() string {
@@ -1296,7 +1420,7 @@ type Store struct {
 
 func (x *Store) Reset() {
 	*x = Store{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1432,7 @@ func (x *Store) String() string {
 func (*Store) ProtoMessage() {}
 
 func (x *Store) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1445,7 @@ func (x *Store) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Store.ProtoReflect.Descriptor instead.
 func (*Store) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Store) GetEngine() string {
@@ -1366,7 +1490,7 @@ type Configuration struct {
 
 func (x *Configuration) Reset() {
 	*x = Configuration{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1502,7 @@ func (x *Configuration) String() string {
 func (*Configuration) ProtoMessage() {}
 
 func (x *Configuration) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1515,7 @@ func (x *Configuration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
 func (*Configuration) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Configuration) GetApplied() *timestamppb.Timestamp {
@@ -1436,7 +1560,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1572,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1585,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Evidence) GetVerdict() string {
@@ -1546,7 +1670,7 @@ type Condemned struct {
 
 func (x *Condemned) Reset() {
 	*x = Condemned{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1682,7 @@ func (x *Condemned) String() string {
 func (*Condemned) ProtoMessage() {}
 
 func (x *Condemned) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1695,7 @@ func (x *Condemned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condemned.ProtoReflect.Descriptor instead.
 func (*Condemned) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Condemned) GetAt() *timestamppb.Timestamp {
@@ -1606,7 +1730,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1742,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1755,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Hold) GetUntil() *timestamppb.Timestamp {
@@ -1675,7 +1799,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1811,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1824,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Version) GetName() string {
@@ -1794,7 +1918,7 @@ type Drift struct {
 
 func (x *Drift) Reset() {
 	*x = Drift{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1930,7 @@ func (x *Drift) String() string {
 func (*Drift) ProtoMessage() {}
 
 func (x *Drift) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1943,7 @@ func (x *Drift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drift.ProtoReflect.Descriptor instead.
 func (*Drift) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Drift) GetVersion() string {
@@ -1861,7 +1985,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +1997,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +2010,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Step) GetWeight() int64 {
@@ -1929,7 +2053,7 @@ type Paused struct {
 
 func (x *Paused) Reset() {
 	*x = Paused{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2065,7 @@ func (x *Paused) String() string {
 func (*Paused) ProtoMessage() {}
 
 func (x *Paused) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2078,7 @@ func (x *Paused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Paused.ProtoReflect.Descriptor instead.
 func (*Paused) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Paused) GetAt() *timestamppb.Timestamp {
@@ -2004,7 +2128,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2140,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2153,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Rollout) GetVersion() string {
@@ -2143,7 +2267,7 @@ type Withdrawal struct {
 
 func (x *Withdrawal) Reset() {
 	*x = Withdrawal{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2279,7 @@ func (x *Withdrawal) String() string {
 func (*Withdrawal) ProtoMessage() {}
 
 func (x *Withdrawal) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2292,7 @@ func (x *Withdrawal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Withdrawal.ProtoReflect.Descriptor instead.
 func (*Withdrawal) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Withdrawal) GetKind() string {
@@ -2298,7 +2422,7 @@ type Incident struct {
 
 func (x *Incident) Reset() {
 	*x = Incident{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2434,7 @@ func (x *Incident) String() string {
 func (*Incident) ProtoMessage() {}
 
 func (x *Incident) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2447,7 @@ func (x *Incident) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Incident.ProtoReflect.Descriptor instead.
 func (*Incident) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Incident) GetSince() *timestamppb.Timestamp {
@@ -2369,7 +2493,7 @@ type Bound struct {
 
 func (x *Bound) Reset() {
 	*x = Bound{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2505,7 @@ func (x *Bound) String() string {
 func (*Bound) ProtoMessage() {}
 
 func (x *Bound) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2518,7 @@ func (x *Bound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bound.ProtoReflect.Descriptor instead.
 func (*Bound) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Bound) GetSince() *timestamppb.Timestamp {
@@ -2439,7 +2563,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2575,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2588,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Refused) GetGeneration() uint64 {
@@ -2501,7 +2625,7 @@ type CheckResult struct {
 
 func (x *CheckResult) Reset() {
 	*x = CheckResult{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2513,7 +2637,7 @@ func (x *CheckResult) String() string {
 func (*CheckResult) ProtoMessage() {}
 
 func (x *CheckResult) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2526,7 +2650,7 @@ func (x *CheckResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResult.ProtoReflect.Descriptor instead.
 func (*CheckResult) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CheckResult) GetVerdict() string {
@@ -2579,7 +2703,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2591,7 +2715,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2604,7 +2728,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Proof) GetGeneration() uint64 {
@@ -2698,7 +2822,7 @@ type Took struct {
 
 func (x *Took) Reset() {
 	*x = Took{}
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +2834,7 @@ func (x *Took) String() string {
 func (*Took) ProtoMessage() {}
 
 func (x *Took) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +2847,7 @@ func (x *Took) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Took.ProtoReflect.Descriptor instead.
 func (*Took) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Took) GetDecide() string {
@@ -2792,14 +2916,16 @@ type Record struct {
 	Evidence map[string]*Evidence    `protobuf:"bytes,13,rep,name=evidence,proto3" json:"evidence,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Checks   map[string]*CheckResult `protobuf:"bytes,14,rep,name=checks,proto3" json:"checks,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// took says how long the steps so far took.
-	Took          *Took `protobuf:"bytes,15,opt,name=took,proto3" json:"took,omitempty"`
+	Took *Took `protobuf:"bytes,15,opt,name=took,proto3" json:"took,omitempty"`
+	// kill that it is because of.
+	Kill          *Kill `protobuf:"bytes,16,opt,name=kill,proto3" json:"kill,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +2937,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +2950,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Record) GetSequence() uint64 {
@@ -2932,6 +3058,109 @@ func (x *Record) GetTook() *Took {
 	return nil
 }
 
+func (x *Record) GetKill() *Kill {
+	if x != nil {
+		return x.Kill
+	}
+	return nil
+}
+
+// Kill is one that is in force.
+type Kill struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// target is its key, as people name it: version/shop/fraud/v2.
+	Target string                 `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	Since  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	By     string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Mode   string                 `protobuf:"bytes,5,opt,name=mode,proto3" json:"mode,omitempty"`
+	// order is the ID of the order that it came of.
+	Order string `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`
+	// generation of the target, which whoever revives it has to name.
+	Generation    uint64 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kill) Reset() {
+	*x = Kill{}
+	mi := &file_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kill) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kill) ProtoMessage() {}
+
+func (x *Kill) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kill.ProtoReflect.Descriptor instead.
+func (*Kill) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Kill) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Kill) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Kill) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Kill) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Kill) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *Kill) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
+}
+
+func (x *Kill) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
 // Model is how one model stands.
 type Model struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2977,7 +3206,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3218,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3231,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Model) GetModel() string {
@@ -3182,7 +3411,7 @@ type Proxy struct {
 
 func (x *Proxy) Reset() {
 	*x = Proxy{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3423,7 @@ func (x *Proxy) String() string {
 func (*Proxy) ProtoMessage() {}
 
 func (x *Proxy) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3436,7 @@ func (x *Proxy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
 func (*Proxy) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Proxy) GetNode() string {
@@ -3285,7 +3514,7 @@ type Proxies struct {
 
 func (x *Proxies) Reset() {
 	*x = Proxies{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3297,7 +3526,7 @@ func (x *Proxies) String() string {
 func (*Proxies) ProtoMessage() {}
 
 func (x *Proxies) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3310,7 +3539,7 @@ func (x *Proxies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proxies.ProtoReflect.Descriptor instead.
 func (*Proxies) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Proxies) GetExpected() int64 {
@@ -3379,7 +3608,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3391,7 +3620,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3404,7 +3633,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Policy) GetPolicy() string {
@@ -3512,14 +3741,16 @@ type Status struct {
 	// of all replicas
 	Proxies *Proxies `protobuf:"bytes,10,opt,name=proxies,proto3" json:"proxies,omitempty"`
 	// by name
-	Policies      []*Policy `protobuf:"bytes,11,rep,name=policies,proto3" json:"policies,omitempty"`
+	Policies []*Policy `protobuf:"bytes,11,rep,name=policies,proto3" json:"policies,omitempty"`
+	// kills are what is killed, or on its way back.
+	Kills         []*KillState `protobuf:"bytes,12,rep,name=kills,proto3" json:"kills,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3531,7 +3762,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3544,7 +3775,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Status) GetNow() *timestamppb.Timestamp {
@@ -3624,6 +3855,13 @@ func (x *Status) GetPolicies() []*Policy {
 	return nil
 }
 
+func (x *Status) GetKills() []*KillState {
+	if x != nil {
+		return x.Kills
+	}
+	return nil
+}
+
 // PolicyRecord is one change of a policy.
 type PolicyRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3647,7 +3885,7 @@ type PolicyRecord struct {
 
 func (x *PolicyRecord) Reset() {
 	*x = PolicyRecord{}
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +3897,7 @@ func (x *PolicyRecord) String() string {
 func (*PolicyRecord) ProtoMessage() {}
 
 func (x *PolicyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +3910,7 @@ func (x *PolicyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRecord.ProtoReflect.Descriptor instead.
 func (*PolicyRecord) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PolicyRecord) GetPolicy() string {
@@ -3754,7 +3992,7 @@ type ProxyRecord struct {
 
 func (x *ProxyRecord) Reset() {
 	*x = ProxyRecord{}
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3766,7 +4004,7 @@ func (x *ProxyRecord) String() string {
 func (*ProxyRecord) ProtoMessage() {}
 
 func (x *ProxyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3779,7 +4017,7 @@ func (x *ProxyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyRecord.ProtoReflect.Descriptor instead.
 func (*ProxyRecord) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ProxyRecord) GetNode() string {
@@ -3832,7 +4070,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3844,7 +4082,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3857,7 +4095,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *History) GetRecords() []*Record {
@@ -3892,7 +4130,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3904,7 +4142,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3917,7 +4155,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Done) GetDone() bool {
@@ -3947,7 +4185,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3959,7 +4197,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3972,7 +4210,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Key) GetId() string {
@@ -4043,7 +4281,7 @@ type Keys struct {
 
 func (x *Keys) Reset() {
 	*x = Keys{}
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4055,7 +4293,7 @@ func (x *Keys) String() string {
 func (*Keys) ProtoMessage() {}
 
 func (x *Keys) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4068,7 +4306,7 @@ func (x *Keys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keys.ProtoReflect.Descriptor instead.
 func (*Keys) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Keys) GetKeys() []*Key {
@@ -4098,7 +4336,7 @@ type AskedRevive struct {
 
 func (x *AskedRevive) Reset() {
 	*x = AskedRevive{}
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4110,7 +4348,7 @@ func (x *AskedRevive) String() string {
 func (*AskedRevive) ProtoMessage() {}
 
 func (x *AskedRevive) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4123,7 +4361,7 @@ func (x *AskedRevive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskedRevive.ProtoReflect.Descriptor instead.
 func (*AskedRevive) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *AskedRevive) GetAt() *timestamppb.Timestamp {
@@ -4175,7 +4413,7 @@ type KillState struct {
 
 func (x *KillState) Reset() {
 	*x = KillState{}
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4187,7 +4425,7 @@ func (x *KillState) String() string {
 func (*KillState) ProtoMessage() {}
 
 func (x *KillState) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4200,7 +4438,7 @@ func (x *KillState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillState.ProtoReflect.Descriptor instead.
 func (*KillState) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *KillState) GetTarget() string {
@@ -4278,7 +4516,7 @@ type KillList struct {
 
 func (x *KillList) Reset() {
 	*x = KillList{}
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4290,7 +4528,7 @@ func (x *KillList) String() string {
 func (*KillList) ProtoMessage() {}
 
 func (x *KillList) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4303,7 +4541,7 @@ func (x *KillList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillList.ProtoReflect.Descriptor instead.
 func (*KillList) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *KillList) GetGeneration() uint64 {
@@ -4339,7 +4577,7 @@ type KillRow struct {
 
 func (x *KillRow) Reset() {
 	*x = KillRow{}
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4351,7 +4589,7 @@ func (x *KillRow) String() string {
 func (*KillRow) ProtoMessage() {}
 
 func (x *KillRow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4364,7 +4602,7 @@ func (x *KillRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRow.ProtoReflect.Descriptor instead.
 func (*KillRow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *KillRow) GetNode() string {
@@ -4428,7 +4666,7 @@ type KillProof struct {
 
 func (x *KillProof) Reset() {
 	*x = KillProof{}
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4440,7 +4678,7 @@ func (x *KillProof) String() string {
 func (*KillProof) ProtoMessage() {}
 
 func (x *KillProof) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4453,7 +4691,7 @@ func (x *KillProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillProof.ProtoReflect.Descriptor instead.
 func (*KillProof) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *KillProof) GetState() *KillState {
@@ -4519,7 +4757,7 @@ type Killed struct {
 
 func (x *Killed) Reset() {
 	*x = Killed{}
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4531,7 +4769,7 @@ func (x *Killed) String() string {
 func (*Killed) ProtoMessage() {}
 
 func (x *Killed) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4544,7 +4782,7 @@ func (x *Killed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Killed.ProtoReflect.Descriptor instead.
 func (*Killed) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Killed) GetState() *KillState {
@@ -4564,6 +4802,205 @@ func (x *Killed) GetDurability() string {
 func (x *Killed) GetWarning() string {
 	if x != nil {
 		return x.Warning
+	}
+	return ""
+}
+
+// AuditList is what a question found in the audit trail.
+type AuditList struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// newest first
+	Entries []*AuditEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// more: there are more than the limit.
+	More bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// missing says what could not be looked at: the other replicas' entries, while the
+	// store is away.
+	Missing       string `protobuf:"bytes,3,opt,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditList) Reset() {
+	*x = AuditList{}
+	mi := &file_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditList) ProtoMessage() {}
+
+func (x *AuditList) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditList.ProtoReflect.Descriptor instead.
+func (*AuditList) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *AuditList) GetEntries() []*AuditEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *AuditList) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *AuditList) GetMissing() string {
+	if x != nil {
+		return x.Missing
+	}
+	return ""
+}
+
+// AuditEntry is one entry of the audit trail, without what proves it: the export has
+// that.
+type AuditEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Writer        string                 `protobuf:"bytes,1,opt,name=writer,proto3" json:"writer,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	Kind          string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	Actor         string                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	How           string                 `protobuf:"bytes,6,opt,name=how,proto3" json:"how,omitempty"`
+	Address       string                 `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"`
+	Target        string                 `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
+	Reason        string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	Generation    uint64                 `protobuf:"varint,10,opt,name=generation,proto3" json:"generation,omitempty"`
+	Outcome       string                 `protobuf:"bytes,11,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Hash          string                 `protobuf:"bytes,12,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEntry) Reset() {
+	*x = AuditEntry{}
+	mi := &file_admin_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEntry) ProtoMessage() {}
+
+func (x *AuditEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
+func (*AuditEntry) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *AuditEntry) GetWriter() string {
+	if x != nil {
+		return x.Writer
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetHow() string {
+	if x != nil {
+		return x.How
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetHash() string {
+	if x != nil {
+		return x.Hash
 	}
 	return ""
 }
@@ -4626,9 +5063,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x06_afterB\n" +
 	"\n" +
 	"\b_overlap\"\x0f\n" +
-	"\rBackupRequest\"&\n" +
-	"\n" +
-	"BackupPart\x12\x18\n" +
+	"\rBackupRequest\" \n" +
+	"\x04Part\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\fR\acontent\"\x0e\n" +
 	"\fKillsRequest\"*\n" +
 	"\x10KillProofRequest\x12\x16\n" +
@@ -4637,7 +5073,15 @@ const file_admin_proto_rawDesc = "" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x04R\n" +
-	"generation\"Q\n" +
+	"generation\"\xb0\x01\n" +
+	"\fAuditRequest\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06target\x18\x02 \x01(\tR\x06target\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06writer\x18\x04 \x01(\tR\x06writer\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\x04R\x05limit\"\x14\n" +
+	"\x12AuditExportRequest\"Q\n" +
 	"\vKillRequest\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\tR\x04mode\x12\x16\n" +
@@ -4798,7 +5242,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x03ack\x18\x03 \x01(\tR\x03ack\x12\x14\n" +
 	"\x05empty\x18\x04 \x01(\tR\x05empty\x12\x12\n" +
 	"\x04step\x18\x05 \x01(\tR\x04step\x12\x18\n" +
-	"\arollout\x18\x06 \x01(\tR\arollout\"\xe9\x06\n" +
+	"\arollout\x18\x06 \x01(\tR\arollout\"\x97\a\n" +
 	"\x06Record\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x1e\n" +
 	"\n" +
@@ -4817,7 +5261,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x05after\x18\f \x03(\v2%.safestate.admin.v1.Record.AfterEntryR\x05after\x12D\n" +
 	"\bevidence\x18\r \x03(\v2(.safestate.admin.v1.Record.EvidenceEntryR\bevidence\x12>\n" +
 	"\x06checks\x18\x0e \x03(\v2&.safestate.admin.v1.Record.ChecksEntryR\x06checks\x12,\n" +
-	"\x04took\x18\x0f \x01(\v2\x18.safestate.admin.v1.TookR\x04took\x1a9\n" +
+	"\x04took\x18\x0f \x01(\v2\x18.safestate.admin.v1.TookR\x04took\x12,\n" +
+	"\x04kill\x18\x10 \x01(\v2\x18.safestate.admin.v1.KillR\x04kill\x1a9\n" +
 	"\vBeforeEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1a8\n" +
@@ -4830,7 +5275,17 @@ const file_admin_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x1c.safestate.admin.v1.EvidenceR\x05value:\x028\x01\x1aZ\n" +
 	"\vChecksEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x125\n" +
-	"\x05value\x18\x02 \x01(\v2\x1f.safestate.admin.v1.CheckResultR\x05value:\x028\x01\"\xf6\a\n" +
+	"\x05value\x18\x02 \x01(\v2\x1f.safestate.admin.v1.CheckResultR\x05value:\x028\x01\"\xc2\x01\n" +
+	"\x04Kill\x12\x16\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04mode\x18\x05 \x01(\tR\x04mode\x12\x14\n" +
+	"\x05order\x18\x06 \x01(\tR\x05order\x12\x1e\n" +
+	"\n" +
+	"generation\x18\a \x01(\x04R\n" +
+	"generation\"\xf6\a\n" +
 	"\x05Model\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12,\n" +
 	"\x03now\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x1e\n" +
@@ -4890,7 +5345,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x04gone\x18\n" +
 	" \x01(\bR\x04gone\x12\x1a\n" +
 	"\bobserved\x18\v \x01(\x04R\bobserved\x12\x1a\n" +
-	"\benforced\x18\f \x01(\x04R\benforced\"\x83\x04\n" +
+	"\benforced\x18\f \x01(\x04R\benforced\"\xb8\x04\n" +
 	"\x06Status\x12,\n" +
 	"\x03now\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x18\n" +
 	"\areplica\x18\x02 \x01(\tR\areplica\x12\x14\n" +
@@ -4903,7 +5358,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x06models\x18\t \x03(\v2\x19.safestate.admin.v1.ModelR\x06models\x125\n" +
 	"\aproxies\x18\n" +
 	" \x01(\v2\x1b.safestate.admin.v1.ProxiesR\aproxies\x126\n" +
-	"\bpolicies\x18\v \x03(\v2\x1a.safestate.admin.v1.PolicyR\bpolicies\"\xfb\x01\n" +
+	"\bpolicies\x18\v \x03(\v2\x1a.safestate.admin.v1.PolicyR\bpolicies\x123\n" +
+	"\x05kills\x18\f \x03(\v2\x1d.safestate.admin.v1.KillStateR\x05kills\"\xfb\x01\n" +
 	"\fPolicyRecord\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x16\n" +
@@ -4980,8 +5436,28 @@ const file_admin_proto_rawDesc = "" +
 	"\n" +
 	"durability\x18\x02 \x01(\tR\n" +
 	"durability\x12\x18\n" +
-	"\awarning\x18\x03 \x01(\tR\awarning2\xac\n" +
+	"\awarning\x18\x03 \x01(\tR\awarning\"s\n" +
+	"\tAuditList\x128\n" +
+	"\aentries\x18\x01 \x03(\v2\x1e.safestate.admin.v1.AuditEntryR\aentries\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x12\x18\n" +
+	"\amissing\x18\x03 \x01(\tR\amissing\"\xc0\x02\n" +
 	"\n" +
+	"AuditEntry\x12\x16\n" +
+	"\x06writer\x18\x01 \x01(\tR\x06writer\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05actor\x18\x05 \x01(\tR\x05actor\x12\x10\n" +
+	"\x03how\x18\x06 \x01(\tR\x03how\x12\x18\n" +
+	"\aaddress\x18\a \x01(\tR\aaddress\x12\x16\n" +
+	"\x06target\x18\b \x01(\tR\x06target\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12\x1e\n" +
+	"\n" +
+	"generation\x18\n" +
+	" \x01(\x04R\n" +
+	"generation\x12\x18\n" +
+	"\aoutcome\x18\v \x01(\tR\aoutcome\x12\x12\n" +
+	"\x04hash\x18\f \x01(\tR\x04hash2\xc3\v\n" +
 	"\x05Admin\x12G\n" +
 	"\x06Status\x12!.safestate.admin.v1.StatusRequest\x1a\x1a.safestate.admin.v1.Status\x12D\n" +
 	"\x05Model\x12 .safestate.admin.v1.ModelRequest\x1a\x19.safestate.admin.v1.Model\x12J\n" +
@@ -4994,9 +5470,11 @@ const file_admin_proto_rawDesc = "" +
 	"Deregister\x12%.safestate.admin.v1.DeregisterRequest\x1a\x18.safestate.admin.v1.Done\x12A\n" +
 	"\x04Keys\x12\x1f.safestate.admin.v1.KeysRequest\x1a\x18.safestate.admin.v1.Keys\x12M\n" +
 	"\n" +
-	"RotateKeys\x12%.safestate.admin.v1.RotateKeysRequest\x1a\x18.safestate.admin.v1.Keys\x12M\n" +
-	"\x06Backup\x12!.safestate.admin.v1.BackupRequest\x1a\x1e.safestate.admin.v1.BackupPart0\x01\x12G\n" +
-	"\x05Kills\x12 .safestate.admin.v1.KillsRequest\x1a\x1c.safestate.admin.v1.KillList\x12P\n" +
+	"RotateKeys\x12%.safestate.admin.v1.RotateKeysRequest\x1a\x18.safestate.admin.v1.Keys\x12G\n" +
+	"\x06Backup\x12!.safestate.admin.v1.BackupRequest\x1a\x18.safestate.admin.v1.Part0\x01\x12G\n" +
+	"\x05Kills\x12 .safestate.admin.v1.KillsRequest\x1a\x1c.safestate.admin.v1.KillList\x12H\n" +
+	"\x05Audit\x12 .safestate.admin.v1.AuditRequest\x1a\x1d.safestate.admin.v1.AuditList\x12Q\n" +
+	"\vAuditExport\x12&.safestate.admin.v1.AuditExportRequest\x1a\x18.safestate.admin.v1.Part0\x01\x12P\n" +
 	"\tKillProof\x12$.safestate.admin.v1.KillProofRequest\x1a\x1d.safestate.admin.v1.KillProof\x12\\\n" +
 	"\x0eWatchKillProof\x12).safestate.admin.v1.WatchKillProofRequest\x1a\x1d.safestate.admin.v1.KillProof0\x01\x12C\n" +
 	"\x04Kill\x12\x1f.safestate.admin.v1.KillRequest\x1a\x1a.safestate.admin.v1.Killed\x12J\n" +
@@ -5015,7 +5493,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),         // 0: safestate.admin.v1.StatusRequest
 	(*ModelRequest)(nil),          // 1: safestate.admin.v1.ModelRequest
@@ -5028,180 +5506,195 @@ var file_admin_proto_goTypes = []any{
 	(*KeysRequest)(nil),           // 8: safestate.admin.v1.KeysRequest
 	(*RotateKeysRequest)(nil),     // 9: safestate.admin.v1.RotateKeysRequest
 	(*BackupRequest)(nil),         // 10: safestate.admin.v1.BackupRequest
-	(*BackupPart)(nil),            // 11: safestate.admin.v1.BackupPart
+	(*Part)(nil),                  // 11: safestate.admin.v1.Part
 	(*KillsRequest)(nil),          // 12: safestate.admin.v1.KillsRequest
 	(*KillProofRequest)(nil),      // 13: safestate.admin.v1.KillProofRequest
 	(*WatchKillProofRequest)(nil), // 14: safestate.admin.v1.WatchKillProofRequest
-	(*KillRequest)(nil),           // 15: safestate.admin.v1.KillRequest
-	(*ReviveRequest)(nil),         // 16: safestate.admin.v1.ReviveRequest
-	(*ApproveRequest)(nil),        // 17: safestate.admin.v1.ApproveRequest
-	(*Trouble)(nil),               // 18: safestate.admin.v1.Trouble
-	(*Leader)(nil),                // 19: safestate.admin.v1.Leader
-	(*Store)(nil),                 // 20: safestate.admin.v1.Store
-	(*Configuration)(nil),         // 21: safestate.admin.v1.Configuration
-	(*Evidence)(nil),              // 22: safestate.admin.v1.Evidence
-	(*Condemned)(nil),             // 23: safestate.admin.v1.Condemned
-	(*Hold)(nil),                  // 24: safestate.admin.v1.Hold
-	(*Version)(nil),               // 25: safestate.admin.v1.Version
-	(*Drift)(nil),                 // 26: safestate.admin.v1.Drift
-	(*Step)(nil),                  // 27: safestate.admin.v1.Step
-	(*Paused)(nil),                // 28: safestate.admin.v1.Paused
-	(*Rollout)(nil),               // 29: safestate.admin.v1.Rollout
-	(*Withdrawal)(nil),            // 30: safestate.admin.v1.Withdrawal
-	(*Incident)(nil),              // 31: safestate.admin.v1.Incident
-	(*Bound)(nil),                 // 32: safestate.admin.v1.Bound
-	(*Refused)(nil),               // 33: safestate.admin.v1.Refused
-	(*CheckResult)(nil),           // 34: safestate.admin.v1.CheckResult
-	(*Proof)(nil),                 // 35: safestate.admin.v1.Proof
-	(*Took)(nil),                  // 36: safestate.admin.v1.Took
-	(*Record)(nil),                // 37: safestate.admin.v1.Record
-	(*Model)(nil),                 // 38: safestate.admin.v1.Model
-	(*Proxy)(nil),                 // 39: safestate.admin.v1.Proxy
-	(*Proxies)(nil),               // 40: safestate.admin.v1.Proxies
-	(*Policy)(nil),                // 41: safestate.admin.v1.Policy
-	(*Status)(nil),                // 42: safestate.admin.v1.Status
-	(*PolicyRecord)(nil),          // 43: safestate.admin.v1.PolicyRecord
-	(*ProxyRecord)(nil),           // 44: safestate.admin.v1.ProxyRecord
-	(*History)(nil),               // 45: safestate.admin.v1.History
-	(*Done)(nil),                  // 46: safestate.admin.v1.Done
-	(*Key)(nil),                   // 47: safestate.admin.v1.Key
-	(*Keys)(nil),                  // 48: safestate.admin.v1.Keys
-	(*AskedRevive)(nil),           // 49: safestate.admin.v1.AskedRevive
-	(*KillState)(nil),             // 50: safestate.admin.v1.KillState
-	(*KillList)(nil),              // 51: safestate.admin.v1.KillList
-	(*KillRow)(nil),               // 52: safestate.admin.v1.KillRow
-	(*KillProof)(nil),             // 53: safestate.admin.v1.KillProof
-	(*Killed)(nil),                // 54: safestate.admin.v1.Killed
-	nil,                           // 55: safestate.admin.v1.Evidence.DetectorsEntry
-	nil,                           // 56: safestate.admin.v1.Record.BeforeEntry
-	nil,                           // 57: safestate.admin.v1.Record.AfterEntry
-	nil,                           // 58: safestate.admin.v1.Record.EvidenceEntry
-	nil,                           // 59: safestate.admin.v1.Record.ChecksEntry
-	nil,                           // 60: safestate.admin.v1.Model.ChecksEntry
-	(*timestamppb.Timestamp)(nil), // 61: google.protobuf.Timestamp
+	(*AuditRequest)(nil),          // 15: safestate.admin.v1.AuditRequest
+	(*AuditExportRequest)(nil),    // 16: safestate.admin.v1.AuditExportRequest
+	(*KillRequest)(nil),           // 17: safestate.admin.v1.KillRequest
+	(*ReviveRequest)(nil),         // 18: safestate.admin.v1.ReviveRequest
+	(*ApproveRequest)(nil),        // 19: safestate.admin.v1.ApproveRequest
+	(*Trouble)(nil),               // 20: safestate.admin.v1.Trouble
+	(*Leader)(nil),                // 21: safestate.admin.v1.Leader
+	(*Store)(nil),                 // 22: safestate.admin.v1.Store
+	(*Configuration)(nil),         // 23: safestate.admin.v1.Configuration
+	(*Evidence)(nil),              // 24: safestate.admin.v1.Evidence
+	(*Condemned)(nil),             // 25: safestate.admin.v1.Condemned
+	(*Hold)(nil),                  // 26: safestate.admin.v1.Hold
+	(*Version)(nil),               // 27: safestate.admin.v1.Version
+	(*Drift)(nil),                 // 28: safestate.admin.v1.Drift
+	(*Step)(nil),                  // 29: safestate.admin.v1.Step
+	(*Paused)(nil),                // 30: safestate.admin.v1.Paused
+	(*Rollout)(nil),               // 31: safestate.admin.v1.Rollout
+	(*Withdrawal)(nil),            // 32: safestate.admin.v1.Withdrawal
+	(*Incident)(nil),              // 33: safestate.admin.v1.Incident
+	(*Bound)(nil),                 // 34: safestate.admin.v1.Bound
+	(*Refused)(nil),               // 35: safestate.admin.v1.Refused
+	(*CheckResult)(nil),           // 36: safestate.admin.v1.CheckResult
+	(*Proof)(nil),                 // 37: safestate.admin.v1.Proof
+	(*Took)(nil),                  // 38: safestate.admin.v1.Took
+	(*Record)(nil),                // 39: safestate.admin.v1.Record
+	(*Kill)(nil),                  // 40: safestate.admin.v1.Kill
+	(*Model)(nil),                 // 41: safestate.admin.v1.Model
+	(*Proxy)(nil),                 // 42: safestate.admin.v1.Proxy
+	(*Proxies)(nil),               // 43: safestate.admin.v1.Proxies
+	(*Policy)(nil),                // 44: safestate.admin.v1.Policy
+	(*Status)(nil),                // 45: safestate.admin.v1.Status
+	(*PolicyRecord)(nil),          // 46: safestate.admin.v1.PolicyRecord
+	(*ProxyRecord)(nil),           // 47: safestate.admin.v1.ProxyRecord
+	(*History)(nil),               // 48: safestate.admin.v1.History
+	(*Done)(nil),                  // 49: safestate.admin.v1.Done
+	(*Key)(nil),                   // 50: safestate.admin.v1.Key
+	(*Keys)(nil),                  // 51: safestate.admin.v1.Keys
+	(*AskedRevive)(nil),           // 52: safestate.admin.v1.AskedRevive
+	(*KillState)(nil),             // 53: safestate.admin.v1.KillState
+	(*KillList)(nil),              // 54: safestate.admin.v1.KillList
+	(*KillRow)(nil),               // 55: safestate.admin.v1.KillRow
+	(*KillProof)(nil),             // 56: safestate.admin.v1.KillProof
+	(*Killed)(nil),                // 57: safestate.admin.v1.Killed
+	(*AuditList)(nil),             // 58: safestate.admin.v1.AuditList
+	(*AuditEntry)(nil),            // 59: safestate.admin.v1.AuditEntry
+	nil,                           // 60: safestate.admin.v1.Evidence.DetectorsEntry
+	nil,                           // 61: safestate.admin.v1.Record.BeforeEntry
+	nil,                           // 62: safestate.admin.v1.Record.AfterEntry
+	nil,                           // 63: safestate.admin.v1.Record.EvidenceEntry
+	nil,                           // 64: safestate.admin.v1.Record.ChecksEntry
+	nil,                           // 65: safestate.admin.v1.Model.ChecksEntry
+	(*timestamppb.Timestamp)(nil), // 66: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	27, // 0: safestate.admin.v1.RolloutRequest.steps:type_name -> safestate.admin.v1.Step
-	61, // 1: safestate.admin.v1.Trouble.since:type_name -> google.protobuf.Timestamp
-	61, // 2: safestate.admin.v1.Store.since:type_name -> google.protobuf.Timestamp
-	61, // 3: safestate.admin.v1.Configuration.applied:type_name -> google.protobuf.Timestamp
-	55, // 4: safestate.admin.v1.Evidence.detectors:type_name -> safestate.admin.v1.Evidence.DetectorsEntry
-	61, // 5: safestate.admin.v1.Evidence.first_bad:type_name -> google.protobuf.Timestamp
-	61, // 6: safestate.admin.v1.Condemned.at:type_name -> google.protobuf.Timestamp
-	61, // 7: safestate.admin.v1.Hold.until:type_name -> google.protobuf.Timestamp
-	22, // 8: safestate.admin.v1.Version.evidence:type_name -> safestate.admin.v1.Evidence
-	61, // 9: safestate.admin.v1.Version.good:type_name -> google.protobuf.Timestamp
-	23, // 10: safestate.admin.v1.Version.condemned:type_name -> safestate.admin.v1.Condemned
-	24, // 11: safestate.admin.v1.Version.hold:type_name -> safestate.admin.v1.Hold
-	61, // 12: safestate.admin.v1.Paused.at:type_name -> google.protobuf.Timestamp
-	27, // 13: safestate.admin.v1.Rollout.steps:type_name -> safestate.admin.v1.Step
-	61, // 14: safestate.admin.v1.Rollout.started:type_name -> google.protobuf.Timestamp
-	61, // 15: safestate.admin.v1.Rollout.since:type_name -> google.protobuf.Timestamp
-	61, // 16: safestate.admin.v1.Rollout.gate_reached:type_name -> google.protobuf.Timestamp
-	28, // 17: safestate.admin.v1.Rollout.paused:type_name -> safestate.admin.v1.Paused
-	61, // 18: safestate.admin.v1.Withdrawal.first_bad:type_name -> google.protobuf.Timestamp
-	61, // 19: safestate.admin.v1.Withdrawal.decided:type_name -> google.protobuf.Timestamp
-	61, // 20: safestate.admin.v1.Withdrawal.pushed:type_name -> google.protobuf.Timestamp
-	61, // 21: safestate.admin.v1.Withdrawal.acked:type_name -> google.protobuf.Timestamp
-	61, // 22: safestate.admin.v1.Withdrawal.done:type_name -> google.protobuf.Timestamp
-	61, // 23: safestate.admin.v1.Incident.since:type_name -> google.protobuf.Timestamp
-	61, // 24: safestate.admin.v1.Incident.ended:type_name -> google.protobuf.Timestamp
-	61, // 25: safestate.admin.v1.Bound.since:type_name -> google.protobuf.Timestamp
-	61, // 26: safestate.admin.v1.Bound.until:type_name -> google.protobuf.Timestamp
-	61, // 27: safestate.admin.v1.CheckResult.at:type_name -> google.protobuf.Timestamp
-	61, // 28: safestate.admin.v1.Proof.pushed:type_name -> google.protobuf.Timestamp
-	61, // 29: safestate.admin.v1.Proof.applied_at:type_name -> google.protobuf.Timestamp
-	61, // 30: safestate.admin.v1.Proof.bad_seen:type_name -> google.protobuf.Timestamp
-	61, // 31: safestate.admin.v1.Proof.heard:type_name -> google.protobuf.Timestamp
-	61, // 32: safestate.admin.v1.Record.at:type_name -> google.protobuf.Timestamp
-	56, // 33: safestate.admin.v1.Record.before:type_name -> safestate.admin.v1.Record.BeforeEntry
-	57, // 34: safestate.admin.v1.Record.after:type_name -> safestate.admin.v1.Record.AfterEntry
-	58, // 35: safestate.admin.v1.Record.evidence:type_name -> safestate.admin.v1.Record.EvidenceEntry
-	59, // 36: safestate.admin.v1.Record.checks:type_name -> safestate.admin.v1.Record.ChecksEntry
-	36, // 37: safestate.admin.v1.Record.took:type_name -> safestate.admin.v1.Took
-	61, // 38: safestate.admin.v1.Model.now:type_name -> google.protobuf.Timestamp
-	61, // 39: safestate.admin.v1.Model.changed:type_name -> google.protobuf.Timestamp
-	25, // 40: safestate.admin.v1.Model.versions:type_name -> safestate.admin.v1.Version
-	26, // 41: safestate.admin.v1.Model.drift:type_name -> safestate.admin.v1.Drift
-	29, // 42: safestate.admin.v1.Model.rollout:type_name -> safestate.admin.v1.Rollout
-	30, // 43: safestate.admin.v1.Model.withdrawal:type_name -> safestate.admin.v1.Withdrawal
-	31, // 44: safestate.admin.v1.Model.incident:type_name -> safestate.admin.v1.Incident
-	32, // 45: safestate.admin.v1.Model.bound:type_name -> safestate.admin.v1.Bound
-	33, // 46: safestate.admin.v1.Model.refused:type_name -> safestate.admin.v1.Refused
-	60, // 47: safestate.admin.v1.Model.checks:type_name -> safestate.admin.v1.Model.ChecksEntry
-	35, // 48: safestate.admin.v1.Model.proof:type_name -> safestate.admin.v1.Proof
-	37, // 49: safestate.admin.v1.Model.last:type_name -> safestate.admin.v1.Record
-	61, // 50: safestate.admin.v1.Proxy.since:type_name -> google.protobuf.Timestamp
-	61, // 51: safestate.admin.v1.Proxy.last_seen:type_name -> google.protobuf.Timestamp
-	39, // 52: safestate.admin.v1.Proxies.proxies:type_name -> safestate.admin.v1.Proxy
-	61, // 53: safestate.admin.v1.Policy.since:type_name -> google.protobuf.Timestamp
-	61, // 54: safestate.admin.v1.Status.now:type_name -> google.protobuf.Timestamp
-	18, // 55: safestate.admin.v1.Status.troubles:type_name -> safestate.admin.v1.Trouble
-	19, // 56: safestate.admin.v1.Status.leader:type_name -> safestate.admin.v1.Leader
-	20, // 57: safestate.admin.v1.Status.store:type_name -> safestate.admin.v1.Store
-	21, // 58: safestate.admin.v1.Status.configuration:type_name -> safestate.admin.v1.Configuration
-	38, // 59: safestate.admin.v1.Status.models:type_name -> safestate.admin.v1.Model
-	40, // 60: safestate.admin.v1.Status.proxies:type_name -> safestate.admin.v1.Proxies
-	41, // 61: safestate.admin.v1.Status.policies:type_name -> safestate.admin.v1.Policy
-	61, // 62: safestate.admin.v1.PolicyRecord.at:type_name -> google.protobuf.Timestamp
-	61, // 63: safestate.admin.v1.ProxyRecord.at:type_name -> google.protobuf.Timestamp
-	37, // 64: safestate.admin.v1.History.records:type_name -> safestate.admin.v1.Record
-	43, // 65: safestate.admin.v1.History.policies:type_name -> safestate.admin.v1.PolicyRecord
-	44, // 66: safestate.admin.v1.History.proxies:type_name -> safestate.admin.v1.ProxyRecord
-	61, // 67: safestate.admin.v1.Key.made:type_name -> google.protobuf.Timestamp
-	61, // 68: safestate.admin.v1.Key.signs:type_name -> google.protobuf.Timestamp
-	61, // 69: safestate.admin.v1.Key.drops:type_name -> google.protobuf.Timestamp
-	47, // 70: safestate.admin.v1.Keys.keys:type_name -> safestate.admin.v1.Key
-	61, // 71: safestate.admin.v1.AskedRevive.at:type_name -> google.protobuf.Timestamp
-	61, // 72: safestate.admin.v1.KillState.since:type_name -> google.protobuf.Timestamp
-	49, // 73: safestate.admin.v1.KillState.asked:type_name -> safestate.admin.v1.AskedRevive
-	50, // 74: safestate.admin.v1.KillList.kills:type_name -> safestate.admin.v1.KillState
-	50, // 75: safestate.admin.v1.KillProof.state:type_name -> safestate.admin.v1.KillState
-	61, // 76: safestate.admin.v1.KillProof.at:type_name -> google.protobuf.Timestamp
-	52, // 77: safestate.admin.v1.KillProof.rows:type_name -> safestate.admin.v1.KillRow
-	50, // 78: safestate.admin.v1.Killed.state:type_name -> safestate.admin.v1.KillState
-	22, // 79: safestate.admin.v1.Record.EvidenceEntry.value:type_name -> safestate.admin.v1.Evidence
-	34, // 80: safestate.admin.v1.Record.ChecksEntry.value:type_name -> safestate.admin.v1.CheckResult
-	34, // 81: safestate.admin.v1.Model.ChecksEntry.value:type_name -> safestate.admin.v1.CheckResult
-	0,  // 82: safestate.admin.v1.Admin.Status:input_type -> safestate.admin.v1.StatusRequest
-	1,  // 83: safestate.admin.v1.Admin.Model:input_type -> safestate.admin.v1.ModelRequest
-	2,  // 84: safestate.admin.v1.Admin.History:input_type -> safestate.admin.v1.HistoryRequest
-	3,  // 85: safestate.admin.v1.Admin.Rollout:input_type -> safestate.admin.v1.RolloutRequest
-	4,  // 86: safestate.admin.v1.Admin.Rollback:input_type -> safestate.admin.v1.RollbackRequest
-	5,  // 87: safestate.admin.v1.Admin.PolicyRollback:input_type -> safestate.admin.v1.PolicyRollbackRequest
-	6,  // 88: safestate.admin.v1.Admin.PolicyUnpin:input_type -> safestate.admin.v1.PolicyUnpinRequest
-	7,  // 89: safestate.admin.v1.Admin.Deregister:input_type -> safestate.admin.v1.DeregisterRequest
-	8,  // 90: safestate.admin.v1.Admin.Keys:input_type -> safestate.admin.v1.KeysRequest
-	9,  // 91: safestate.admin.v1.Admin.RotateKeys:input_type -> safestate.admin.v1.RotateKeysRequest
-	10, // 92: safestate.admin.v1.Admin.Backup:input_type -> safestate.admin.v1.BackupRequest
-	12, // 93: safestate.admin.v1.Admin.Kills:input_type -> safestate.admin.v1.KillsRequest
-	13, // 94: safestate.admin.v1.Admin.KillProof:input_type -> safestate.admin.v1.KillProofRequest
-	14, // 95: safestate.admin.v1.Admin.WatchKillProof:input_type -> safestate.admin.v1.WatchKillProofRequest
-	15, // 96: safestate.admin.v1.Admin.Kill:input_type -> safestate.admin.v1.KillRequest
-	16, // 97: safestate.admin.v1.Admin.Revive:input_type -> safestate.admin.v1.ReviveRequest
-	17, // 98: safestate.admin.v1.Admin.Approve:input_type -> safestate.admin.v1.ApproveRequest
-	42, // 99: safestate.admin.v1.Admin.Status:output_type -> safestate.admin.v1.Status
-	38, // 100: safestate.admin.v1.Admin.Model:output_type -> safestate.admin.v1.Model
-	45, // 101: safestate.admin.v1.Admin.History:output_type -> safestate.admin.v1.History
-	38, // 102: safestate.admin.v1.Admin.Rollout:output_type -> safestate.admin.v1.Model
-	38, // 103: safestate.admin.v1.Admin.Rollback:output_type -> safestate.admin.v1.Model
-	41, // 104: safestate.admin.v1.Admin.PolicyRollback:output_type -> safestate.admin.v1.Policy
-	41, // 105: safestate.admin.v1.Admin.PolicyUnpin:output_type -> safestate.admin.v1.Policy
-	46, // 106: safestate.admin.v1.Admin.Deregister:output_type -> safestate.admin.v1.Done
-	48, // 107: safestate.admin.v1.Admin.Keys:output_type -> safestate.admin.v1.Keys
-	48, // 108: safestate.admin.v1.Admin.RotateKeys:output_type -> safestate.admin.v1.Keys
-	11, // 109: safestate.admin.v1.Admin.Backup:output_type -> safestate.admin.v1.BackupPart
-	51, // 110: safestate.admin.v1.Admin.Kills:output_type -> safestate.admin.v1.KillList
-	53, // 111: safestate.admin.v1.Admin.KillProof:output_type -> safestate.admin.v1.KillProof
-	53, // 112: safestate.admin.v1.Admin.WatchKillProof:output_type -> safestate.admin.v1.KillProof
-	54, // 113: safestate.admin.v1.Admin.Kill:output_type -> safestate.admin.v1.Killed
-	50, // 114: safestate.admin.v1.Admin.Revive:output_type -> safestate.admin.v1.KillState
-	50, // 115: safestate.admin.v1.Admin.Approve:output_type -> safestate.admin.v1.KillState
-	99, // [99:116] is the sub-list for method output_type
-	82, // [82:99] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	29,  // 0: safestate.admin.v1.RolloutRequest.steps:type_name -> safestate.admin.v1.Step
+	66,  // 1: safestate.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	66,  // 2: safestate.admin.v1.Trouble.since:type_name -> google.protobuf.Timestamp
+	66,  // 3: safestate.admin.v1.Store.since:type_name -> google.protobuf.Timestamp
+	66,  // 4: safestate.admin.v1.Configuration.applied:type_name -> google.protobuf.Timestamp
+	60,  // 5: safestate.admin.v1.Evidence.detectors:type_name -> safestate.admin.v1.Evidence.DetectorsEntry
+	66,  // 6: safestate.admin.v1.Evidence.first_bad:type_name -> google.protobuf.Timestamp
+	66,  // 7: safestate.admin.v1.Condemned.at:type_name -> google.protobuf.Timestamp
+	66,  // 8: safestate.admin.v1.Hold.until:type_name -> google.protobuf.Timestamp
+	24,  // 9: safestate.admin.v1.Version.evidence:type_name -> safestate.admin.v1.Evidence
+	66,  // 10: safestate.admin.v1.Version.good:type_name -> google.protobuf.Timestamp
+	25,  // 11: safestate.admin.v1.Version.condemned:type_name -> safestate.admin.v1.Condemned
+	26,  // 12: safestate.admin.v1.Version.hold:type_name -> safestate.admin.v1.Hold
+	66,  // 13: safestate.admin.v1.Paused.at:type_name -> google.protobuf.Timestamp
+	29,  // 14: safestate.admin.v1.Rollout.steps:type_name -> safestate.admin.v1.Step
+	66,  // 15: safestate.admin.v1.Rollout.started:type_name -> google.protobuf.Timestamp
+	66,  // 16: safestate.admin.v1.Rollout.since:type_name -> google.protobuf.Timestamp
+	66,  // 17: safestate.admin.v1.Rollout.gate_reached:type_name -> google.protobuf.Timestamp
+	30,  // 18: safestate.admin.v1.Rollout.paused:type_name -> safestate.admin.v1.Paused
+	66,  // 19: safestate.admin.v1.Withdrawal.first_bad:type_name -> google.protobuf.Timestamp
+	66,  // 20: safestate.admin.v1.Withdrawal.decided:type_name -> google.protobuf.Timestamp
+	66,  // 21: safestate.admin.v1.Withdrawal.pushed:type_name -> google.protobuf.Timestamp
+	66,  // 22: safestate.admin.v1.Withdrawal.acked:type_name -> google.protobuf.Timestamp
+	66,  // 23: safestate.admin.v1.Withdrawal.done:type_name -> google.protobuf.Timestamp
+	66,  // 24: safestate.admin.v1.Incident.since:type_name -> google.protobuf.Timestamp
+	66,  // 25: safestate.admin.v1.Incident.ended:type_name -> google.protobuf.Timestamp
+	66,  // 26: safestate.admin.v1.Bound.since:type_name -> google.protobuf.Timestamp
+	66,  // 27: safestate.admin.v1.Bound.until:type_name -> google.protobuf.Timestamp
+	66,  // 28: safestate.admin.v1.CheckResult.at:type_name -> google.protobuf.Timestamp
+	66,  // 29: safestate.admin.v1.Proof.pushed:type_name -> google.protobuf.Timestamp
+	66,  // 30: safestate.admin.v1.Proof.applied_at:type_name -> google.protobuf.Timestamp
+	66,  // 31: safestate.admin.v1.Proof.bad_seen:type_name -> google.protobuf.Timestamp
+	66,  // 32: safestate.admin.v1.Proof.heard:type_name -> google.protobuf.Timestamp
+	66,  // 33: safestate.admin.v1.Record.at:type_name -> google.protobuf.Timestamp
+	61,  // 34: safestate.admin.v1.Record.before:type_name -> safestate.admin.v1.Record.BeforeEntry
+	62,  // 35: safestate.admin.v1.Record.after:type_name -> safestate.admin.v1.Record.AfterEntry
+	63,  // 36: safestate.admin.v1.Record.evidence:type_name -> safestate.admin.v1.Record.EvidenceEntry
+	64,  // 37: safestate.admin.v1.Record.checks:type_name -> safestate.admin.v1.Record.ChecksEntry
+	38,  // 38: safestate.admin.v1.Record.took:type_name -> safestate.admin.v1.Took
+	40,  // 39: safestate.admin.v1.Record.kill:type_name -> safestate.admin.v1.Kill
+	66,  // 40: safestate.admin.v1.Kill.since:type_name -> google.protobuf.Timestamp
+	66,  // 41: safestate.admin.v1.Model.now:type_name -> google.protobuf.Timestamp
+	66,  // 42: safestate.admin.v1.Model.changed:type_name -> google.protobuf.Timestamp
+	27,  // 43: safestate.admin.v1.Model.versions:type_name -> safestate.admin.v1.Version
+	28,  // 44: safestate.admin.v1.Model.drift:type_name -> safestate.admin.v1.Drift
+	31,  // 45: safestate.admin.v1.Model.rollout:type_name -> safestate.admin.v1.Rollout
+	32,  // 46: safestate.admin.v1.Model.withdrawal:type_name -> safestate.admin.v1.Withdrawal
+	33,  // 47: safestate.admin.v1.Model.incident:type_name -> safestate.admin.v1.Incident
+	34,  // 48: safestate.admin.v1.Model.bound:type_name -> safestate.admin.v1.Bound
+	35,  // 49: safestate.admin.v1.Model.refused:type_name -> safestate.admin.v1.Refused
+	65,  // 50: safestate.admin.v1.Model.checks:type_name -> safestate.admin.v1.Model.ChecksEntry
+	37,  // 51: safestate.admin.v1.Model.proof:type_name -> safestate.admin.v1.Proof
+	39,  // 52: safestate.admin.v1.Model.last:type_name -> safestate.admin.v1.Record
+	66,  // 53: safestate.admin.v1.Proxy.since:type_name -> google.protobuf.Timestamp
+	66,  // 54: safestate.admin.v1.Proxy.last_seen:type_name -> google.protobuf.Timestamp
+	42,  // 55: safestate.admin.v1.Proxies.proxies:type_name -> safestate.admin.v1.Proxy
+	66,  // 56: safestate.admin.v1.Policy.since:type_name -> google.protobuf.Timestamp
+	66,  // 57: safestate.admin.v1.Status.now:type_name -> google.protobuf.Timestamp
+	20,  // 58: safestate.admin.v1.Status.troubles:type_name -> safestate.admin.v1.Trouble
+	21,  // 59: safestate.admin.v1.Status.leader:type_name -> safestate.admin.v1.Leader
+	22,  // 60: safestate.admin.v1.Status.store:type_name -> safestate.admin.v1.Store
+	23,  // 61: safestate.admin.v1.Status.configuration:type_name -> safestate.admin.v1.Configuration
+	41,  // 62: safestate.admin.v1.Status.models:type_name -> safestate.admin.v1.Model
+	43,  // 63: safestate.admin.v1.Status.proxies:type_name -> safestate.admin.v1.Proxies
+	44,  // 64: safestate.admin.v1.Status.policies:type_name -> safestate.admin.v1.Policy
+	53,  // 65: safestate.admin.v1.Status.kills:type_name -> safestate.admin.v1.KillState
+	66,  // 66: safestate.admin.v1.PolicyRecord.at:type_name -> google.protobuf.Timestamp
+	66,  // 67: safestate.admin.v1.ProxyRecord.at:type_name -> google.protobuf.Timestamp
+	39,  // 68: safestate.admin.v1.History.records:type_name -> safestate.admin.v1.Record
+	46,  // 69: safestate.admin.v1.History.policies:type_name -> safestate.admin.v1.PolicyRecord
+	47,  // 70: safestate.admin.v1.History.proxies:type_name -> safestate.admin.v1.ProxyRecord
+	66,  // 71: safestate.admin.v1.Key.made:type_name -> google.protobuf.Timestamp
+	66,  // 72: safestate.admin.v1.Key.signs:type_name -> google.protobuf.Timestamp
+	66,  // 73: safestate.admin.v1.Key.drops:type_name -> google.protobuf.Timestamp
+	50,  // 74: safestate.admin.v1.Keys.keys:type_name -> safestate.admin.v1.Key
+	66,  // 75: safestate.admin.v1.AskedRevive.at:type_name -> google.protobuf.Timestamp
+	66,  // 76: safestate.admin.v1.KillState.since:type_name -> google.protobuf.Timestamp
+	52,  // 77: safestate.admin.v1.KillState.asked:type_name -> safestate.admin.v1.AskedRevive
+	53,  // 78: safestate.admin.v1.KillList.kills:type_name -> safestate.admin.v1.KillState
+	53,  // 79: safestate.admin.v1.KillProof.state:type_name -> safestate.admin.v1.KillState
+	66,  // 80: safestate.admin.v1.KillProof.at:type_name -> google.protobuf.Timestamp
+	55,  // 81: safestate.admin.v1.KillProof.rows:type_name -> safestate.admin.v1.KillRow
+	53,  // 82: safestate.admin.v1.Killed.state:type_name -> safestate.admin.v1.KillState
+	59,  // 83: safestate.admin.v1.AuditList.entries:type_name -> safestate.admin.v1.AuditEntry
+	66,  // 84: safestate.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	24,  // 85: safestate.admin.v1.Record.EvidenceEntry.value:type_name -> safestate.admin.v1.Evidence
+	36,  // 86: safestate.admin.v1.Record.ChecksEntry.value:type_name -> safestate.admin.v1.CheckResult
+	36,  // 87: safestate.admin.v1.Model.ChecksEntry.value:type_name -> safestate.admin.v1.CheckResult
+	0,   // 88: safestate.admin.v1.Admin.Status:input_type -> safestate.admin.v1.StatusRequest
+	1,   // 89: safestate.admin.v1.Admin.Model:input_type -> safestate.admin.v1.ModelRequest
+	2,   // 90: safestate.admin.v1.Admin.History:input_type -> safestate.admin.v1.HistoryRequest
+	3,   // 91: safestate.admin.v1.Admin.Rollout:input_type -> safestate.admin.v1.RolloutRequest
+	4,   // 92: safestate.admin.v1.Admin.Rollback:input_type -> safestate.admin.v1.RollbackRequest
+	5,   // 93: safestate.admin.v1.Admin.PolicyRollback:input_type -> safestate.admin.v1.PolicyRollbackRequest
+	6,   // 94: safestate.admin.v1.Admin.PolicyUnpin:input_type -> safestate.admin.v1.PolicyUnpinRequest
+	7,   // 95: safestate.admin.v1.Admin.Deregister:input_type -> safestate.admin.v1.DeregisterRequest
+	8,   // 96: safestate.admin.v1.Admin.Keys:input_type -> safestate.admin.v1.KeysRequest
+	9,   // 97: safestate.admin.v1.Admin.RotateKeys:input_type -> safestate.admin.v1.RotateKeysRequest
+	10,  // 98: safestate.admin.v1.Admin.Backup:input_type -> safestate.admin.v1.BackupRequest
+	12,  // 99: safestate.admin.v1.Admin.Kills:input_type -> safestate.admin.v1.KillsRequest
+	15,  // 100: safestate.admin.v1.Admin.Audit:input_type -> safestate.admin.v1.AuditRequest
+	16,  // 101: safestate.admin.v1.Admin.AuditExport:input_type -> safestate.admin.v1.AuditExportRequest
+	13,  // 102: safestate.admin.v1.Admin.KillProof:input_type -> safestate.admin.v1.KillProofRequest
+	14,  // 103: safestate.admin.v1.Admin.WatchKillProof:input_type -> safestate.admin.v1.WatchKillProofRequest
+	17,  // 104: safestate.admin.v1.Admin.Kill:input_type -> safestate.admin.v1.KillRequest
+	18,  // 105: safestate.admin.v1.Admin.Revive:input_type -> safestate.admin.v1.ReviveRequest
+	19,  // 106: safestate.admin.v1.Admin.Approve:input_type -> safestate.admin.v1.ApproveRequest
+	45,  // 107: safestate.admin.v1.Admin.Status:output_type -> safestate.admin.v1.Status
+	41,  // 108: safestate.admin.v1.Admin.Model:output_type -> safestate.admin.v1.Model
+	48,  // 109: safestate.admin.v1.Admin.History:output_type -> safestate.admin.v1.History
+	41,  // 110: safestate.admin.v1.Admin.Rollout:output_type -> safestate.admin.v1.Model
+	41,  // 111: safestate.admin.v1.Admin.Rollback:output_type -> safestate.admin.v1.Model
+	44,  // 112: safestate.admin.v1.Admin.PolicyRollback:output_type -> safestate.admin.v1.Policy
+	44,  // 113: safestate.admin.v1.Admin.PolicyUnpin:output_type -> safestate.admin.v1.Policy
+	49,  // 114: safestate.admin.v1.Admin.Deregister:output_type -> safestate.admin.v1.Done
+	51,  // 115: safestate.admin.v1.Admin.Keys:output_type -> safestate.admin.v1.Keys
+	51,  // 116: safestate.admin.v1.Admin.RotateKeys:output_type -> safestate.admin.v1.Keys
+	11,  // 117: safestate.admin.v1.Admin.Backup:output_type -> safestate.admin.v1.Part
+	54,  // 118: safestate.admin.v1.Admin.Kills:output_type -> safestate.admin.v1.KillList
+	58,  // 119: safestate.admin.v1.Admin.Audit:output_type -> safestate.admin.v1.AuditList
+	11,  // 120: safestate.admin.v1.Admin.AuditExport:output_type -> safestate.admin.v1.Part
+	56,  // 121: safestate.admin.v1.Admin.KillProof:output_type -> safestate.admin.v1.KillProof
+	56,  // 122: safestate.admin.v1.Admin.WatchKillProof:output_type -> safestate.admin.v1.KillProof
+	57,  // 123: safestate.admin.v1.Admin.Kill:output_type -> safestate.admin.v1.Killed
+	53,  // 124: safestate.admin.v1.Admin.Revive:output_type -> safestate.admin.v1.KillState
+	53,  // 125: safestate.admin.v1.Admin.Approve:output_type -> safestate.admin.v1.KillState
+	107, // [107:126] is the sub-list for method output_type
+	88,  // [88:107] is the sub-list for method input_type
+	88,  // [88:88] is the sub-list for extension type_name
+	88,  // [88:88] is the sub-list for extension extendee
+	0,   // [0:88] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -5212,15 +5705,15 @@ func file_admin_proto_init() {
 	file_admin_proto_msgTypes[3].OneofWrappers = []any{}
 	file_admin_proto_msgTypes[4].OneofWrappers = []any{}
 	file_admin_proto_msgTypes[9].OneofWrappers = []any{}
-	file_admin_proto_msgTypes[25].OneofWrappers = []any{}
-	file_admin_proto_msgTypes[30].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[27].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[32].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   61,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,8 @@ const (
 	Admin_RotateKeys_FullMethodName     = "/safestate.admin.v1.Admin/RotateKeys"
 	Admin_Backup_FullMethodName         = "/safestate.admin.v1.Admin/Backup"
 	Admin_Kills_FullMethodName          = "/safestate.admin.v1.Admin/Kills"
+	Admin_Audit_FullMethodName          = "/safestate.admin.v1.Admin/Audit"
+	Admin_AuditExport_FullMethodName    = "/safestate.admin.v1.Admin/AuditExport"
 	Admin_KillProof_FullMethodName      = "/safestate.admin.v1.Admin/KillProof"
 	Admin_WatchKillProof_FullMethodName = "/safestate.admin.v1.Admin/WatchKillProof"
 	Admin_Kill_FullMethodName           = "/safestate.admin.v1.Admin/Kill"
@@ -75,9 +77,14 @@ type AdminClient interface {
 	RotateKeys(ctx context.Context, in *RotateKeysRequest, opts ...grpc.CallOption) (*Keys, error)
 	// Backup is all that the store holds, as a file for safestate store restore. A
 	// stream that ends with an error is no backup.
-	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupPart], error)
+	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Part], error)
 	// Kills is everything that was ever killed.
 	Kills(ctx context.Context, in *KillsRequest, opts ...grpc.CallOption) (*KillList, error)
+	// Audit is entries of the audit trail, newest first.
+	Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (*AuditList, error)
+	// AuditExport is the whole audit trail, for safestate audit verify. A stream that
+	// ends with an error is none.
+	AuditExport(ctx context.Context, in *AuditExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Part], error)
 	// KillProof is what is proven of a kill, or of a revive, at each proxy.
 	KillProof(ctx context.Context, in *KillProofRequest, opts ...grpc.CallOption) (*KillProof, error)
 	// WatchKillProof is the same each time that it changes, and ends with the one that
@@ -199,13 +206,13 @@ func (c *adminClient) RotateKeys(ctx context.Context, in *RotateKeysRequest, opt
 	return out, nil
 }
 
-func (c *adminClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupPart], error) {
+func (c *adminClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Part], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[0], Admin_Backup_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[BackupRequest, BackupPart]{ClientStream: stream}
+	x := &grpc.GenericClientStream[BackupRequest, Part]{ClientStream: stream}
 	if err := x.ClientStream.SendMsg(in); err != nil {
 		return nil, err
 	}
@@ -216,7 +223,7 @@ func (c *adminClient) Backup(ctx context.Context, in *BackupRequest, opts ...grp
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Admin_BackupClient = grpc.ServerStreamingClient[BackupPart]
+type Admin_BackupClient = grpc.ServerStreamingClient[Part]
 
 func (c *adminClient) Kills(ctx context.Context, in *KillsRequest, opts ...grpc.CallOption) (*KillList, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -227,6 +234,35 @@ func (c *adminClient) Kills(ctx context.Context, in *KillsRequest, opts ...grpc.
 	}
 	return out, nil
 }
+
+func (c *adminClient) Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (*AuditList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuditList)
+	err := c.cc.Invoke(ctx, Admin_Audit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) AuditExport(ctx context.Context, in *AuditExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Part], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[1], Admin_AuditExport_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[AuditExportRequest, Part]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_AuditExportClient = grpc.ServerStreamingClient[Part]
 
 func (c *adminClient) KillProof(ctx context.Context, in *KillProofRequest, opts ...grpc.CallOption) (*KillProof, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -240,7 +276,7 @@ func (c *adminClient) KillProof(ctx context.Context, in *KillProofRequest, opts 
 
 func (c *adminClient) WatchKillProof(ctx context.Context, in *WatchKillProofRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[KillProof], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[1], Admin_WatchKillProof_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[2], Admin_WatchKillProof_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -320,9 +356,14 @@ type AdminServer interface {
 	RotateKeys(context.Context, *RotateKeysRequest) (*Keys, error)
 	// Backup is all that the store holds, as a file for safestate store restore. A
 	// stream that ends with an error is no backup.
-	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupPart]) error
+	Backup(*BackupRequest, grpc.ServerStreamingServer[Part]) error
 	// Kills is everything that was ever killed.
 	Kills(context.Context, *KillsRequest) (*KillList, error)
+	// Audit is entries of the audit trail, newest first.
+	Audit(context.Context, *AuditRequest) (*AuditList, error)
+	// AuditExport is the whole audit trail, for safestate audit verify. A stream that
+	// ends with an error is none.
+	AuditExport(*AuditExportRequest, grpc.ServerStreamingServer[Part]) error
 	// KillProof is what is proven of a kill, or of a revive, at each proxy.
 	KillProof(context.Context, *KillProofRequest) (*KillProof, error)
 	// WatchKillProof is the same each time that it changes, and ends with the one that
@@ -374,11 +415,17 @@ func (UnimplementedAdminServer) Keys(context.Context, *KeysRequest) (*Keys, erro
 func (UnimplementedAdminServer) RotateKeys(context.Context, *RotateKeysRequest) (*Keys, error) {
 	return nil, status.Error(codes.Unimplemented, "method RotateKeys not implemented")
 }
-func (UnimplementedAdminServer) Backup(*BackupRequest, grpc.ServerStreamingServer[BackupPart]) error {
+func (UnimplementedAdminServer) Backup(*BackupRequest, grpc.ServerStreamingServer[Part]) error {
 	return status.Error(codes.Unimplemented, "method Backup not implemented")
 }
 func (UnimplementedAdminServer) Kills(context.Context, *KillsRequest) (*KillList, error) {
 	return nil, status.Error(codes.Unimplemented, "method Kills not implemented")
+}
+func (UnimplementedAdminServer) Audit(context.Context, *AuditRequest) (*AuditList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Audit not implemented")
+}
+func (UnimplementedAdminServer) AuditExport(*AuditExportRequest, grpc.ServerStreamingServer[Part]) error {
+	return status.Error(codes.Unimplemented, "method AuditExport not implemented")
 }
 func (UnimplementedAdminServer) KillProof(context.Context, *KillProofRequest) (*KillProof, error) {
 	return nil, status.Error(codes.Unimplemented, "method KillProof not implemented")
@@ -601,11 +648,11 @@ func _Admin_Backup_Handler(srv interface{}, stream grpc.ServerStream) error {
 	if err := stream.RecvMsg(m); err != nil {
 		return err
 	}
-	return srv.(AdminServer).Backup(m, &grpc.GenericServerStream[BackupRequest, BackupPart]{ServerStream: stream})
+	return srv.(AdminServer).Backup(m, &grpc.GenericServerStream[BackupRequest, Part]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Admin_BackupServer = grpc.ServerStreamingServer[BackupPart]
+type Admin_BackupServer = grpc.ServerStreamingServer[Part]
 
 func _Admin_Kills_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(KillsRequest)
@@ -624,6 +671,35 @@ func _Admin_Kills_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _Admin_Audit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuditRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Audit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Audit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Audit(ctx, req.(*AuditRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_AuditExport_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(AuditExportRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServer).AuditExport(m, &grpc.GenericServerStream[AuditExportRequest, Part]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_AuditExportServer = grpc.ServerStreamingServer[Part]
 
 func _Admin_KillProof_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(KillProofRequest)
@@ -760,6 +836,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Admin_Kills_Handler,
 		},
 		{
+			MethodName: "Audit",
+			Handler:    _Admin_Audit_Handler,
+		},
+		{
 			MethodName: "KillProof",
 			Handler:    _Admin_KillProof_Handler,
 		},
@@ -780,6 +860,11 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Backup",
 			Handler:       _Admin_Backup_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "AuditExport",
+			Handler:       _Admin_AuditExport_Handler,
 			ServerStreams: true,
 		},
 		{
