@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -12,10 +14,18 @@ import (
 // Its texts are of the message that it was read from.
 type response struct {
 	typeURL, nonce []byte
-	version        []byte // of the first resource; of the response where its protocol has no other
+	version        []byte // of the response, where its protocol has one for all resources
+	versions       uint64 // hash of those of the resources, in any order
 	resources      int
 	removed        int
 	weights        []weight // of every weighted route, in order
+	clusters       []cluster
+}
+
+// cluster is one version of a model as proxies know it.
+type cluster struct {
+	name      []byte
+	endpoints int // localities of them
 }
 
 // weight is one version's share of one route.
@@ -65,7 +75,7 @@ func (f *fields) next() bool {
 // what it costs a proxy in C++; building Go objects of it would cost many times
 // the server.
 func (r *response) read(b []byte, delta bool) error {
-	*r = response{weights: r.weights[:0]}
+	*r = response{weights: r.weights[:0], clusters: r.clusters[:0]}
 	f := fields{rest: b}
 	for f.next() {
 		switch f.number {
@@ -77,7 +87,10 @@ func (r *response) read(b []byte, delta bool) error {
 			r.resources++
 			body := f.value
 			if delta {
-				body = r.named(f.value)
+				var err error
+				if body, err = r.named(f.value); err != nil {
+					return err
+				}
 			}
 			if err := r.body(body); err != nil {
 				return err
@@ -94,18 +107,36 @@ func (r *response) read(b []byte, delta bool) error {
 }
 
 // named reads a Resource and returns what it wraps.
-func (r *response) named(b []byte) (body []byte) {
-	for f := (fields{rest: b}); f.next(); {
+func (r *response) named(b []byte) (body []byte, err error) {
+	var name, version []byte
+	f := fields{rest: b}
+	for f.next() {
 		switch f.number {
-		case 1: // version
-			if r.version == nil {
-				r.version = f.value
-			}
+		case 1:
+			version = f.value
 		case 2: // resource
 			body = f.value
+		case 3:
+			name = f.value
 		}
 	}
-	return body
+	if len(name) == 0 || len(version) == 0 {
+		return nil, fmt.Errorf("a resource has the name %q and the version %q", name, version)
+	}
+	sum := fnv.New64a()
+	_, _ = sum.Write(name)
+	_, _ = sum.Write([]byte{0})
+	_, _ = sum.Write(version)
+	r.versions += sum.Sum64()
+	return body, f.err
+}
+
+// told is the version that a client was told.
+func (r *response) told() string {
+	if len(r.version) > 0 {
+		return string(r.version)
+	}
+	return strconv.FormatUint(r.versions, 16)
 }
 
 // body reads one resource, packed into an Any.
@@ -117,9 +148,31 @@ func (r *response) body(b []byte) error {
 			typeURL = f.value
 		case f.number == 2 && string(typeURL) == routeType:
 			return r.routes(f.value, 2, 3, 2, 3, 1) // virtual_hosts, routes, route, weighted_clusters, clusters
+		case f.number == 2 && string(typeURL) == clusterType:
+			return r.cluster(f.value)
 		}
 	}
 	return nil
+}
+
+func (r *response) cluster(b []byte) error {
+	var c cluster
+	f := fields{rest: b}
+	for f.next() {
+		switch f.number {
+		case 1: // name
+			c.name = f.value
+		case 33: // load_assignment
+			endpoints := fields{rest: f.value}
+			for endpoints.next() {
+				if endpoints.number == 2 {
+					c.endpoints++
+				}
+			}
+		}
+	}
+	r.clusters = append(r.clusters, c)
+	return f.err
 }
 
 // routes goes down a path of field numbers to the weights.
@@ -163,10 +216,10 @@ func (r *response) weight(b []byte) error {
 // of every second version.
 var flippedModel, newer = []byte("default/" + modelName(0) + "/"), []byte("/v2")
 
-// check holds every weight of a response against what the flip makes it.
-func (r *response) check(models, flip int) error {
-	if r.resources != 1 || r.removed != 0 || len(r.version) == 0 {
-		return fmt.Errorf("flip %d: %d route configurations, %d removed, version %q", flip, r.resources, r.removed, r.version)
+// checkWeights holds every weight of a response against what the flip makes it.
+func checkWeights(r *response, models, flip int) error {
+	if r.resources != 1 || r.removed != 0 {
+		return fmt.Errorf("flip %d: %d route configurations, %d removed", flip, r.resources, r.removed)
 	}
 	// Each model has a route for predictions and one for all other calls, each
 	// with two versions.

@@ -2,9 +2,9 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	routeType = resourcev3.RouteType
 	deltaPath = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 	wholePath = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 
@@ -25,48 +24,44 @@ const (
 )
 
 // clients is the process of the simulated proxies: each has a connection and a
-// stream of its own, reads every response, holds every version and weight
-// against what was published, and accepts it.
+// stream of its own, reads every response, holds every version and all that
+// changes against what was published, and accepts it.
 type clients struct {
-	address string
-	n       int
-	delta   bool
-	models  int
+	*job
+	change *change
+	delta  bool
+	tls    *tls.Config // nil: plain text
 
-	mu    sync.Mutex
-	flips map[int]*flipSeen
+	mu       sync.Mutex
+	versions map[step]string
+	accepts  map[int]int // of a change, of all its types
 }
 
-// flipSeen is what the clients saw of a flip.
-type flipSeen struct {
-	clients int
-	version string
+// step is what a change brings of a type.
+type step struct {
+	typeURL string
+	n       int
 }
 
 // nodeName is the i-th client's node id.
 func nodeName(i int) string { return fmt.Sprintf("client-%05d", i) }
 
-// runClients is the process: ADDRESS CLIENTS delta|whole MODELS. It prints a
-// line for the last acceptance of each flip, the first when all are connected:
-// its number, the time in ns since 1970, this process's CPU time in µs. It ends
-// with its standard input.
+// runClients is the process: it is told a job. It prints a line for the last
+// acceptance of each change, the 0th when all are connected: its number, the time
+// in ns since 1970, this process's CPU time in µs. It ends with its standard input.
 func runClients(args []string) error {
-	if len(args) != 4 {
-		return fmt.Errorf("clients: want ADDRESS CLIENTS delta|whole MODELS, got %q", args)
-	}
-	n, err := strconv.Atoi(args[1])
+	j, s, chg, err := jobOf(args)
 	if err != nil {
 		return err
 	}
-	models, err := strconv.Atoi(args[3])
-	if err != nil {
+	c := &clients{job: j, change: chg, delta: s.delta, versions: map[step]string{}, accepts: map[int]int{}}
+	if c.tls, err = clientTLS(j.TLS); err != nil {
 		return err
 	}
-	c := &clients{address: args[0], n: n, delta: args[2] == "delta", models: models, flips: map[int]*flipSeen{}}
-	failed := make(chan error, n)
+	failed := make(chan error, c.Clients)
 	begin := make(chan struct{}, connecting)
 	go func() {
-		for i := range n {
+		for i := range c.Clients {
 			begin <- struct{}{}
 			go func() { failed <- c.run(i, sync.OnceFunc(func() { <-begin })) }()
 		}
@@ -92,17 +87,18 @@ func (c *clients) run(i int, connected func()) error {
 	if !c.delta {
 		path = wholePath
 	}
-	w, err := dialWire(c.address, path)
+	w, err := dialWire(c.Address, path, c.tls)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = w.conn.Close() }()
 	// As Envoy asks: clusters, then listeners, then the routes they name.
-	if err := w.send(c.request(i, resourcev3.ClusterType, nil, "", "")); err != nil {
-		return err
-	}
+	w.send(c.request(i, resourcev3.ClusterType, nil, "", ""))
 	next := map[string]string{resourcev3.ClusterType: resourcev3.ListenerType, resourcev3.ListenerType: routeType}
-	flip := -1
+	step := map[string]int{}
+	for _, t := range c.change.types {
+		step[t] = -1
+	}
 	var r response
 	for {
 		err := w.receive(func(message []byte) error {
@@ -110,26 +106,24 @@ func (c *clients) run(i int, connected func()) error {
 				return err
 			}
 			typeURL := string(r.typeURL)
-			if typeURL == routeType {
-				flip++
-				if err := c.saw(&r, flip); err != nil {
+			if n, counts := step[typeURL]; counts {
+				step[typeURL] = n + 1
+				if err := c.saw(&r, n+1); err != nil {
 					return err
 				}
 			}
-			if err := w.send(c.request(-1, typeURL, nil, string(r.version), string(r.nonce))); err != nil {
-				return err
+			w.send(c.request(-1, typeURL, nil, string(r.version), string(r.nonce)))
+			if n, counts := step[typeURL]; counts {
+				c.accepted(n)
 			}
 			if typeURL == routeType {
 				connected()
-				c.accepted(flip)
-				return nil
 			}
-			then, first := next[typeURL]
-			if !first {
-				return nil
+			if then, first := next[typeURL]; first {
+				delete(next, typeURL)
+				w.send(c.request(-1, then, names(then), "", ""))
 			}
-			delete(next, typeURL)
-			return w.send(c.request(-1, then, names(then), "", ""))
+			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", nodeName(i), err)
@@ -167,36 +161,35 @@ func (c *clients) request(node int, typeURL string, names []string, version, non
 	return b
 }
 
-// saw checks a flip: its weights, and that all clients have the same version
-// of it and no earlier one's.
-func (c *clients) saw(r *response, flip int) error {
-	if err := r.check(c.models, flip); err != nil {
+// saw checks a change, and that all clients have the same version of it and no
+// earlier one's.
+func (c *clients) saw(r *response, n int) error {
+	if err := c.change.check(r, c.Models, n); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := c.flips[flip]
-	if f == nil {
-		f = &flipSeen{version: string(r.version)}
-		c.flips[flip] = f
+	at, version := step{string(r.typeURL), n}, r.told()
+	if _, known := c.versions[at]; !known {
+		c.versions[at] = version
+		delete(c.versions, step{at.typeURL, n - 2}) // all have it
 	}
-	if f.version != string(r.version) {
-		return fmt.Errorf("flip %d has version %q here and %q elsewhere", flip, r.version, f.version)
+	if c.versions[at] != version {
+		return fmt.Errorf("change %d has version %q here and %q elsewhere", n, version, c.versions[at])
 	}
-	if before := c.flips[flip-1]; before != nil && before.version == string(r.version) {
-		return fmt.Errorf("flip %d has the version of the one before, %q", flip, r.version)
+	if before, known := c.versions[step{at.typeURL, n - 1}]; known && before == version {
+		return fmt.Errorf("change %d has the version of the one before, %q", n, version)
 	}
 	return nil
 }
 
-// accepted counts, and says when the last client has accepted a flip.
-func (c *clients) accepted(flip int) {
+// accepted counts, and says when the last client has accepted all of a change.
+func (c *clients) accepted(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := c.flips[flip]
-	if f.clients++; f.clients < c.n {
+	if c.accepts[n]++; c.accepts[n] < c.Clients*len(c.change.types) {
 		return
 	}
-	fmt.Printf("flip %d %d %d\n", flip, time.Now().UnixNano(), cpuTime().Microseconds())
-	delete(c.flips, flip-2)
+	fmt.Printf("change %d %d %d\n", n, time.Now().UnixNano(), cpuTime().Microseconds())
+	delete(c.accepts, n)
 }

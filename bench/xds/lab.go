@@ -11,8 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,10 +23,12 @@ import (
 // lab holds the processes of one run, all on loopback and all ended by close.
 type lab struct {
 	settings *settings
-	folder   string
-	running  []*child
-	models   [2]string // ports of the first model's versions
-	servers  []*http.Server
+	run
+	folder  string
+	asked   atomic.Int64 // requests that reached the first model
+	running []*child
+	ports   [2]string // of the first model's versions
+	servers []*http.Server
 }
 
 // child is a process of a run.
@@ -38,29 +41,36 @@ type child struct {
 
 // series is one subject's rounds.
 type series struct {
+	lab     *lab
 	subject *subject
-	n       int
 	server  *child
 	clients *child
 	envoys  []string // addresses for traffic
-	flip    int      // the last one
+	n       int      // the last change
+	cpu     int64    // the clients' until then, in µs
 	blocks  []block
-	seen    []time.Duration // for each flip until the clients' own last acceptance
-	work    []float64       // for each flip but a block's first the clients' CPU time in ms
+	seen    []time.Duration // for each measured change until the clients' own last acceptance
+	work    []float64       // for each the clients' CPU time since the one before, in ms
+	asked   int             // requests that showed what real Envoys do
 	shares  []share
 }
 
 // share is what traffic through a real Envoy showed after a flip.
 type share struct{ want, got float64 }
 
-func newLab(s *settings) (*lab, error) {
+func newLab(s *settings, r run) (*lab, error) {
 	folder, err := os.MkdirTemp("", "safestate-bench-xds-")
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{settings: s, folder: folder}
-	for i := range l.models {
-		if l.models[i], err = l.model(fmt.Sprintf("v%d", i+1)); err != nil {
+	l := &lab{settings: s, run: r, folder: folder}
+	if r.tls {
+		if err := writeTLS(folder); err != nil {
+			return nil, errors.Join(err, l.close())
+		}
+	}
+	for i := range l.ports {
+		if l.ports[i], err = l.model(fmt.Sprintf("v%d", i+1)); err != nil {
 			return nil, errors.Join(err, l.close())
 		}
 	}
@@ -74,6 +84,7 @@ func (l *lab) model(version string) (port string, err error) {
 		return "", err
 	}
 	s := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		l.asked.Add(1)
 		_, _ = io.WriteString(w, version)
 	})}
 	l.servers = append(l.servers, s)
@@ -148,39 +159,42 @@ func (c *child) complaints() []byte {
 }
 
 // start starts a subject with its clients, and where it is ours the real Envoys.
-func (l *lab) start(s *subject, n, models int, first bool) (*series, error) {
+func (l *lab) start(s *subject, first bool) (*series, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	address, protocol, profile := freePort(), "whole", ""
-	if s.delta {
-		protocol = "delta"
-	}
+	told := job{Subject: s.name, Change: l.change.name, Address: freePort(), Clients: l.run.clients, Models: l.run.models, Samples: l.settings.samples, Ports: l.ports[:]}
 	if first {
-		profile = l.settings.profile
+		told.Profile = l.settings.profile
 	}
-	out := &series{subject: s, n: n}
-	out.server, err = l.spawn("server-"+s.name, self, "server", s.name, address, strconv.Itoa(n), strconv.Itoa(models),
-		l.settings.samples, profile, l.models[0], l.models[1])
+	if l.tls {
+		told.TLS = l.folder
+	}
+	argument, err := told.argument()
+	if err != nil {
+		return nil, err
+	}
+	out := &series{lab: l, subject: s}
+	out.server, err = l.spawn("server-"+s.name, self, "server", argument)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := out.server.line(); err != nil {
 		return nil, err
 	}
-	out.clients, err = l.spawn("clients-"+s.name, self, "clients", address, strconv.Itoa(n), protocol, strconv.Itoa(models))
+	out.clients, err = l.spawn("clients-"+s.name, self, "clients", argument)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := out.clients.line(); err != nil { // all have the world as it is before any flip
-		return nil, err
+	if err := out.said(nil, 0); err != nil { // all have the world as it is before any change
+		return nil, fmt.Errorf("%w\nand the server says:\n%s", err, out.server.complaints())
 	}
-	if s.name != ours {
+	if s.name != ours || l.tls {
 		return out, nil
 	}
 	for i := range l.settings.envoys {
-		traffic, err := l.envoy(i, address)
+		traffic, err := l.envoy(i, told.Address)
 		if err != nil {
 			return nil, err
 		}
@@ -212,7 +226,7 @@ func (l *lab) envoy(i int, xds string) (traffic string, err error) {
 	}
 	for until := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if traffic, err = listens(admin); err == nil {
-			if _, err = ask(traffic); err == nil {
+			if err = takes(traffic); err == nil {
 				return traffic, nil
 			}
 		}
@@ -222,11 +236,28 @@ func (l *lab) envoy(i int, xds string) (traffic string, err error) {
 	}
 }
 
-// round makes one block of flips.
-func (s *series) round(n int, counts bool) error {
-	first := s.flip + 1
-	s.flip += n
-	if _, err := fmt.Fprintf(s.server.in, "%d %d %d\n", s.n+len(s.envoys), first, s.flip); err != nil {
+// round makes a block of measured changes, and looks at traffic where it pauses.
+func (s *series) round(measured int, counts bool) error {
+	from := s.n + 1
+	to := s.lab.change.last(s.n, measured)
+	for _, n := range s.lab.change.pauses(from, to) {
+		if err := s.make(n, counts); err != nil {
+			return err
+		}
+		for _, address := range s.envoys {
+			if err := s.lab.change.traffic(s, address, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// make makes the changes up to the nth.
+func (s *series) make(n int, counts bool) error {
+	first := s.n + 1
+	s.n = n
+	if _, err := fmt.Fprintf(s.server.in, "%d %d %d\n", s.lab.run.clients+len(s.envoys), first, n); err != nil {
 		return err
 	}
 	text, err := s.server.line()
@@ -237,33 +268,40 @@ func (s *series) round(n int, counts bool) error {
 	if err := json.Unmarshal([]byte(text), &b); err != nil {
 		return err
 	}
-	var before int64
-	for i, began := range b.At {
-		text, err := s.clients.line()
-		if err != nil {
+	for i := first; i <= n; i++ {
+		counted := &b
+		if !counts {
+			counted = nil
+		}
+		if err := s.said(counted, i); err != nil {
 			return err
 		}
-		var flip int
-		var last, cpu int64
-		if _, err := fmt.Sscanf(text, "flip %d %d %d", &flip, &last, &cpu); err != nil || flip != first+i {
-			return fmt.Errorf("the clients say %q, want flip %d", text, first+i)
-		}
-		if counts {
-			s.seen = append(s.seen, time.Duration(last-began))
-			if i > 0 {
-				s.work = append(s.work, float64(cpu-before)/1000)
-			}
-		}
-		before = cpu
 	}
-	if counts {
+	if counts && len(b.N) > 0 {
 		s.blocks = append(s.blocks, b)
 	}
-	for _, address := range s.envoys {
-		if err := s.traffic(address); err != nil {
-			return err
+	return nil
+}
+
+// said reads what the clients say of a change, and counts it where it is in the
+// block.
+func (s *series) said(b *block, n int) error {
+	text, err := s.clients.line()
+	if err != nil {
+		return err
+	}
+	var of int
+	var last, cpu int64
+	if _, err := fmt.Sscanf(text, "change %d %d %d", &of, &last, &cpu); err != nil || of != n {
+		return fmt.Errorf("the clients say %q, want change %d", text, n)
+	}
+	if b != nil {
+		if i := slices.Index(b.N, n); i >= 0 {
+			s.seen = append(s.seen, time.Duration(last-b.At[i]))
+			s.work = append(s.work, float64(cpu-s.cpu)/1000)
 		}
 	}
+	s.cpu = cpu
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 // oursServer is safestate's server, on a gRPC server made for it.
 type oursServer struct{ server *xds.Server }
 
-func newOurs(_ int, acked func()) (server, error) {
+func newOurs(_ int, acked func(string)) (server, error) {
 	return &oursServer{xds.New(xds.Options{Observer: observer{acked}})}, nil
 }
 
@@ -27,14 +27,10 @@ func (o *oursServer) options() []grpc.ServerOption {
 func (o *oursServer) register(s *grpc.Server)      { o.server.Register(s) }
 func (o *oursServer) set(r *envoy.Resources) error { return o.server.Set(r, xds.AtOnce) }
 
-// observer counts the acceptances of routes.
-type observer struct{ acked func() }
+// observer counts acceptances.
+type observer struct{ acked func(typeURL string) }
 
-func (o observer) Accepted(_, typeURL, _ string) {
-	if typeURL == routeType {
-		o.acked()
-	}
-}
+func (o observer) Accepted(_, typeURL, _ string) { o.acked(typeURL) }
 
 func (o observer) Refused(string, string, string, string) {}
 

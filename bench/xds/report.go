@@ -14,19 +14,20 @@ import (
 
 // figures are what a series showed. Times are in ms.
 type figures struct {
-	flips              int
-	lastP50, lastP99   float64 // over flips: until the last client's acceptance
-	eachP50, eachP99   float64 // over the acceptances of all flips
+	changes            int
+	lastP50, lastP99   float64 // over changes: until the last client's acceptance
+	eachP50, eachP99   float64 // over the acceptances of all changes
 	seenP50            float64 // as lastP50, by the clients' own clock
+	renderP50          float64 // for rendering, where it is a part
 	setP50             float64 // until the server's own call came back
-	cpu                float64 // of the server, per flip
+	cpu                float64 // of the server, per change
 	perRound, cpuRound []float64
 	rss                float64 // MiB
 }
 
 func (s *series) figures() figures {
 	var f figures
-	var last, each, set, seen []float64
+	var last, each, set, render, seen []float64
 	var cpu float64
 	for _, b := range s.blocks {
 		var inRound []float64
@@ -39,6 +40,9 @@ func (s *series) figures() figures {
 		for _, us := range b.Set {
 			set = append(set, float64(us)/1000)
 		}
+		for _, us := range b.Render {
+			render = append(render, float64(us)/1000)
+		}
 		last = append(last, inRound...)
 		f.perRound = append(f.perRound, rank(inRound, 50))
 		f.cpuRound = append(f.cpuRound, float64(b.CPU)/1000/float64(len(b.Acks)))
@@ -48,11 +52,11 @@ func (s *series) figures() figures {
 	for _, d := range s.seen {
 		seen = append(seen, float64(d.Microseconds())/1000)
 	}
-	f.flips = len(last)
+	f.changes = len(last)
 	f.lastP50, f.lastP99 = rank(last, 50), rank(last, 99)
 	f.eachP50, f.eachP99 = rank(each, 50), rank(each, 99)
-	f.seenP50, f.setP50 = rank(seen, 50), rank(set, 50)
-	f.cpu = cpu / float64(max(f.flips, 1))
+	f.seenP50, f.setP50, f.renderP50 = rank(seen, 50), rank(set, 50), rank(render, 50)
+	f.cpu = cpu / float64(max(f.changes, 1))
 	return f
 }
 
@@ -67,32 +71,42 @@ func rank(values []float64, percent int) float64 {
 }
 
 // show prints every subject's figures.
-func show(all []*series, clients, models int) {
-	fmt.Printf("\n%d clients, %d models with a policy each, %d flips of one model's weights each; ms\n",
-		clients, models, all[0].figures().flips)
-	fmt.Printf("%-13s %9s %9s | %9s %9s | %9s %9s %9s %9s %7s\n",
-		"", "last ACK", "", "each ACK", "", "set", "clients'", "server's", "clients'", "RSS")
-	fmt.Printf("%-13s %9s %9s | %9s %9s | %9s %9s %9s %9s %7s\n",
-		"", "p50", "p99", "p50", "p99", "returns", "last p50", "CPU/flip", "CPU/flip", "MiB")
+func show(all []*series, r run) {
+	over := ""
+	if r.tls {
+		over = " over TLS"
+	}
+	fmt.Printf("\n%d clients%s, %d models with a policy each, %d %s each; ms\n",
+		r.clients, over, r.models, all[0].figures().changes, r.change.title)
+	fmt.Printf("%-13s %9s %9s | %9s %9s | %9s %9s %9s %9s %9s %7s\n",
+		"", "last ACK", "", "each ACK", "", "render", "set", "clients'", "server's", "clients'", "RSS")
+	fmt.Printf("%-13s %9s %9s | %9s %9s | %9s %9s %9s %9s %9s %7s\n",
+		"", "p50", "p99", "p50", "p99", "", "returns", "last p50", "CPU/"+r.change.name, "CPU/"+r.change.name, "MiB")
 	for _, s := range all {
 		f := s.figures()
-		fmt.Printf("%-13s %9.1f %9.1f | %9.1f %9.1f | %9.1f %9.1f %9.1f %9.1f %7.0f\n",
-			s.subject.name, f.lastP50, f.lastP99, f.eachP50, f.eachP99, f.setP50, f.seenP50, f.cpu, rank(s.work, 50), f.rss)
+		fmt.Printf("%-13s %9.1f %9.1f | %9.1f %9.1f | %9.1f %9.1f %9.1f %9.1f %9.1f %7.0f\n",
+			s.subject.name, f.lastP50, f.lastP99, f.eachP50, f.eachP99, f.renderP50, f.setP50, f.seenP50, f.cpu, rank(s.work, 50), f.rss)
 	}
 	for _, s := range all {
 		fmt.Printf("%-13s %s\n", s.subject.name, s.subject.what)
-		if len(s.shares) > 0 {
-			worst := slices.MaxFunc(s.shares, func(a, b share) int { return cmp.Compare(abs(a.got-a.want), abs(b.got-b.want)) })
-			fmt.Printf("%-13s and %d real Envoys, whose ACKs count too; their traffic followed: %d shares, the furthest %.3f of %.3f\n",
-				"", len(s.envoys), len(s.shares), worst.got, worst.want)
+		if s.asked > 0 {
+			fmt.Printf("%-13s and %d real Envoys, whose ACKs count too; their traffic followed, %d requests%s\n", "", len(s.envoys), s.asked, furthest(s.shares))
 		}
 	}
 }
 
+func furthest(shares []share) string {
+	if len(shares) == 0 {
+		return ""
+	}
+	worst := slices.MaxFunc(shares, func(a, b share) int { return cmp.Compare(abs(a.got-a.want), abs(b.got-b.want)) })
+	return fmt.Sprintf(": %d shares, the furthest %.3f of %.3f", len(shares), worst.got, worst.want)
+}
+
 func abs(f float64) float64 { return max(f, -f) }
 
-// ratios are what is kept: nil where ours or plain was not measured.
-func ratios(all []*series) (map[string]float64, error) {
+// ratios are what is kept of a change: nil where ours or plain was not measured.
+func ratios(c *change, all []*series) (map[string]float64, error) {
 	byName := map[string]figures{}
 	for _, s := range all {
 		byName[s.subject.name] = s.figures()
@@ -106,9 +120,9 @@ func ratios(all []*series) (map[string]float64, error) {
 		return nil, errors.New("not as many rounds of one as of the other")
 	}
 	return map[string]float64{
-		"flip_1000_p99_ms":        a.lastP99,
-		"flip_over_plain_gcp_p50": quotient(a.perRound, p.perRound),
-		"flip_over_plain_gcp_cpu": quotient(a.cpuRound, p.cpuRound),
+		c.name + "_1000_p99_ms":        a.lastP99,
+		c.name + "_over_plain_gcp_p50": quotient(a.perRound, p.perRound),
+		c.name + "_over_plain_gcp_cpu": quotient(a.cpuRound, p.cpuRound),
 	}, nil
 }
 

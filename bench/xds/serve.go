@@ -9,6 +9,7 @@ import (
 	"net/http"
 	_ "net/http/pprof" // answers at -profile's address only
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,25 +17,29 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/safestate/safestate/envoy"
 )
 
-// pause is between the flips of a block: what a flip leaves behind, garbage
-// apart, is done by then.
+// pause is between changes: what one leaves behind, garbage apart, is done by
+// then.
 const pause = 20 * time.Millisecond
 
-// block is what a server measured of its flips, one after the other.
+// block is what a server measured of its changes, one after the other.
 type block struct {
-	Acks [][]int64 // for each flip when each client's acceptance came, in µs after it was published, in order
-	Set  []int64   // µs until the server's own call came back
-	At   []int64   // when it was published, in ns since 1970
-	CPU  int64     // user and system time of the process for all of it, in µs
-	RSS  int64     // bytes, at the end
+	N      []int     // their numbers
+	Acks   [][]int64 // for each when each client's acceptance came, in µs after it began, in order
+	Render []int64   // µs that went by for rendering, where it is a part
+	Set    []int64   // µs until the server's own call came back
+	At     []int64   // when it began, in ns since 1970
+	CPU    int64     // user and system time of the process for all of it, in µs
+	RSS    int64     // bytes, at the end
 }
 
-// acks counts the acceptances of the flip that is under way.
+// acks counts the acceptances of the change that is under way.
 type acks struct {
+	types   []string // that count
 	start   atomic.Int64
 	next    atomic.Int64 // of times
 	written atomic.Int64
@@ -42,7 +47,10 @@ type acks struct {
 	done    chan struct{}
 }
 
-func (a *acks) acked() {
+func (a *acks) acked(typeURL string) {
+	if !slices.Contains(a.types, typeURL) {
+		return
+	}
 	i := a.next.Add(1)
 	if int(i) > len(a.times) {
 		return // more than were waited for: of clients that have just come
@@ -53,40 +61,28 @@ func (a *acks) acked() {
 	}
 }
 
-// runServer is the process of one server: SUBJECT ADDRESS CLIENTS MODELS
-// SAMPLES PROFILE [PORT PORT]. Of its standard input, "WANT FIRST LAST" asks
-// for the flips from FIRST to LAST, each accepted WANT times; the answer is a
-// block.
+// runServer is the process of one server: it is told a job. Of its standard input,
+// "CLIENTS FIRST LAST" asks for the changes from FIRST to LAST, each accepted by so
+// many clients; the answer is a block.
 func runServer(args []string) error {
-	if len(args) < 6 {
-		return fmt.Errorf("server: want SUBJECT ADDRESS CLIENTS MODELS SAMPLES PROFILE [PORT PORT], got %q", args)
-	}
-	s, err := subjectNamed(args[0])
+	j, s, c, err := jobOf(args)
 	if err != nil {
 		return err
 	}
-	n, err := strconv.Atoi(args[2])
+	w, err := newWorld(j.Samples, j.Models, j.Ports)
 	if err != nil {
 		return err
 	}
-	models, err := strconv.Atoi(args[3])
-	if err != nil {
-		return err
-	}
-	w, err := newWorld(args[4], models, args[6:])
-	if err != nil {
-		return err
-	}
-	if args[5] != "" {
-		profiler := &http.Server{Addr: args[5], ReadHeaderTimeout: time.Minute}
+	if j.Profile != "" {
+		profiler := &http.Server{Addr: j.Profile, ReadHeaderTimeout: time.Minute}
 		go func() { _ = profiler.ListenAndServe() }()
 	}
-	counted := &acks{done: make(chan struct{}, 1)}
-	served, err := s.make(n, counted.acked)
+	counted := &acks{types: c.types, done: make(chan struct{}, 1)}
+	served, err := s.make(j.Clients, counted.acked)
 	if err != nil {
 		return err
 	}
-	r, err := w.at(0)
+	r, err := c.at(w, 0)
 	if err != nil {
 		return err
 	}
@@ -96,72 +92,115 @@ func runServer(args []string) error {
 	// The kernel's own probes of idle connections are off: those of thousands
 	// are due at one moment here, more than the loopback device queues, and
 	// with gRPC's timeout on the socket one that is lost ends its connection.
-	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", args[1])
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", j.Address)
 	if err != nil {
 		return err
 	}
-	g := grpc.NewServer(served.options()...)
+	options := served.options()
+	secure, err := serverTLS(j.TLS)
+	if err != nil {
+		return err
+	}
+	if secure != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(secure)))
+	}
+	g := grpc.NewServer(options...)
 	served.register(g)
 	go func() { _ = g.Serve(l) }()
 	fmt.Println("serving")
-	return commands(w, served, counted)
+	return (&bench{c, w, served, counted}).commands()
+}
+
+// bench is a server, and what it is measured by.
+type bench struct {
+	*change
+	world   *world
+	served  server
+	counted *acks
 }
 
 // commands carries out one line of the standard input after the other.
-func commands(w *world, served server, counted *acks) error {
+func (b *bench) commands() error {
 	in := bufio.NewScanner(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
 	for in.Scan() {
-		var want, first, last int
-		if _, err := fmt.Sscan(in.Text(), &want, &first, &last); err != nil {
+		var clients, first, last int
+		if _, err := fmt.Sscan(in.Text(), &clients, &first, &last); err != nil {
 			return fmt.Errorf("command %q: %w", in.Text(), err)
 		}
-		b, err := flips(w, served, counted, want, first, last)
+		made, err := b.run(clients, first, last)
 		if err != nil {
 			return err
 		}
-		if err := out.Encode(b); err != nil {
+		if err := out.Encode(made); err != nil {
 			return err
 		}
 	}
 	return in.Err()
 }
 
-// flips makes and measures the flips from first to last. They are rendered
-// before: that costs the same whoever serves them.
-func flips(w *world, served server, counted *acks, want, first, last int) (*block, error) {
-	var rendered []*envoy.Resources
-	for flip := first; flip <= last; flip++ {
-		r, err := w.at(flip)
+// run makes the changes from first to last, and measures those that are. What is
+// rendered as no part of them is rendered before: that costs the same whoever
+// serves it.
+func (b *bench) run(clients, first, last int) (*block, error) {
+	rendered := map[int]*envoy.Resources{}
+	for n := first; n <= last && !b.rendered; n++ {
+		r, err := b.at(b.world, n)
 		if err != nil {
 			return nil, err
 		}
-		rendered = append(rendered, r)
+		rendered[n] = r
 	}
-	b := &block{}
-	before := cpuTime()
-	for i, r := range rendered {
-		counted.times = make([]int64, want)
-		counted.written.Store(0)
-		counted.next.Store(0)
-		start := time.Now()
-		counted.start.Store(start.UnixNano())
-		if err := served.set(r); err != nil {
-			return nil, err
+	out := &block{}
+	for n := first; n <= last; n++ {
+		before := cpuTime()
+		made, err := b.one(clients, n, rendered[n])
+		if err != nil {
+			return nil, fmt.Errorf("change %d: %w", n, err)
 		}
-		b.Set = append(b.Set, time.Since(start).Microseconds())
-		select {
-		case <-counted.done:
-		case <-time.After(time.Minute):
-			return nil, fmt.Errorf("flip %d: %d of %d acceptances after a minute", first+i, counted.written.Load(), want)
-		}
-		b.Acks = append(b.Acks, counted.times)
-		b.At = append(b.At, start.UnixNano())
 		time.Sleep(pause)
+		if !b.measured(n) {
+			continue
+		}
+		out.N, out.CPU = append(out.N, n), out.CPU+(cpuTime()-before).Microseconds()
+		out.Acks, out.At = append(out.Acks, b.counted.times), append(out.At, made.began.UnixNano())
+		out.Render, out.Set = append(out.Render, made.render.Microseconds()), append(out.Set, made.set.Microseconds())
 	}
-	b.CPU = (cpuTime() - before).Microseconds()
-	b.RSS = resident()
-	return b, nil
+	out.RSS = resident()
+	return out, nil
+}
+
+// made is one change.
+type made struct {
+	began       time.Time
+	render, set time.Duration
+}
+
+// one makes a change, and waits until every client has accepted all of it.
+func (b *bench) one(clients, n int, r *envoy.Resources) (made, error) {
+	b.counted.times = make([]int64, clients*len(b.types))
+	b.counted.written.Store(0)
+	b.counted.next.Store(0)
+	out := made{began: time.Now()}
+	b.counted.start.Store(out.began.UnixNano())
+	if r == nil {
+		var err error
+		if r, err = b.at(b.world, n); err != nil {
+			return out, err
+		}
+		out.render = time.Since(out.began)
+	}
+	published := time.Now()
+	if err := b.served.set(r); err != nil {
+		return out, err
+	}
+	out.set = time.Since(published)
+	select {
+	case <-b.counted.done:
+		return out, nil
+	case <-time.After(time.Minute):
+		return out, fmt.Errorf("%d of %d acceptances after a minute", b.counted.written.Load(), len(b.counted.times))
+	}
 }
 
 // cpuTime is this process's user and system time.

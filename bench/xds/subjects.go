@@ -13,6 +13,7 @@ import (
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/safestate/safestate/envoy"
 )
@@ -22,9 +23,9 @@ type subject struct {
 	name  string
 	what  string
 	delta bool // the protocol that its clients speak
-	// make builds it for n clients; acked is called for every acceptance of
-	// routes, on any goroutine.
-	make func(n int, acked func()) (server, error)
+	// make builds it for n clients; acked is called for every acceptance, with its
+	// type, on any goroutine.
+	make func(n int, acked func(typeURL string)) (server, error)
 }
 
 // server is a running subject.
@@ -87,18 +88,18 @@ func (g *goControlPlane) register(s *grpc.Server) {
 }
 func (g *goControlPlane) set(r *envoy.Resources) error { return g.publish(r) }
 
-// counting calls acked for every acceptance of routes.
-func counting(acked func()) serverv3.Callbacks {
+// counting calls acked for every acceptance.
+func counting(acked func(string)) serverv3.Callbacks {
 	return serverv3.CallbackFuncs{
 		StreamRequestFunc: func(_ int64, r *discoveryv3.DiscoveryRequest) error {
-			if r.GetTypeUrl() == routeType && r.GetResponseNonce() != "" && r.GetErrorDetail() == nil {
-				acked()
+			if r.GetResponseNonce() != "" && r.GetErrorDetail() == nil {
+				acked(r.GetTypeUrl())
 			}
 			return nil
 		},
 		StreamDeltaRequestFunc: func(_ int64, r *discoveryv3.DeltaDiscoveryRequest) error {
-			if r.GetTypeUrl() == routeType && r.GetResponseNonce() != "" && r.GetErrorDetail() == nil {
-				acked()
+			if r.GetResponseNonce() != "" && r.GetErrorDetail() == nil {
+				acked(r.GetTypeUrl())
 			}
 			return nil
 		},
@@ -112,8 +113,8 @@ func (oneKey) ID(*corev3.Node) string { return "all" }
 // snapshots makes a snapshot cache, with a key for each node or one for all. As
 // in the example a snapshot has one version for all types: over state of the
 // world a flip sends them all.
-func snapshots(perNode bool) func(int, func()) (server, error) {
-	return func(n int, acked func()) (server, error) {
+func snapshots(perNode bool) func(int, func(string)) (server, error) {
+	return func(n int, acked func(string)) (server, error) {
 		var hash cachev3.NodeHash = oneKey{}
 		keys := []string{"all"}
 		if perNode {
@@ -145,8 +146,8 @@ func snapshots(perNode bool) func(int, func()) (server, error) {
 	}
 }
 
-// newLinear makes a LinearCache for each type; a flip updates the routes alone.
-func newLinear(_ int, acked func()) (server, error) {
+// newLinear makes a LinearCache for each type; a change updates what it changes.
+func newLinear(_ int, acked func(string)) (server, error) {
 	caches := map[string]cachev3.Cache{}
 	linear := map[string]*cachev3.LinearCache{}
 	for _, t := range []string{resourcev3.ClusterType, resourcev3.ListenerType, resourcev3.RouteType} {
@@ -158,23 +159,25 @@ func newLinear(_ int, acked func()) (server, error) {
 		ClassifyDelta: func(r *cachev3.DeltaRequest) string { return r.GetTypeUrl() },
 		Caches:        caches,
 	}
-	first := true
+	had := map[string]types.Resource{}
 	return &goControlPlane{
 		server: serverv3.NewServer(context.Background(), mux, counting(acked)),
 		publish: func(r *envoy.Resources) error {
 			for t, items := range byType(r) {
-				if !first && t != routeType {
-					continue
-				}
 				named := map[string]types.Resource{}
 				for _, m := range items {
-					named[cachev3.GetResourceName(m)] = m
+					name := cachev3.GetResourceName(m)
+					if old := had[t+name]; old == nil || !proto.Equal(old, m) {
+						named[name], had[t+name] = m, m
+					}
+				}
+				if len(named) == 0 {
+					continue
 				}
 				if err := linear[t].UpdateResources(named, nil); err != nil {
 					return err
 				}
 			}
-			first = false
 			return nil
 		},
 	}, nil

@@ -16,20 +16,23 @@ const asked = 400
 // ask sends one request through an Envoy and returns the version that answered.
 // It is no prediction, so the processor, which is not here, is left out of it;
 // its weights are those of predictions.
-func ask(address string) (string, error) {
+func ask(address string) (status int, version string, err error) {
 	resp, err := http.Get("http://" + address + "/v2/models/" + modelName(0) + "/ready")
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return "", err
+	return resp.StatusCode, string(text), err
+}
+
+// takes reports whether an Envoy takes traffic: why it does not.
+func takes(address string) error {
+	status, text, err := ask(address)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("status %d: %s", status, text)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("status %d: %s", resp.StatusCode, text)
-	}
-	return string(text), nil
+	return err
 }
 
 // listens is the address at which an Envoy takes traffic, by its own account.
@@ -51,12 +54,12 @@ func listens(admin string) (string, error) {
 	return "", fmt.Errorf("no listener %s among %q", envoy.ListenerName, text)
 }
 
-// traffic holds what a real Envoy does against the last flip: six standard
+// shareFollows holds what a real Envoy does against the last flip: six standard
 // deviations are chance a handful of times in a thousand million.
-func (s *series) traffic(address string) error {
+func (s *series) shareFollows(address string, flip int) error {
 	second := 0
 	for range asked {
-		version, err := ask(address)
+		_, version, err := ask(address)
 		if err != nil {
 			return err
 		}
@@ -64,10 +67,11 @@ func (s *series) traffic(address string) error {
 			second++
 		}
 	}
-	want, got := float64(shareOf(s.flip))/100, float64(second)/asked
+	want, got := float64(shareOf(flip))/100, float64(second)/asked
 	if most := 6*math.Sqrt(want*(1-want)/asked) + 1.0/asked; math.Abs(got-want) > most {
-		return fmt.Errorf("flip %d: an Envoy sends %.3f of its requests to v2, want %.3f within %.3f", s.flip, got, want, most)
+		return fmt.Errorf("flip %d: an Envoy sends %.3f of its requests to v2, want %.3f within %.3f", flip, got, want, most)
 	}
+	s.asked += asked
 	s.shares = append(s.shares, share{want, got})
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type wire struct {
 	conn   net.Conn
 	first  [256]byte // what waits for the next message
 	unread uint32    // bytes of the window used since it was last raised
+	out    []byte    // what is to be said, and was not written yet
 }
 
 const (
@@ -42,16 +44,23 @@ type buffer struct {
 	at, end int // what is not looked at yet
 }
 
-// dialWire connects and begins the call.
-func dialWire(address, path string) (*wire, error) {
-	conn, err := (&net.Dialer{KeepAlive: -1}).Dial("tcp", address) // as at the servers
+// dialWire connects, over TLS where there are settings of it, and begins the call.
+func dialWire(address, path string, secure *tls.Config) (_ *wire, err error) {
+	var conn net.Conn
+	dialer, scheme := &net.Dialer{KeepAlive: -1}, "http" // as at the servers
+	if secure == nil {
+		conn, err = dialer.Dial("tcp", address)
+	} else {
+		scheme = "https"
+		conn, err = tls.DialWithDialer(dialer, "tcp", address, secure)
+	}
 	if err != nil {
 		return nil, err
 	}
 	var out, block bytes.Buffer
 	fields := hpack.NewEncoder(&block)
 	for _, h := range [][2]string{
-		{":method", "POST"}, {":scheme", "http"}, {":path", path}, {":authority", address},
+		{":method", "POST"}, {":scheme", scheme}, {":path", path}, {":authority", address},
 		{"te", "trailers"}, {"content-type", "application/grpc"},
 	} {
 		if err := fields.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
@@ -72,13 +81,23 @@ func dialWire(address, path string) (*wire, error) {
 	return &wire{conn: conn}, err
 }
 
-// send writes one message, in one segment.
-func (w *wire) send(message []byte) error {
-	out := make([]byte, header+prefix, header+prefix+len(message))
-	binary.BigEndian.PutUint32(out, uint32(len(message)+prefix)<<8) // the length, and type 0: DATA
-	binary.BigEndian.PutUint32(out[5:], oneStream)
-	binary.BigEndian.PutUint32(out[10:], uint32(len(message)))
-	_, err := w.conn.Write(append(out, message...))
+// send says one message, with the next flush.
+func (w *wire) send(message []byte) {
+	var head [header + prefix]byte
+	binary.BigEndian.PutUint32(head[:], uint32(len(message)+prefix)<<8) // the length, and type 0: DATA
+	binary.BigEndian.PutUint32(head[5:], oneStream)
+	binary.BigEndian.PutUint32(head[10:], uint32(len(message)))
+	w.out = append(append(w.out, head[:]...), message...)
+}
+
+// flush writes what was said. As a proxy does, a client writes once it has read
+// what there was: what came together is answered together.
+func (w *wire) flush() error {
+	if len(w.out) == 0 {
+		return nil
+	}
+	_, err := w.conn.Write(w.out)
+	w.out = w.out[:0]
 	return err
 }
 
@@ -86,6 +105,9 @@ func (w *wire) send(message []byte) error {
 // came along with it; f must not keep them. It answers what the connection
 // itself asks for on the way.
 func (w *wire) receive(f func(message []byte) error) error {
+	if err := w.flush(); err != nil {
+		return err
+	}
 	n, err := w.conn.Read(w.first[:])
 	if err != nil {
 		return err
@@ -100,6 +122,9 @@ func (w *wire) receive(f func(message []byte) error) error {
 		}
 		if b.message == 0 && b.at == b.end {
 			return nil
+		}
+		if err := w.flush(); err != nil {
+			return err
 		}
 		if b.end == len(b.bytes) {
 			b.bytes = append(b.bytes, make([]byte, len(b.bytes))...)
@@ -176,5 +201,8 @@ func (w *wire) raise(n uint32) error {
 }
 
 func (w *wire) answer(write func(*http2.Framer) error) error {
-	return write(http2.NewFramer(w.conn, nil))
+	var frame bytes.Buffer
+	err := write(http2.NewFramer(&frame, nil))
+	w.out = append(w.out, frame.Bytes()...)
+	return err
 }

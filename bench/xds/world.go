@@ -10,14 +10,16 @@ import (
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/config"
+	"github.com/safestate/safestate/internal/kill"
 )
 
 // world is a configuration as users write it: the sample of fraud scoring, with
-// its policy, once for each model. A flip changes the weights of the first
-// model and of nothing else.
+// its policy, once for each model. A change is one of the first model and of
+// nothing else.
 type world struct {
 	snapshot *compile.Snapshot
 	options  envoy.Options
+	kill     kill.State // of the first model
 }
 
 // modelName is the i-th model's.
@@ -57,9 +59,6 @@ func newWorld(samples string, models int, ports []string) (*world, error) {
 // shareOf is the weight of the first model's second version after a flip: never
 // what it was before, and never the 0 of the other models.
 func shareOf(flip int) uint32 { return uint32(1 + flip*37%99) }
-
-// at renders the world after a flip.
-func (w *world) at(flip int) (*envoy.Resources, error) { return w.with(shareOf(flip)) }
 
 // with renders the world with a share, in percent, of the first model's second
 // version.
