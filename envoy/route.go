@@ -3,7 +3,6 @@ package envoy
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -29,7 +28,7 @@ func routeConfig(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, e
 		IgnorePortInHostMatching:        true,
 		MostSpecificHeaderMutationsWins: false,
 	}
-	longest := 0
+	longest, hop := 0, false
 	for i := range s.Hosts {
 		h := &s.Hosts[i]
 		if h.Domain == ProbeDomain {
@@ -50,6 +49,7 @@ func routeConfig(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, e
 			if err != nil {
 				return nil, fmt.Errorf("route %s: %w", r.Name, err)
 			}
+			hop = hop || answersByMessage(r)
 			vh.Routes = append(vh.Routes, stops...)
 			vh.Routes = append(vh.Routes, withSession(routes, r.Session)...)
 			if answersKilled(r) && r.Policy != nil {
@@ -58,7 +58,7 @@ func routeConfig(s *compile.Snapshot, o Options) (*routev3.RouteConfiguration, e
 		}
 		rc.VirtualHosts = append(rc.VirtualHosts, vh)
 	}
-	rc.VirtualHosts = append(rc.VirtualHosts, probeHost(s, slices.ContainsFunc(s.Routes, func(r compile.Route) bool { return answersByMessage(&r) })))
+	rc.VirtualHosts = append(rc.VirtualHosts, probeHost(s, hop))
 	if longest > directBody {
 		rc.MaxDirectResponseBodySizeBytes = wrapperspb.UInt32(uint32(longest))
 	}

@@ -5,7 +5,8 @@
 //	                           │ xDS, ext_proc
 //	cmd/safestate ─── serve ───┤
 //	  │                 │      │
-//	admin (view)        │      │
+//	admin (adminv1,     │      │
+//	  │    view)        │      │
 //	  │      ┌──────────┼──────┴───────┐
 //	control ─┤       extproc         envoy (xds)     what a process does
 //	  │   config        │   └ telemetry │

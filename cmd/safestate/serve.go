@@ -37,6 +37,9 @@ func newServe() *cobra.Command {
 				return fmt.Errorf("--max-bodies-bytes is %d: want at least %d", o.MaxBodies, serve.LeastMaxBodies)
 			}
 			o.Version, o.Role = version, serve.Role(role)
+			if !cmd.Flags().Changed("data-dir") && o.Role == serve.RoleExtProc {
+				o.DataDir = "" // it keeps what is killed only where it is told to
+			}
 			if !cmd.Flags().Changed("processor") {
 				o.Envoy.Processor = "" // where our own gRPC listens
 			}
@@ -72,7 +75,7 @@ func newServe() *cobra.Command {
 // releaseFlags are those of the control plane and its replicas.
 func releaseFlags(f *pflag.FlagSet, o *serve.Options) {
 	f.BoolVar(&o.NoReleases, "no-releases", false, "keep no releases: the weights are those of the files, and no store is opened")
-	f.StringVar(&o.DataDir, "data-dir", serve.DefaultDataDir, "folder of the embedded store, and of the local copy of what it holds")
+	f.StringVar(&o.DataDir, "data-dir", serve.DefaultDataDir, "folder of the embedded store, and of the local copy of what it holds; with --role extproc (default: none) of what is killed, so that a restart without the control plane knows it: each process one of its own")
 	f.StringSliceVar(&o.Etcd, "etcd-endpoints", nil, "endpoints of an etcd cluster that several replicas share, in place of the embedded store")
 	f.StringVar(&o.EtcdCA, "etcd-ca", "", "PEM file of the authorities of --etcd-endpoints (default: the system's)")
 	f.StringVar(&o.EtcdCert, "etcd-cert", "", "PEM file of our certificate for --etcd-endpoints")
@@ -86,9 +89,9 @@ func releaseFlags(f *pflag.FlagSet, o *serve.Options) {
 	f.StringSliceVar(&o.AuditAnchors, "audit-anchor", nil, "where signed heads of the audit trail are kept as well, out of the reach of who administers safestate: file:PATH, or the https URL of a webhook; repeatable")
 	f.BoolVar(&o.HTTPTLS, "http-tls", false, "serve --http over TLS, with --tls-cert; a client certificate is asked for and not required")
 	f.BoolVar(&o.HTTPUnprotected, "http-unprotected", false, "allow --access-file with an --http that other machines reach in plain text: tokens are readable on the way")
-	f.StringVar(&o.Replica, "replica", "", "name of this process among the replicas (default: the host's name and the process id)")
-	f.StringSliceVar(&o.Control, "control", nil, "addresses of the control plane that --role extproc reports to: host:port or unix:PATH")
-	f.StringVar(&o.PolicyKeys, "policy-keys", "", "PEM file of the public keys whose policies the processor takes, read again when it changes; --role extproc needs it where other machines reach --grpc: policies have to be signed there")
+	f.StringVar(&o.Replica, "replica", "", "name of this process among the replicas, or the processors: one that keeps its name over a restart is not missed (default: the host's name and the process id)")
+	f.StringSliceVar(&o.Control, "control", nil, "addresses of the control plane that --role extproc reports to, and that says what is killed and, with TLS or on this machine, whose policies to take: host:port or unix:PATH")
+	f.StringVar(&o.PolicyKeys, "policy-keys", "", "PEM file of the public keys whose policies the processor takes besides those that --control names, read again when it changes; --role extproc without such a --control needs it where other machines reach --grpc: policies have to be signed there")
 	f.StringVar(&o.SigningKey, "signing-key", "", "PEM file of the private key that signs policies, with --no-releases (default: keys in the store, see safestate keys)")
 	f.DurationVar(&o.KeyAge, "policy-key-age", 0, "rotate the store's key of policies by itself when it is older than this (default: never)")
 	f.StringVar(&o.TLS.Cert, "tls-cert", "", "PEM file of our certificate on --grpc and --answers; renewed files are read")

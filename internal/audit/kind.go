@@ -1,5 +1,10 @@
 package audit
 
+import (
+	"maps"
+	"slices"
+)
+
 // Kind is what an entry tells of.
 type Kind string
 
@@ -32,6 +37,9 @@ var kinds = map[Kind]bool{
 
 	KindStart: false, KindCut: false, KindBreak: false, KindJoin: false,
 }
+
+// Kinds returns all kinds, sorted.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(kinds)) }
 
 // Known reports whether there is such a kind.
 func (k Kind) Known() bool {

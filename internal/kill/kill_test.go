@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,7 +94,7 @@ func TestAKillWinsAReconciliation(t *testing.T) {
 	there = Kill(there, order("3", Blackhole))
 	there, _ = Revive(there, Request{At: noon, By: "lead", Reason: "mended", Generation: 3})
 	for _, merged := range []State{Reconcile(alone, there, later), Reconcile(there, alone, later)} {
-		if !merged.Killed || merged.Generation <= there.Generation || merged.Mode != Degrade || merged.order() != "2" {
+		if !merged.Killed || merged.Generation <= there.Generation || merged.Mode != Degrade || !slices.Contains(merged.Seen, "2") {
 			t.Errorf("merged: %+v", merged)
 		}
 		if r := merged.Outbox[len(merged.Outbox)-1]; r.Kind != KindMerged || r.ID != "2" {
@@ -122,6 +123,23 @@ func TestAKillWinsAReconciliation(t *testing.T) {
 	strict := Reconcile(Kill(New(fraud), order("4", Blackhole)), Kill(common, order("5", "")), later)
 	if strict.Mode != Blackhole || strict.Generation != 3 {
 		t.Errorf("of two kills: %+v", strict)
+	}
+}
+
+// A kill that was taken alone holds also where it was reconciled with one of the
+// store's already, and that one was revived by somebody who knew of it alone.
+func TestAKillTakenAloneStandsBesideTheStores(t *testing.T) {
+	common := Kill(New(fraud), order("1", Degrade))
+	there := Kill(common, order("3", Degrade))
+	here := Reconcile(Kill(common, order("2", Degrade)), there, later) // not in the store yet
+	there, err := Revive(there, Request{At: noon, By: "lead", Reason: "mended", Generation: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []State{Reconcile(here, there, later), Reconcile(there, here, later)} {
+		if !s.Killed || s.Generation <= here.Generation || s.Generation <= there.Generation || len(s.Seen) != 3 {
+			t.Errorf("merged: %+v", s)
+		}
 	}
 }
 

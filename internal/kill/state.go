@@ -107,6 +107,20 @@ type Record struct {
 	Ramp       *Ramp     `json:"ramp,omitempty"`
 }
 
+// RecordKey tells a record from every other.
+type RecordKey struct {
+	Target   Target
+	Replica  string
+	Sequence uint64
+	At       int64 // nanoseconds since 1970
+}
+
+// Key is the record's. Its sequence alone does not tell it from others: a replica
+// that died, and starts without the store, may give out a number again.
+func (r *Record) Key() RecordKey {
+	return RecordKey{r.Target, r.Replica, r.Sequence, r.At.UnixNano()}
+}
+
 // Moment says when and where something was done.
 type Moment struct {
 	At      time.Time
@@ -123,10 +137,9 @@ func (s State) record(r Record) State {
 	return s
 }
 
-// AckOf drops a replica's records up to a sequence from the outbox: they are in
-// its trail.
-func (s State) AckOf(replica string, sequence uint64) State {
-	s.Outbox = slices.DeleteFunc(slices.Clone(s.Outbox), func(r Record) bool { return r.Replica == replica && r.Sequence <= sequence })
+// Ack drops records from the outbox: they are in a trail.
+func (s State) Ack(told func(Record) bool) State {
+	s.Outbox = slices.DeleteFunc(slices.Clone(s.Outbox), told)
 	return s
 }
 
