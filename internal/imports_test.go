@@ -305,6 +305,7 @@ var edges = map[string]map[string]string{
 		"envoy/xds":        "the server that is measured",
 		"internal/compile": "a world of routes like a user's",
 		"internal/config":  "a world of routes like a user's",
+		"internal/kill":    "a kill is measured",
 	},
 	"e2e/tlsmesh":               {},
 	"e2e/api":                   {},

@@ -164,7 +164,7 @@ func (l *lab) start(s *subject, first bool) (*series, error) {
 	if err != nil {
 		return nil, err
 	}
-	told := job{Subject: s.name, Change: l.change.name, Address: freePort(), Clients: l.run.clients, Models: l.run.models, Samples: l.settings.samples, Ports: l.ports[:]}
+	told := job{Subject: s.name, Change: l.change.name, Address: freePort(), Clients: l.clients, Models: l.models, Samples: l.settings.samples, Ports: l.ports[:]}
 	if first {
 		told.Profile = l.settings.profile
 	}
@@ -257,7 +257,7 @@ func (s *series) round(measured int, counts bool) error {
 func (s *series) make(n int, counts bool) error {
 	first := s.n + 1
 	s.n = n
-	if _, err := fmt.Fprintf(s.server.in, "%d %d %d\n", s.lab.run.clients+len(s.envoys), first, n); err != nil {
+	if _, err := fmt.Fprintf(s.server.in, "%d %d %d\n", s.lab.clients+len(s.envoys), first, n); err != nil {
 		return err
 	}
 	text, err := s.server.line()

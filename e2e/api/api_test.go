@@ -53,10 +53,12 @@ var generated = regexp.MustCompile(`(\d+) generated`)
 func TestTheAPIIsWhatItsDocumentSays(t *testing.T) {
 	url := started(t)
 	begun := time.Now()
+	here := filepath.Join(dataplane.Root(), "e2e", "api")
 	cmd := exec.Command(filepath.Join(dataplane.Root(), ".cache", "api", "bin", "st"),
-		"--config-file", filepath.Join(dataplane.Root(), "e2e", "api", "schemathesis.toml"), "run", url+"/v1/openapi.json",
+		"--config-file", filepath.Join(here, "schemathesis.toml"), "run", url+"/v1/openapi.json",
 		"--max-examples", strconv.Itoa(*examples), "--no-color", "--continue-on-failure")
 	cmd.Dir = t.TempDir() // it keeps what it has seen
+	cmd.Env = append(os.Environ(), "SCHEMATHESIS_HOOKS="+filepath.Join(here, "hooks.py"), "PYTHONDONTWRITEBYTECODE=1")
 	out, err := cmd.CombinedOutput()
 	cases := generated.FindSubmatch(out)
 	if err != nil || cases == nil {

@@ -26,8 +26,9 @@ type crowd struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
-	tried atomic.Int64 // requests that have been answered
-	cut   atomic.Int64 // streams that ended with the event of a kill
+	tried   atomic.Int64    // requests that have been answered
+	callers []*atomic.Int64 // of each caller
+	cut     atomic.Int64    // streams that ended with the event of a kill
 
 	mu    sync.Mutex
 	after time.Time // requests that began later are held against what was proven
@@ -35,7 +36,7 @@ type crowd struct {
 }
 
 // streamsOf is how many streams each Envoy has open.
-const streamsOf = 4
+const streamsOf = 8
 
 // newCrowd asks until the test ends or end is called.
 func newCrowd(t *testing.T, p *proving) *crowd {
@@ -69,6 +70,8 @@ func (c *crowd) end() {
 
 // asking asks for one thing after the other.
 func (c *crowd) asking(in *ingress, r *row, header string) {
+	own := &atomic.Int64{}
+	c.callers = append(c.callers, own)
 	c.running.Go(func() {
 		for n := 0; c.ctx.Err() == nil; n++ {
 			asks := http.Header{}
@@ -78,6 +81,7 @@ func (c *crowd) asking(in *ingress, r *row, header string) {
 			began := time.Now()
 			got := in.ask(r, asks)
 			c.tried.Add(1)
+			own.Add(1)
 			c.judge(began, in, r, got)
 		}
 	})
@@ -115,6 +119,15 @@ func (c *crowd) more(t *testing.T, n int) {
 	t.Helper()
 	want := c.tried.Load() + int64(n)
 	dataplane.Eventually(t, soon+time.Duration(n)*5*time.Millisecond, "the callers go on", func() bool { return c.tried.Load() >= want })
+}
+
+// over waits until what is under way now has its answer.
+func (c *crowd) over(t *testing.T) {
+	t.Helper()
+	for _, x := range c.callers {
+		before := x.Load()
+		dataplane.Eventually(t, soon, "every caller has an answer", func() bool { return x.Load() > before })
+	}
 }
 
 // stream reads one to its end.

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/internal/admin"
+	"github.com/safestate/safestate/internal/kill"
 )
 
 // patiently is for a proof that has to come.
@@ -27,6 +29,7 @@ func TestProof(t *testing.T) {
 		{"versions under load", p.underLoad},
 		{"a model, and a worker that is behind", p.workerBehind},
 		{"a model, and a proxy that is cut off", p.cutOff},
+		{"a model, and no control plane", p.breakGlass},
 		{"everything, and a cold start", p.coldStart},
 	} {
 		if !t.Run(part.name, part.run) {
@@ -115,7 +118,7 @@ func (p *proving) workerBehind(t *testing.T) {
 		ended <- ending{out, exit, time.Now()}
 	}()
 	p.row(in.node, target, before.State.Generation+2, func(r admin.KillRow) bool {
-		return r.State == admin.StepAcked && strings.Contains(r.How, " of 16 connections show it, no answer")
+		return r.State == admin.StepAcked && strings.Contains(r.How, " connections show it, no answer")
 	})
 	select {
 	case e := <-ended:
@@ -192,6 +195,41 @@ func (p *proving) cutOff(t *testing.T) {
 	c.more(t, *requests/10)
 	c.end()
 	p.unasked("v2", x, returned)
+}
+
+// breakGlass: the control plane dies, and a person stops a model at each Envoy. When
+// it is back, the same is killed by it, and the keys are taken away.
+func (p *proving) breakGlass(t *testing.T) {
+	defer p.on(t)()
+	c := newCrowd(t, p)
+	r := rowOf(t, "plain-grpc") // what needs no processor to be answered
+	x, key := p.first[r.name], envoy.RuntimeKey(kill.ForModel("default/"+r.name))
+	p.control.process.Kill()
+	before := x.asked.Load()
+	dataplane.Eventually(t, soon, "the model is asked", func() bool { return x.asked.Load() > before })
+	for _, in := range p.ingresses {
+		modify(t, in.admin, key, "100")
+		dataplane.Eventually(t, soon, "it is refused at "+in.node, func() bool {
+			for range 32 {
+				if !refusedOnce(in.listen, r) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	c.over(t) // what is under way goes on
+	stopped := time.Now()
+	c.more(t, *requests/10)
+	p.unasked(r.name, x, stopped)
+	p.control.start()
+	p.kill(r.name)
+	for _, in := range p.ingresses {
+		modify(t, in.admin, key, "")
+	}
+	c.more(t, *requests/10)
+	c.end()
+	p.unasked(r.name, x, stopped)
 }
 
 // coldStart: everything dies after the proof. Envoys that come up without the control

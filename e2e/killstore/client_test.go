@@ -3,6 +3,7 @@ package killstore
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,7 +83,7 @@ func (c *client) begin(do action, target string, replica int) (op operation, key
 // kill sends a kill, and half of those that get no answer once more.
 func (c *client) kill(replica int, target string) (reached bool) {
 	op, key := c.begin(doKill, target, replica)
-	op.ID = fmt.Sprintf("local:c%d (claimed) %s", c.number, key) // of who asks, and the key
+	op.ID = orderID(fmt.Sprintf("local:c%d (claimed)", c.number), key)
 	mode := kill.Modes()[c.random.IntN(len(kill.Modes()))]
 	tries := 1 + c.random.IntN(2)
 	for try := range tries {
@@ -109,6 +110,11 @@ func (c *client) kill(replica int, target string) (reached bool) {
 	}
 	c.note(op)
 	return reached
+}
+
+// orderID is what the API makes of the name of who asks, and the request's key.
+func orderID(name, key string) string {
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(name+"\x00"+key)))
 }
 
 // revive sends a revive that names what was seen of the target last, or sometimes

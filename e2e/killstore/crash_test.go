@@ -65,7 +65,7 @@ func TestCrashes(t *testing.T) {
 		for i, c := range clients {
 			asking.Go(func() {
 				for ctx.Err() == nil {
-					reached := false
+					var reached bool
 					switch target := killed[c.random.IntN(len(killed))]; {
 					case i%3 == 0:
 						reached = c.release(released[c.random.IntN(len(released))])

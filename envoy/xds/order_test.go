@@ -220,24 +220,31 @@ func TestRetirementAfterComingRound(t *testing.T) {
 // anew with every change of routes, and what comes round is what it was.
 func TestSetsStay(t *testing.T) {
 	run(t, Options{Linger: 10 * time.Second}, func(l *lab) {
+		sets := func() (world, latest *set) {
+			l.mu.Lock() // what retires does so on a timer's goroutine
+			defer l.mu.Unlock()
+			return l.world.sets[clusters], l.latest.sets[clusters]
+		}
 		l.set(weights(1, 1))
-		both := l.world.sets[clusters]
+		both, _ := sets()
 		only := func(weight int) { l.set(config{clusters: []string{"v1"}, routes: map[string]int{"v1": weight}}) }
 		only(1)
-		if l.world.sets[clusters] != both || l.latest.sets[clusters] == both {
+		if world, latest := sets(); world != both || latest == both {
 			t.Error("v2 is on its way out, and the clusters are others")
 		}
 		l.set(config{clusters: []string{"v1", "v3"}, routes: map[string]int{"v1": 2}})
-		three := l.world.sets[clusters]
+		three, _ := sets()
 		l.set(config{clusters: []string{"v1", "v3"}, routes: map[string]int{"v1": 3}})
-		if l.world.sets[clusters] != three || len(three.list) != 3 {
+		if world, _ := sets(); world != three || len(three.list) != 3 {
 			t.Error("only the routes changed, and the clusters are others")
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if got := l.world.sets[clusters]; got != l.latest.sets[clusters] || len(got.list) != 2 {
-			t.Errorf("nothing is on its way out, and the clusters are %v", got.versions)
+		if world, latest := sets(); world != latest || len(world.list) != 2 {
+			t.Errorf("nothing is on its way out, and the clusters are %v", world.versions)
 		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		if !l.retired.first.IsZero() || len(l.retired.of[clusters]) != 0 {
 			t.Errorf("on its way out is %+v", l.retired)
 		}

@@ -130,6 +130,8 @@ func TestQueriesAreChecked(t *testing.T) {
 		"/v1/history?since=yesterday":                    "since",
 		"/v1/history?limit=1&limit=2":                    "limit",
 		"/v1/status?verbose=1":                           "verbose",
+		"/v1/status?a=%zz":                               "query",
+		"/v1/history?model=":                             "model",
 		"/v1/models/default/" + strings.Repeat("x", 254): "name",
 		"/v1/models/default/fr%0aud":                     "name",
 	} {
@@ -141,6 +143,7 @@ func TestWhatIsNotThere(t *testing.T) {
 	h := serve(&fakeControl{})
 	wants(t, send(h, request("GET", "/v1/models/default/other", "")), 404, "there is no model default/other")
 	wants(t, send(h, request("GET", "/v1/nothing", "")), 404, `there is no \"/v1/nothing\"`)
+	wants(t, send(h, request("POST", "/v1/models//../rollback", `{"reason":"x"}`)), 404, "there is no") // and no redirect
 	w := send(h, request("POST", "/v1/status", "{}"))
 	wants(t, w, 405, "want GET")
 	if got := w.Header().Get("Allow"); got != "GET" {

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -65,7 +64,7 @@ func (c *Control) carryOut(ctx context.Context, m *compile.Model) {
 		return
 	}
 	for _, t := range targetsOfStop(m.Name, k) {
-		if s := c.kills.get(t).state; s.Killed || slices.Contains(s.Seen, k.ID) {
+		if c.kills.get(t).state.Killed {
 			continue
 		}
 		_, durability, err := c.Kill(ctx, t, kill.Order{

@@ -383,7 +383,7 @@ func (c *Control) render(files *compile.Snapshot, how xds.Urgency) error {
 		}
 		c.rendered = rendered{files, releases, resources.Version(), signer, kills, rampStep(kills, began), keys}
 		c.handed.Store(&handedKeys{c.rendered.version, keys})
-		c.killProofs.expect(snapshot.Kills, !kills.Empty())
+		c.killProofs.expect(snapshot.Kills, !kills.Empty(), c.rendered.version)
 	}
 	c.proofs.published(c.rendered.version, states, began)
 	return nil

@@ -20,15 +20,21 @@ import (
 
 // killProofs know by which kills the workers of this replica's proxies route: each
 // proxy is asked through the listener that callers use, until all connections show
-// the set in force. It is safe for concurrent use.
+// the set in force. It is asked once it has acknowledged all that the set changes:
+// what shows the routes of a worker then shows its clusters too, which it was handed
+// before. It is safe for concurrent use.
 type killProofs struct {
-	xds  *xds.Server
-	port string // of the proxies' listener, where they do not say otherwise
+	xds     *xds.Server
+	port    string // of the proxies' listener, where they do not say otherwise
+	slots   chan struct{}
+	running sync.WaitGroup
 
-	mu    sync.Mutex
-	set   string // what they are to show; empty: nothing was ever killed
-	seen  map[string]shown
-	fresh chan struct{} // there is something to ask
+	mu      sync.Mutex
+	set     string // what they are to show; empty: nothing was ever killed
+	version string // of the configuration that brought it
+	seen    map[string]shown
+	asking  map[string]bool // the proxies that are being asked
+	fresh   chan struct{}   // there is something to ask
 }
 
 // shown is what a proxy has shown of a set.
@@ -42,11 +48,15 @@ func newKillProofs(s *xds.Server, listen string) *killProofs {
 	if err != nil {
 		port = ""
 	}
-	return &killProofs{xds: s, port: port, seen: map[string]shown{}, fresh: make(chan struct{}, 1)}
+	return &killProofs{
+		xds: s, port: port, slots: make(chan struct{}, probesAtOnce),
+		seen: map[string]shown{}, asking: map[string]bool{}, fresh: make(chan struct{}, 1),
+	}
 }
 
-// expect says which kills the proxies are to show.
-func (p *killProofs) expect(kills compile.Kills, any bool) {
+// expect says which kills the proxies are to show, and by which version of the
+// configuration they have them.
+func (p *killProofs) expect(kills compile.Kills, any bool, version string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	set := ""
@@ -56,7 +66,7 @@ func (p *killProofs) expect(kills compile.Kills, any bool) {
 	if set == p.set {
 		return
 	}
-	p.set = set
+	p.set, p.version = set, version
 	select {
 	case p.fresh <- struct{}{}:
 	default:
@@ -74,6 +84,7 @@ const (
 
 // run asks proxies until ctx ends.
 func (p *killProofs) run(ctx context.Context) {
+	defer p.running.Wait()
 	wait := probeIdle
 	for {
 		timer := time.NewTimer(wait)
@@ -93,47 +104,76 @@ func (p *killProofs) run(ctx context.Context) {
 	}
 }
 
-// round asks every proxy that has not shown the set, and says how many still do
-// not.
+// round begins to ask every proxy that has not shown the set, and says how many
+// these are. It waits for none of them: one that does not answer holds up nobody
+// else's proof.
 func (p *killProofs) round(ctx context.Context) (left int) {
 	p.mu.Lock()
-	set := p.set
+	set, version := p.set, p.version
 	p.mu.Unlock()
 	if set == "" {
 		return 0
 	}
+	behind := p.behind(version)
 	var open []xds.Proxy
 	here := map[string]bool{}
 	for _, x := range p.xds.Proxies() {
+		if x.Processor {
+			continue // it has no listener to ask
+		}
 		here[x.Node] = true
-		if x.Connected && !x.Processor && !p.of(x.Node, set).Shows(set) {
+		if !x.Connected || p.of(x.Node, set).Shows(set) {
+			continue
+		}
+		left++
+		if !behind[x.Node] {
 			open = append(open, x)
 		}
 	}
 	connections := connectionsFor(len(here))
-	var asking sync.WaitGroup
-	slots := make(chan struct{}, probesAtOnce)
 	for i := range open {
-		slots <- struct{}{}
-		asking.Go(func() {
-			defer func() { <-slots }()
-			seen := probe.Seen{Problem: "it is not known how it is reached"}
-			if address := p.address(&open[i]); address != "" {
-				seen = probe.Ask(ctx, address, connections)
-			}
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.seen[open[i].Node] = shown{set, seen}
-			if !seen.Shows(set) {
-				left++
-			}
-		})
+		p.ask(ctx, &open[i], set, connections)
 	}
-	asking.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	maps.DeleteFunc(p.seen, func(node string, _ shown) bool { return !here[node] })
 	return left
+}
+
+// behind are the proxies that have not acknowledged all of a version.
+func (p *killProofs) behind(version string) map[string]bool {
+	proof := p.xds.Proof(version)
+	if !proof.Known { // a thousand versions ago
+		proof = p.xds.Proof(p.xds.Version())
+	}
+	out := map[string]bool{}
+	for _, m := range proof.Missing {
+		out[m.Node] = true
+	}
+	return out
+}
+
+// ask begins to ask a proxy, unless it is being asked.
+func (p *killProofs) ask(ctx context.Context, x *xds.Proxy, set string, connections int) {
+	p.mu.Lock()
+	already := p.asking[x.Node]
+	p.asking[x.Node] = true
+	p.mu.Unlock()
+	if already {
+		return
+	}
+	p.slots <- struct{}{}
+	p.running.Go(func() {
+		defer func() { <-p.slots }()
+		seen := probe.Seen{Problem: "it is not known how it is reached"}
+		if address := p.address(x); address != "" {
+			seen = probe.Ask(ctx, address, connections)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.seen[x.Node] = shown{set, seen}
+		delete(p.asking, x.Node)
+	})
 }
 
 // connectionsFor is how many connections a proxy is asked on: enough to meet all

@@ -240,7 +240,7 @@ func TestGoodBye(t *testing.T) {
 	if _, said := p.xds.Departed()[Node("", "one")]; !said {
 		t.Errorf("departed are %v", p.xds.Departed())
 	}
-	h = startHost(t, "", p.address)
+	startHost(t, "", p.address)
 	p.proof(version, "proven")
 	p.grpc.Stop() // every connection breaks
 	version = p.kills(state(fraud, 2, true))

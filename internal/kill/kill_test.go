@@ -111,8 +111,9 @@ func TestAKillWinsAReconciliation(t *testing.T) {
 		}
 	}
 	// Two numbers that were given out twice.
-	ours, theirs := Kill(common, order("7", Degrade)), State{}
-	if theirs, err = Revive(common, Request{At: noon, By: "x", Reason: "y", Generation: 1}); err != nil {
+	ours := Kill(common, order("7", Degrade))
+	theirs, err := Revive(common, Request{At: noon, By: "x", Reason: "y", Generation: 1})
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range []State{Reconcile(ours, theirs, later), Reconcile(theirs, ours, later)} {

@@ -54,11 +54,14 @@ const atOnce = 16
 const maxAnswer = 4 << 10
 
 // Ask opens so many connections to a proxy and asks once on each, at most 16 at
-// a time: every other one for the routes behind a hop, where a proxy has such. The address is "http://host:port", "https://host:port" (whose
-// certificate is not checked: the answer is no secret, and a forged one claims
-// no more than the peer could do itself) or "unix:///path". It never fails: what
-// went wrong is in what it saw.
+// a time: every other one for the routes behind a hop, where a proxy has such. It
+// ends with the first that gives no answer: then nothing is shown. The address is
+// "http://host:port", "https://host:port" (whose certificate is not checked: the
+// answer is no secret, and a forged one claims no more than the peer could do
+// itself) or "unix:///path". It never fails: what went wrong is in what it saw.
 func Ask(ctx context.Context, address string, connections int) Seen {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	seen := Seen{Asked: connections, Sets: map[string]int{}, At: time.Now()}
 	var mu sync.Mutex
 	var running sync.WaitGroup
@@ -69,13 +72,19 @@ func Ask(ctx context.Context, address string, connections int) Seen {
 			path = envoy.ProbeInner
 		}
 		slots <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
 		running.Go(func() {
 			defer func() { <-slots }()
 			answer, err := once(ctx, address, path)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				seen.Problem = err.Error()
+				if seen.Problem == "" { // what is given up now says nothing
+					seen.Problem = err.Error()
+				}
+				cancel()
 				return
 			}
 			seen.Answered++
@@ -93,11 +102,9 @@ func once(ctx context.Context, address, path string) (Answer, error) {
 	if err != nil {
 		return Answer{}, plain(err)
 	}
-	defer func() { _ = conn.Close() }() // it was read to its end, or is of no use
-	end, _ := ctx.Deadline()
-	if err := conn.SetDeadline(end); err != nil {
-		return Answer{}, err
-	}
+	defer func() { _ = conn.Close() }()                                         // it was read to its end, or is of no use
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // it fails of a closed one only
+	defer stop()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+envoy.ProbeDomain+path, http.NoBody)
 	if err != nil {
 		return Answer{}, err

@@ -108,7 +108,10 @@ func TestKillsApart(t *testing.T) {
 	if status, s := h.ready(); status != http.StatusOK && s.Kills.Known {
 		t.Errorf("it was told, and is not ready: %+v", s)
 	}
-	until(t, "the control plane is heard", func() bool { status, s := h.ready(); return status == http.StatusOK && s.Kills.Known && s.Kills.Lost.IsZero() })
+	until(t, "the control plane is heard", func() bool {
+		status, s := h.ready()
+		return status == http.StatusOK && s.Kills.Known && s.Kills.Lost.IsZero()
+	})
 	if got := h.answers(dir); got != "it asks the model" {
 		t.Fatal(got)
 	}

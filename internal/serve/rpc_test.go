@@ -1,18 +1,24 @@
 package serve
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/safestate/safestate/internal/access"
 	"github.com/safestate/safestate/internal/admin/adminv1"
 )
 
@@ -87,5 +93,51 @@ func TestNoAPIInPlainTextForOthers(t *testing.T) {
 	r.grpc = "127.0.0.1:" + port
 	if _, err := r.admin().Status(t.Context(), &adminv1.StatusRequest{}); status.Code(err) != codes.Unimplemented {
 		t.Errorf("%v", err)
+	}
+}
+
+// Over TLS the certificate that lets a peer in gives it no role: the access file does.
+func TestWhoMayAskByGRPC(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t, dir, "ca")
+	cert, key := ca.issue(dir, "server")
+	edge, edgeKey := ca.issue(dir, "edge-1")
+	token := access.NewToken()
+	digest, err := access.Digest(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "access.yaml")
+	write(t, file, fmt.Sprintf("tokens:\n- {name: ann, sha256: %q}\ngrants:\n- {to: [token:ann], roles: [responder], models: [\"default/fraud\"]}\n", digest))
+	r := start(t, folder(t), func(o *Options) { o.TLS, o.AccessFile = TLSFiles{cert, key, ca.file}, file })
+	pair, err := tls.LoadX509KeyPair(edge, edgeKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	conn, err := grpc.NewClient(r.grpc, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	c := adminv1.NewAdminClient(conn)
+	for _, q := range []struct {
+		token, target string
+		want          codes.Code
+	}{
+		{"", "model/default/fraud", codes.Unauthenticated},
+		{"wrong", "model/default/fraud", codes.Unauthenticated},
+		{token, "all", codes.PermissionDenied},
+		{token, "model/default/fraud", codes.OK},
+	} {
+		ctx := t.Context()
+		if q.token != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+q.token)
+		}
+		killed, err := c.Kill(ctx, &adminv1.KillRequest{Target: q.target, Reason: "wrong"})
+		if status.Code(err) != q.want || err == nil && killed.GetState().GetBy() != "token:ann" {
+			t.Errorf("%s with the token %q: %v %v, want %s", q.target, q.token, killed, err, q.want)
+		}
 	}
 }

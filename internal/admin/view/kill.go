@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/safestate/safestate/internal/admin"
@@ -68,6 +69,9 @@ func KillProof(k admin.KillProof, took time.Duration) string {
 	switch {
 	case k.Expected == 0:
 		p.line("%s is %s; no proxy is expected, so nothing can be proven.", k.State.Target, state)
+	case k.Complete && !slices.ContainsFunc(k.Rows, func(r admin.KillRow) bool { return r.Kind == "proxy" }):
+		p.line("PROVEN: %s is %s at %d of %d, after %s.", k.State.Target, state, k.Proven, k.Expected, took.Round(time.Millisecond))
+		p.line("All are processors: no proxy is expected, and so none is proven.")
 	case k.Complete:
 		p.line("PROVEN: %s is %s at %d of %d, after %s.", k.State.Target, state, k.Proven, k.Expected, took.Round(time.Millisecond))
 	default:
