@@ -28,6 +28,9 @@ func TestKillAndRevive(t *testing.T) {
 	if again := Kill(s, order("1", Blackhole)); !reflect.DeepEqual(again, s) {
 		t.Errorf("one order that came twice: %+v", again)
 	}
+	if by := (Order{ID: "3", At: noon, By: "safestate", Reason: "over", Automatic: true}); !reflect.DeepEqual(Kill(s, by), s) {
+		t.Error("automation took over a person's kill")
+	}
 	stale := Request{At: noon, By: "lead", Reason: "mended", Generation: 1}
 	s = Kill(s, order("2", Blackhole))
 	if s.Mode != Blackhole || s.Generation != 2 {

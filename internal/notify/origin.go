@@ -31,6 +31,8 @@ var releases = map[release.Kind]told{
 	release.KindCommonCause:   {CommonCause, Firing, Critical, "the version and its control fail alike: nothing was rolled back"},
 	release.KindCauseOver:     {CommonCause, Resolved, Info, "the version and its control fail alike no more"},
 	release.KindBound:         {Attention, Once, Critical, "a limit kept safestate from rolling back"},
+	release.KindKillNotHelped: {Attention, Once, Critical, "the kill did not help: the cause is elsewhere"},
+	release.KindKillBound:     {Attention, Once, Critical, "a limit kept safestate from killing"},
 	release.KindRefusedConfig: {Attention, Once, Warning, "a proxy refuses the weights"},
 }
 

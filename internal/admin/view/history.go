@@ -158,6 +158,21 @@ func deed(r release.Record) string {
 		return "the rollback of " + r.Version + " helped"
 	case release.KindNotHelped:
 		return "the rollback of " + r.Version + " did NOT help"
+	case release.KindKilled:
+		if r.Version == "" {
+			return "KILLED"
+		}
+		return "KILLED: " + r.Version + onto(r.Target)
+	case release.KindRevived:
+		return strings.TrimSpace("revived " + r.Version)
+	case release.KindAutomaticKill:
+		return strings.TrimSpace("AUTOMATIC KILL " + r.Version)
+	case release.KindKillHelped:
+		return "the kill helped"
+	case release.KindKillNotHelped:
+		return "the kill did NOT help"
+	case release.KindKillBound:
+		return "a limit keeps safestate from killing"
 	case release.KindCommonCause:
 		return r.Version + " and its control fail alike"
 	case release.KindCauseOver:
