@@ -123,6 +123,10 @@ kill-crashes: ## A replica killed a hundred times: nothing acknowledged or store
 xds-shifts: setup ## 1,000 changes of weights under load, and ten minutes without a control plane: a quarter of an hour
 	@$(FOUND) $(GO) test -count=1 -timeout 30m -v -run 'TestShifts|TestAway' ./e2e/xds -shifts 1000 -away 10m | e2e/setup/progress.py
 
+.PHONY: kill-proof
+kill-proof: setup ## After a proven kill 100,000 requests are tried, and none reaches what is killed: minutes
+	@$(FOUND) $(GO) test -count=1 -timeout 20m -v -run 'TestProof$$|TestBreakGlass' ./e2e/kill -requests 100000
+
 .PHONY: lint
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, built from Go modules
 	@$< run ./...

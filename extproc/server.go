@@ -91,6 +91,9 @@ func New(o Options) *Server {
 	s.ending, s.endAll = context.WithCancel(context.Background())
 	s.leaving, s.leave = context.WithCancel(context.Background())
 	s.kills, o.State.Ladder.Kills = o.Kills, o.Kills
+	if o.Signals != nil {
+		o.State.Ladder.Calls = o.Signals.Calls
+	}
 	if s.kills != nil {
 		go s.followKills()
 	}

@@ -64,6 +64,15 @@ func (p *proving) on(t *testing.T) (undo func()) {
 	return func() { p.t, p.control.t = before, half }
 }
 
+// restart starts safestate again, for the parts that follow too.
+func (p *proving) restart() {
+	p.t.Helper()
+	before := p.control.t
+	p.control.t = p.top
+	p.control.start()
+	p.control.t = before
+}
+
 // underLoad: slow requests are at the model, Envoy tries again what fails, streams are
 // open, and calls.
 func (p *proving) underLoad(t *testing.T) {
@@ -222,7 +231,7 @@ func (p *proving) breakGlass(t *testing.T) {
 	stopped := time.Now()
 	c.more(t, *requests/10)
 	p.unasked(r.name, x, stopped)
-	p.control.start()
+	p.restart()
 	p.kill(r.name)
 	for _, in := range p.ingresses {
 		modify(t, in.admin, key, "")
@@ -242,10 +251,10 @@ func (p *proving) coldStart(t *testing.T) {
 	p.control.process.Kill()
 	for _, in := range p.ingresses {
 		in.process.Kill()
-		in.start(t)
+		in.start(p.top)
 	}
 	p.try(*requests / 2)
-	p.control.start()
+	p.restart()
 	p.try(*requests / 2)
 	p.kill("--all", "--mode", "blackhole") // it is proven at those that came back
 	p.try(*requests / 10)

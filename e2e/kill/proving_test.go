@@ -45,7 +45,7 @@ func (in *ingress) start(t *testing.T) {
 // addresses tell: one has all its configuration from safestate, the other is a user's
 // own, whose filters have Envoy try again what fails.
 type proving struct {
-	t         *testing.T
+	t, top    *testing.T // of a part, of all
 	dir       string
 	control   *half
 	api       *admin.Client
@@ -63,7 +63,7 @@ const (
 // newProving starts all of it, and waits until every version is asked through both.
 func newProving(t *testing.T) *proving {
 	t.Helper()
-	p := &proving{t: t, dir: t.TempDir(), first: map[string]*target{}, second: map[string]*target{}}
+	p := &proving{t: t, top: t, dir: t.TempDir(), first: map[string]*target{}, second: map[string]*target{}}
 	var text strings.Builder
 	for _, name := range provenRows {
 		r := rowOf(t, name)
@@ -141,7 +141,7 @@ func ownedConfig(t *testing.T, text []byte) []byte {
 	filters, _ := manager["http_filters"].([]any)
 	manager["http_filters"] = append([]any{map[string]any{"name": "retries", "typed_config": map[string]any{
 		"@type":     "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-		"mutations": map[string]any{"request_mutations": []any{appendHeader("x-envoy-retry-on", "5xx,reset,connect-failure"), appendHeader("x-envoy-max-retries", "6")}},
+		"mutations": map[string]any{"request_mutations": []any{appendHeader("x-envoy-retry-on", "5xx,reset,connect-failure"), appendHeader("x-envoy-max-retries", "15")}},
 	}}}, filters...)
 	for _, c := range dataplane.List(dataplane.Object(config, "static_resources"), "clusters") {
 		if c["name"] == "safestate_xds" {

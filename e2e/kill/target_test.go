@@ -18,7 +18,7 @@ const (
 )
 
 // failures is how often a request fails.
-const failures = 4
+const failures = 12
 
 // slowly is how long a slow answer takes.
 const slowly = 700 * time.Millisecond

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"time"
 
@@ -153,11 +154,15 @@ func (c *client) look(replica int) (reached bool) {
 	return status != 0
 }
 
+// errUnsent is that no connection was made for a request: what it asks for is not
+// done. (Where one was, and broke, the transport may have tried again on another: the
+// request has a key.)
+var errUnsent = errors.New("nothing was sent")
+
 // surelyNot reports whether what was asked for was not done: it was not sent, or
 // refused before it began.
 func surelyNot(status int, err error) bool {
-	op := (*net.OpError)(nil)
-	return status == http.StatusTooManyRequests || status == 0 && errors.As(err, &op) && op.Op == "dial"
+	return status == http.StatusTooManyRequests || errors.Is(err, errUnsent)
 }
 
 // ask sends a request, a GET where it has no body, and reads the answer. The status
@@ -205,6 +210,8 @@ func (c *client) exchange(url, key string, body, answer any) (status int, err er
 			return 0, err
 		}
 	}
+	sent := false
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent = true }})
 	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(text))
 	if err != nil {
 		return 0, err
@@ -215,7 +222,10 @@ func (c *client) exchange(url, key string, body, answer any) (status int, err er
 		request.Header.Set("Idempotency-Key", key)
 	}
 	response, err := c.http.Do(request)
-	if err != nil {
+	switch {
+	case err != nil && !sent:
+		return 0, fmt.Errorf("%w: %w", errUnsent, err)
+	case err != nil:
 		return 0, err
 	}
 	defer func() { _ = response.Body.Close() }()

@@ -11,6 +11,7 @@ import (
 	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 
 	"github.com/safestate/safestate/envoy/xds"
+	"github.com/safestate/safestate/internal/admin"
 	"github.com/safestate/safestate/internal/feed"
 	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/signing"
@@ -93,4 +94,15 @@ func (r *register) departed(ctx context.Context) error {
 		return nil
 	}
 	return r.put(ctx, next, revision, time.Now())
+}
+
+// processors are those that run apart and are expected here, for a person who takes
+// one out.
+func (c *Control) processors() (out []admin.Proxy) {
+	for _, x := range c.o.XDS.Proxies() {
+		if x.Processor {
+			out = append(out, admin.Proxy{Node: x.Node, Connected: x.Connected, Replica: c.o.Replica})
+		}
+	}
+	return out
 }

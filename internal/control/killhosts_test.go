@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -174,6 +175,8 @@ func TestProcessorsApart(t *testing.T) {
 	}
 	rows.Done()
 	b.processors(theModel, "safestate-extproc/one proven")
+	var conflict admin.Problem
+	ask(t, admin.New(admin.Options{Control: b.api()}), http.MethodPost, "/v1/proxies/safestate-extproc%2Fone/deregister", `{"reason":"it is here"}`, http.StatusConflict, &conflict)
 	if _, err := b.control.Revive(t.Context(), theModel, reviving(1)); err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +184,15 @@ func TestProcessorsApart(t *testing.T) {
 	a.cut()
 	b.kill(theModel, "k2")
 	b.processors(theModel, "safestate-extproc/one silent")
+	h := admin.New(admin.Options{Control: b.api()})
+	var p admin.Problem
+	ask(t, h, http.MethodPost, "/v1/proxies/safestate-extproc%2Fnone/deregister", `{"reason":"a typo"}`, http.StatusNotFound, &p)
+	if !strings.Contains(p.Hint, "safestate-extproc/one") {
+		t.Errorf("%+v", p)
+	}
+	var done admin.Done
+	ask(t, h, http.MethodPost, "/v1/proxies/safestate-extproc%2Fone/deregister", `{"reason":"scrapped"}`, http.StatusOK, &done)
+	b.processors(theModel, "one pushed") // its reports are heard of another set still, for some seconds
 	if p := b.control.proofs.proxies(); len(p.Proxies) > 0 || p.Expected > 0 {
 		t.Errorf("a processor is among the proxies: %+v", p)
 	}

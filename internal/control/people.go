@@ -105,7 +105,7 @@ func (a *API) Deregister(ctx context.Context, node string, d admin.Deregistratio
 func (c *Control) expected(node string) error {
 	var silent []string
 	known := !c.register.seen(node).IsZero()
-	all := c.proofs.everyProxy(c.register.seen).Proxies
+	all := append(c.proofs.everyProxy(c.register.seen).Proxies, c.processors()...)
 	for i := range all {
 		x := &all[i]
 		switch {

@@ -72,6 +72,11 @@ func (r *modelRung) answer(ctx context.Context, ask *Ask) (Answer, Outcome) {
 	if !ok {
 		return Answer{}, Skipped
 	}
+	r.state.calls(place, "", r.cfg.Model, r.cfg.Version)
+	if r.killed() { // since it was looked first
+		place.leave(breaker.Ignored, 0)
+		return Answer{}, Skipped
+	}
 	if r.detector.ChatRequest(ask.Exchange).Stream {
 		return r.stream(ctx, ask, request, place)
 	}

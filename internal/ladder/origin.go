@@ -22,6 +22,8 @@ type origin struct {
 	version  policy.Version
 	client   *fallback.Client
 	flights  *cache.Flights
+	state    *State
+	route    string
 	breaker  *breaker.Breaker   // nil: none
 	bulkhead *bulkhead.Bulkhead // nil: none
 }
@@ -31,7 +33,7 @@ func newOrigin(cfg *policy.Fallback, p *policy.Policy, s *State) (*origin, error
 	if err != nil {
 		return nil, err
 	}
-	o := &origin{cfg: cfg, client: client, flights: s.Flights, version: policy.Version{Model: p.Model, Name: p.Stable}}
+	o := &origin{cfg: cfg, client: client, flights: s.Flights, state: s, route: p.Route, version: policy.Version{Model: p.Model, Name: p.Stable}}
 	for _, v := range p.Versions {
 		if v.Name == p.Stable && (v.Model == "" || v.Model == p.Model) {
 			o.version.ReportedVersion = v.ReportedVersion
@@ -59,7 +61,7 @@ func (r *cacheRung) revalidate(x *detect.Exchange, key cache.Key) {
 		Version: r.origin.version,
 	}
 	r.origin.flights.Go(key, func(ctx context.Context) {
-		if !r.state.effect(r.policy.Route, r.policy.Model, again.Version.Name).Killed && r.origin.ask(ctx, again, r.detector) {
+		if r.origin.ask(ctx, again, r.detector) {
 			r.remember(again, again.Version)
 		}
 	})
@@ -73,6 +75,11 @@ func (o *origin) ask(ctx context.Context, x *detect.Exchange, d *detect.Detector
 	}
 	place, ok := enter(o.breaker, o.bulkhead)
 	if !ok {
+		return false
+	}
+	o.state.calls(place, o.route, o.version.Model, o.version.Name)
+	if o.state.effect(o.route, o.version.Model, o.version.Name).Killed {
+		place.leave(breaker.Ignored, 0)
 		return false
 	}
 	started := time.Now()

@@ -13,6 +13,7 @@ import (
 type place struct {
 	permit   breaker.Permit
 	bulkhead *bulkhead.Bulkhead // nil: none
+	over     func()             // ends the call where it counts as open; nil: it does not
 	left     atomic.Bool
 }
 
@@ -40,6 +41,9 @@ func enter(b *breaker.Breaker, h *bulkhead.Bulkhead) (p *place, ok bool) {
 func (p *place) leave(o breaker.Outcome, took time.Duration) {
 	if p.left.Swap(true) {
 		return
+	}
+	if p.over != nil {
+		p.over()
 	}
 	p.permit.Done(o, took)
 	if p.bulkhead != nil {

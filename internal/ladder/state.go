@@ -32,6 +32,10 @@ type State struct {
 	// Kills is what no rung asks, and whose answers none gives; nil: nothing is
 	// killed.
 	Kills *kill.Live
+	// Calls counts a call that is about to be made, until over is called: what is in
+	// flight to what is killed. It is called before it is looked whether the model is.
+	// nil: nobody counts.
+	Calls func(route, model, version string) (over func())
 	// OnProblem is told of files of fallback models that cannot be read. May
 	// be nil.
 	OnProblem func(model string, err error)
@@ -39,6 +43,13 @@ type State struct {
 	mu      sync.Mutex
 	clients map[string]*shared
 	closing sync.WaitGroup // clients that nobody uses any more
+}
+
+// calls counts a call at the place that it has.
+func (s *State) calls(p *place, route, model, version string) {
+	if s.Calls != nil {
+		p.over = s.Calls(route, model, version)
+	}
 }
 
 // effect is what kills leave, now, of a version's answers on a route.

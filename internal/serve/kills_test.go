@@ -208,3 +208,29 @@ func TestUnreadableKills(t *testing.T) {
 		t.Errorf("it starts: %v", err)
 	}
 }
+
+// TestKillsByCertificate: where the halves have certificates, a processor that others
+// can dial is told by its certificate whose policies to take, and has a name below the
+// one in its own; one whose certificate is of other authorities is told nothing.
+func TestKillsByCertificate(t *testing.T) {
+	dir, certs := folder(t), t.TempDir()
+	ca, foreign := newAuthority(t, certs, "ca"), newAuthority(t, certs, "foreign")
+	with := func(a *authority, name string) func(*Options) {
+		return func(o *Options) {
+			cert, key := a.issue(certs, name)
+			o.TLS = TLSFiles{Cert: cert, Key: key, ClientCA: a.file}
+		}
+	}
+	c := start(t, dir, with(ca, "control"), func(o *Options) { o.Role = RoleControl })
+	h := apart(t, c.grpc, with(ca, "hosts"), func(o *Options) { o.GRPC = "0.0.0.0:0" })
+	stranger := apart(t, c.grpc, with(foreign, "strangers"))
+	until(t, "it is told", func() bool { _, s := h.ready(); return s.Kills.Known })
+	if _, s := h.ready(); !s.Policies.Signed || len(s.Policies.Keys) == 0 || !slices.Equal(s.Policies.Keys, keysAt(c)) {
+		t.Errorf("it trusts %+v, and %v sign", s.Policies, keysAt(c))
+	}
+	c.kill("model/default/fraud")
+	c.proves("hosts/safestate-extproc/host", admin.StepProven, 0)
+	if _, s := stranger.ready(); s.Kills.Known || len(s.Policies.Keys) > 0 || s.Kills.Problem == "" {
+		t.Errorf("a stranger knows %+v and trusts %v", s.Kills, s.Policies.Keys)
+	}
+}

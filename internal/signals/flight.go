@@ -83,6 +83,17 @@ func (s *Rows) Done() {
 	}
 }
 
+// Calls counts a call to a version by another way than Envoy's, as Rows.Open, until
+// over is called. A nil Reporter counts nothing.
+func (r *Reporter) Calls(route, model, version string) (over func()) {
+	if r == nil {
+		return func() {}
+	}
+	f := r.flights.of(rowName{route: fit(route), model: fit(model), version: fit(version)})
+	f.open.Add(1)
+	return func() { f.open.Add(-1) }
+}
+
 // stopped is what the reporter says of kills.
 type stopped struct {
 	set  string
