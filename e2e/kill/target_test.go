@@ -31,6 +31,7 @@ type target struct {
 	streams atomic.Int64 // that are open
 	failed  atomic.Int64 // requests that it refused
 	tries   sync.Map     // by headerFail: how often it came
+	silent  atomic.Bool  // streams say nothing more, and do not end
 }
 
 func startTarget(t testing.TB, answer string) *target {
@@ -89,6 +90,10 @@ func (x *target) stream(w http.ResponseWriter, r *http.Request) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		if x.silent.Load() {
+			<-r.Context().Done()
+			return
+		}
 		if _, err := io.WriteString(w, `data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}`+"\n\n"); err != nil {
 			return
 		}
