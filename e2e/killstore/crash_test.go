@@ -122,7 +122,7 @@ func whole(t *testing.T, n *notes, r *replica, released []string) {
 		if time.Now().After(end) {
 			t.Fatalf("the store is ahead of the trail:\n%s", strings.Join(problems, "\n"))
 		}
-		timer := time.NewTimer(20 * time.Millisecond)
+		timer := time.NewTimer(300 * time.Millisecond) // the API bounds how often histories are read
 		<-timer.C
 	}
 }

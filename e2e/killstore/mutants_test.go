@@ -12,36 +12,34 @@ import (
 	"github.com/safestate/safestate/e2e/dataplane"
 )
 
-// mutant is a mistake that safestate does not make: one text of one of its files in
-// the place of another.
+// mutant is a mistake that safestate does not make: texts of one of its files with
+// others in their places.
 type mutant struct {
-	name     string
-	file     string
-	old, new string
+	name  string
+	file  string
+	edits []edit
 }
 
+type edit struct{ old, new string }
+
 var mutants = []mutant{
-	{
-		"stale read: a revive is decided on what the replica last heard", "internal/control/kills.go",
-		"if err := c.kills.reread(ctx, t); err != nil {", "if err := error(nil); err != nil {",
-	},
-	{
-		"lost update: a state is written over whatever there is", "internal/control/killbook.go",
+	{"stale read: a revive is decided on what the replica last heard", "internal/control/kills.go", []edit{
+		{"if err := c.kills.reread(ctx, t); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"lost update: a state is written over whatever there is", "internal/control/killbook.go", []edit{{
 		"entry, err := b.store.Put(ctx, killKey(next.Target), text, from.revision)",
 		"there, _ := b.store.Get(ctx, killKey(next.Target))\n\tentry, err := b.store.Put(ctx, killKey(next.Target), text, there.Revision)",
-	},
-	{
-		"reused generation: a revive has the one of the kill", "internal/kill/command.go",
-		"s.Generation++\n\ts.Killed, s.Since, s.By, s.Reason, s.Asked = false,", "s.Killed, s.Since, s.By, s.Reason, s.Asked = false,",
-	},
-	{
-		"kill undone: of two states the newer wins, though it is alive", "internal/kill/reconcile.go",
-		"if !older.Killed || len(unseen) == 0 {", "if !older.Killed || len(unseen) == 0 || !newer.Killed {",
-	},
-	{
-		"kill undone: the last order alone counts", "internal/kill/reconcile.go",
-		"if !older.Killed || len(unseen) == 0 {", "if !older.Killed || len(unseen) == 0 || unseen[len(unseen)-1] != older.Seen[len(older.Seen)-1] {",
-	},
+	}}},
+	{"reused generation: a revive has the one of the kill", "internal/kill/command.go", []edit{
+		{"s.Generation++\n\ts.Killed, s.Since, s.By, s.Reason, s.Asked = false,", "s.Killed, s.Since, s.By, s.Reason, s.Asked = false,"},
+	}},
+	{"kill undone: of two states the newer wins, though it is alive", "internal/kill/reconcile.go", []edit{
+		{"if !older.Killed || len(unseen) == 0 {", "if !older.Killed || len(unseen) == 0 || !newer.Killed {"},
+	}},
+	{"kill undone: the last order alone counts", "internal/kill/reconcile.go", []edit{
+		{"if !older.Killed || len(unseen) == 0 {", "if !older.Killed || len(unseen) == 0 || unseen[len(unseen)-1] != older.Seen[len(older.Seen)-1] {"},
+		{"s.Seen = append(slices.Clone(s.Seen), orders...)", "s.Seen = append(orders, s.Seen...)"},
+	}},
 }
 
 // TestMutants makes each mistake in a binary of its own and runs episodes with it
@@ -69,17 +67,21 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// mutate is the file with the mistake.
+// mutate returns the file with the mistake.
 func (m mutant) mutate(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dataplane.Root(), m.file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(text), m.old); n != 1 {
-		t.Fatalf("%s has %d times, and not once:\n%s", m.file, n, m.old)
+	out := string(text)
+	for _, e := range m.edits {
+		if n := strings.Count(out, e.old); n != 1 {
+			t.Fatalf("%s has %d times, and not once:\n%s", m.file, n, e.old)
+		}
+		out = strings.Replace(out, e.old, e.new, 1)
 	}
-	return strings.Replace(string(text), m.old, m.new, 1)
+	return out
 }
 
 // build makes the binary. The files of the repository stay as they are.
