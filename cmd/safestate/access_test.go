@@ -131,11 +131,12 @@ func TestCommandsShowWhoTheyAre(t *testing.T) {
 	if got := with("status", "--token-file", file("token")); !strings.Contains(got.stdout, "default/fraud") {
 		t.Errorf("with a token: %+v", got)
 	}
-	if got := with(append(abort, "--token-file", file("token"))...); got.exit != 1 || !strings.Contains(got.stderr, "token:bot has no role operator") || len(c.commands) > 0 {
+	if got := with(append(abort, "--token-file", file("token"))...); got.exit != 1 || !strings.Contains(got.stderr, "token:bot has no role operator") || len(c.asked()) > 0 {
 		t.Errorf("a viewer's abort: %+v", got)
 	}
-	if got := with(append(abort, "--cert", file("ann.pem"), "--key", file("ann.key"))...); len(c.commands) != 1 || c.commands[0].By != "cert:ann" {
-		t.Errorf("an operator's abort: %+v, %+v", got, c.commands)
+	got := with(append(abort, "--cert", file("ann.pem"), "--key", file("ann.key"))...)
+	if asked := c.asked(); len(asked) != 1 || asked[0].By != "cert:ann" {
+		t.Errorf("an operator's abort: %+v, %+v", got, asked)
 	}
 	if got := run(t, "status", "--server", s.URL); got.exit != 1 || !strings.Contains(got.stderr, "certificate") {
 		t.Errorf("an authority that is not known: %+v", got)

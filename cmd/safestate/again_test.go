@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -28,9 +27,7 @@ func TestASecondTryAndHowLongForceHolds(t *testing.T) {
 	if got := run(t, "rollback", "fraud", "--to", "v1", "--reason", "x", "--force", "--hold", "1m", server); got.exit != 0 {
 		t.Fatalf("%+v", got)
 	}
-	c.mu.Lock()
-	commands := slices.Clone(c.commands)
-	c.mu.Unlock()
+	commands := c.asked()
 	if first := commands[0]; !first.Again || first.Force || first.Hold != nil {
 		t.Errorf("%+v", first)
 	}

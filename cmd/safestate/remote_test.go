@@ -36,6 +36,14 @@ type control struct {
 	queries           []admin.HistoryQuery
 }
 
+// asked is what commands have asked for until now. They run in processes of their
+// own: that one has ended does not order what the server did for it.
+func (c *control) asked() []release.Command {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.commands)
+}
+
 func (c *control) next() admin.Model {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -158,8 +166,8 @@ func TestRollbackWaitsForTheProof(t *testing.T) {
 					t.Errorf("no %q in:\n%s", want, got.stdout)
 				}
 			}
-			if len(control.commands) != 1 || control.commands[0].Do != release.Rollback || control.commands[0].Reason != "bad" {
-				t.Errorf("asked %+v", control.commands)
+			if asked := control.asked(); len(asked) != 1 || asked[0].Do != release.Rollback || asked[0].Reason != "bad" {
+				t.Errorf("asked %+v", asked)
 			}
 		})
 	}
@@ -238,10 +246,9 @@ func TestRolloutCommands(t *testing.T) {
 	if got := run(t, "rollout", "abort", "fraud", "--reason", "no", server); got.exit != 0 || !strings.Contains(got.stdout, "Proven") {
 		t.Errorf("abort: %+v", got)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	asked := c.asked()
 	var verbs []string
-	for _, command := range c.commands {
+	for _, command := range asked {
 		verbs = append(verbs, string(command.Do))
 		if !strings.HasPrefix(command.By, "local") {
 			t.Errorf("by %q", command.By)
@@ -251,10 +258,10 @@ func TestRolloutCommands(t *testing.T) {
 		t.Fatalf("asked %q, want %q", verbs, want)
 	}
 	want := []release.Step{{Weight: 5, Duration: release.Duration(time.Minute), MinRequests: 100}, {Weight: 50, Duration: release.Duration(10 * time.Minute), Gate: true}, {Weight: 100}}
-	if start := c.commands[0]; !slices.Equal(start.Steps, want) || start.Version != "v2" || start.Generation != 9 {
+	if start := asked[0]; !slices.Equal(start.Steps, want) || start.Version != "v2" || start.Generation != 9 {
 		t.Errorf("start: %+v", start)
 	}
-	if promote := c.commands[3]; !promote.Full || !promote.Force || promote.Reason != "sure" {
+	if promote := asked[3]; !promote.Full || !promote.Force || promote.Reason != "sure" {
 		t.Errorf("promote: %+v", promote)
 	}
 }
@@ -298,6 +305,8 @@ func TestStatusAndHistory(t *testing.T) {
 			t.Errorf("%v: %+v", args, got)
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if want := []admin.HistoryQuery{{Limit: 50}, {Model: "default/fraud", Limit: 50}, {Policy: "default/strict", Limit: 3}}; !slices.Equal(c.queries, want) {
 		t.Errorf("asked %+v", c.queries)
 	}
@@ -314,6 +323,8 @@ func TestPoliciesAndProxies(t *testing.T) {
 			t.Errorf("%v: %+v", args, got)
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(c.policies) != 3 || c.policies[1].To != 3 || c.policies[1].Expect != 7 || c.policies[2].Do != admin.PolicyUnpin || !slices.Equal(c.gone, []string{"edge/3: gone"}) {
 		t.Errorf("%+v %q", c.policies, c.gone)
 	}
