@@ -11,6 +11,7 @@ import (
 
 	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/verdict"
 )
@@ -51,10 +52,10 @@ func (d *duplex) survive(what string, panicked any) {
 	// Errors mean that the proxy has ended the stream by itself.
 	switch {
 	case was == flowing && d.kind == eventStream, was == supplanted:
-		_ = e.out.send(piece(endedBy(nil, errorCode(f)), true))
+		_ = e.out.send(piece(local.AppendCut(nil, local.ErrorCode(f)), true))
 	case was == held && !e.route.grpc(), was == awaiting:
 		tags := []ladder.Header{{Name: verdict.HeaderReason, Value: f.Reason()}, {Name: "content-type", Value: chat.TypeJSON}}
-		_ = e.out.send(immediate(http.StatusServiceUnavailable, tags, chat.AppendErrorBody(nil, errorCode(f), lostMessage), "safestate_lost"))
+		_ = e.out.send(immediate(http.StatusServiceUnavailable, tags, chat.AppendErrorBody(nil, local.ErrorCode(f), lostMessage), "safestate_lost"))
 	case was == held:
 		_ = e.out.send(immediateStatus(codes.Unavailable, f.Reason(), e.lastRungAnswers()))
 	}

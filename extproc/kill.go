@@ -10,6 +10,7 @@ import (
 	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/telemetry"
 	"github.com/safestate/safestate/internal/verdict"
@@ -91,7 +92,7 @@ func (e *exchange) stop(k kill.Effect, f verdict.Finding) *reply {
 	}
 	e.setAside(telemetry.CauseUnanswered)
 	tags := []ladder.Header{{Name: verdict.HeaderReason, Value: f.Reason()}, {Name: "content-type", Value: chat.TypeJSON}}
-	return immediate(http.StatusServiceUnavailable, tags, chat.AppendErrorBody(nil, errorCode(f), killedMessage), "safestate_killed")
+	return immediate(http.StatusServiceUnavailable, tags, chat.AppendErrorBody(nil, local.ErrorCode(f), killedMessage), "safestate_killed")
 }
 
 // killedMessage is what a caller is told whom nothing answers.

@@ -7,10 +7,10 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc/codes"
 
-	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/inflate"
 	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/telemetry"
 	"github.com/safestate/safestate/internal/verdict"
@@ -87,17 +87,12 @@ func (e *exchange) reject(f verdict.Finding) *reply {
 	if e.route.grpc() {
 		return immediateStatus(codes.InvalidArgument, f.Reason(), false)
 	}
-	body := strconv.AppendQuote([]byte(`{"error":`), f.Reason())
-	body = append(body, '}')
-	if e.route.policy.Protocol == policy.OpenAI {
-		body = chat.AppendErrorBody(nil, errorCode(f), f.Reason())
-	}
 	tags := []ladder.Header{
 		{Name: verdict.HeaderReason, Value: f.Reason()},
 		{Name: "content-type", Value: "application/json"},
 		{Name: "cache-control", Value: "no-store"},
 	}
-	return immediate(400, tags, body, "safestate_rejected")
+	return immediate(400, tags, local.Rejection(e.route.policy.Protocol, f), "safestate_rejected")
 }
 
 // count counts a verdict's findings, the observed ones included.
@@ -250,18 +245,14 @@ func (e *exchange) hold(n int, h detect.Headers) bool {
 
 // tagsOf makes the headers of an answer of the ladder.
 func tagsOf(a *ladder.Answer, f verdict.Finding) []ladder.Header {
-	tags := make([]ladder.Header, 0, 6+len(a.Extra))
-	tags = append(tags,
-		ladder.Header{Name: "content-type", Value: a.ContentType},
-		ladder.Header{Name: "cache-control", Value: "no-store"},
-		ladder.Header{Name: verdict.HeaderReason, Value: f.Reason()})
-	switch a.Source {
+	source := a.Source
+	switch source {
 	case ladder.Refused:
+		source = ""
 	case cut: // the beginning, which the caller gets, is another model's
-		tags = append(tags, ladder.Header{Name: verdict.HeaderSource, Value: string(ladder.Fallback)})
-	default:
-		tags = append(tags, ladder.Header{Name: verdict.HeaderSource, Value: string(a.Source)})
+		source = ladder.Fallback
 	}
+	tags := local.AppendTags(make([]ladder.Header, 0, 6+len(a.Extra)), a.ContentType, f, source)
 	if a.Model != "" {
 		tags = append(tags, ladder.Header{Name: verdict.HeaderModel, Value: a.Model})
 	}

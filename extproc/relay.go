@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/verdict"
 )
 
@@ -85,7 +86,7 @@ func (d *duplex) pump(ctx context.Context, a *ladder.Answer, f verdict.Finding) 
 		b, err := a.Stream.Next(ctx)
 		ended := err != nil
 		if ended && !errors.Is(err, io.EOF) {
-			b = endedBy(b, e.server.streamErrorCode(err))
+			b = local.AppendCut(b, e.server.streamErrorCode(err))
 			a.Source = cut
 		}
 		// An error is the proxy's end of the stream, upon which ctx is done.
@@ -118,7 +119,7 @@ func (d *duplex) gather(a ladder.Answer, f verdict.Finding) error {
 			continue
 		}
 		if !errors.Is(err, io.EOF) {
-			a.Body = endedBy(a.Body, e.server.streamErrorCode(err))
+			a.Body = local.AppendCut(a.Body, e.server.streamErrorCode(err))
 			a.Source = cut
 		}
 		return e.out.send(e.deliverImmediate(a, f))

@@ -10,6 +10,7 @@ import (
 	"github.com/safestate/safestate/internal/bulkhead"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/signals"
 	"github.com/safestate/safestate/internal/telemetry"
@@ -98,10 +99,7 @@ func newVersion(v policy.Version, p *policy.Policy, s *State) *version {
 	if s != nil && p.Breaker != nil {
 		out.breaker = s.Breakers.Get(ladder.BreakerKeyVersion(v.Model, v.Name), *p.Breaker)
 	}
-	out.tags = []ladder.Header{{Name: verdict.HeaderSource, Value: string(ladder.Primary)}, {Name: verdict.HeaderModel, Value: v.Model}}
-	if v.Name != "" {
-		out.tags = append(out.tags, ladder.Header{Name: verdict.HeaderVersion, Value: v.Name})
-	}
+	out.tags = local.VersionTags(v)
 	strip := []string{verdict.HeaderReason}
 	out.asHeaders = static(tagged(responseHeaders, out.tags, strip))
 	out.asBody = static(tagged(responseBody, out.tags, strip))

@@ -1,7 +1,6 @@
 package extproc
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/telemetry"
 	"github.com/safestate/safestate/internal/verdict"
 )
@@ -190,22 +190,11 @@ func (d *duplex) cut(f verdict.Finding, clean []byte) error {
 	a.Source = cut
 	e.finish(a, f)
 	d.state = over
-	if err := e.out.send(piece(endedBy(clean, errorCode(f)), !d.trailed).with(toldCounted)); err != nil {
+	if err := e.out.send(piece(local.AppendCut(clean, local.ErrorCode(f)), !d.trailed).with(toldCounted)); err != nil {
 		return err
 	}
 	return d.releaseTrailers()
 }
-
-// cutMessage is what a caller is told in an error event; the code says why.
-const cutMessage = "The answer failed while it was being streamed. What came before is not the whole answer."
-
-// endedBy returns the last of a stream that failed after its commit: what of it
-// is clean, and the error event. clean may be shared, and stays as it is.
-func endedBy(clean []byte, code string) []byte {
-	return chat.AppendErrorEvent(slices.Clip(clean), code, cutMessage)
-}
-
-func errorCode(f verdict.Finding) string { return "safestate_" + string(f.Code) }
 
 func (d *duplex) tokens(wasted bool) {
 	e := d.exchange

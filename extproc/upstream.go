@@ -14,6 +14,7 @@ import (
 	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/ladder"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
 	"github.com/safestate/safestate/internal/verdict"
@@ -139,7 +140,7 @@ func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, a *ladder.A
 	for {
 		b, err := a.Stream.Next(ctx)
 		if err != nil && !errors.Is(err, io.EOF) {
-			b = endedBy(b, s.streamErrorCode(err))
+			b = local.AppendCut(b, s.streamErrorCode(err))
 		}
 		if _, failed := w.Write(b); failed != nil {
 			return
@@ -155,11 +156,11 @@ func (s *Server) streamErrorCode(err error) string {
 	var broken *ladder.StreamError
 	switch {
 	case errors.As(err, &broken):
-		return errorCode(broken.Finding)
+		return local.ErrorCode(broken.Finding)
 	case s.ending.Err() != nil:
-		return errorCode(verdict.Finding{Code: verdict.Draining})
+		return local.ErrorCode(verdict.Finding{Code: verdict.Draining})
 	}
-	return errorCode(verdict.Finding{Code: verdict.BrokenTruncated})
+	return local.ErrorCode(verdict.Finding{Code: verdict.BrokenTruncated})
 }
 
 func writeTags(w http.ResponseWriter, a *ladder.Answer, f verdict.Finding) {

@@ -17,6 +17,7 @@
 //	  │   │           │ │ └ breaker · bulkhead · budget
 //	  │ ══╪═══════════╪═╪══════════════════════════  the core, below: pure Go
 //	  │   │        rules│
+//	  │   │        local                             what answers without asking anybody
 //	  │   │         │ detect                         exchange → verdict
 //	  │   └─ expr ──┴───┤ └ inflate
 //	  │        │     protocol                        answer → tensors, completions
@@ -35,7 +36,7 @@
 //	  └ checks · readiness                           what else a decision asks
 //
 // The core (policy, verdict, scan, tensor, expr, inflate, rules, chat, protocol,
-// detect) imports the standard library and itself, without net/http, regexp,
+// detect, local) imports the standard library and itself, without net/http, regexp,
 // cel-go and gRPC: it is small enough for a WASM module, and it does no I/O, so
 // that a decision depends on its arguments alone. Everything that waits,
 // connects or reads files is above it. Package deploytest and the folder e2e

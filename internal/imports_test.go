@@ -56,6 +56,14 @@ var edges = map[string]map[string]string{
 		"internal/verdict":  "what it returns",
 	},
 
+	"internal/local": {
+		"internal/chat":    "an answer takes the form that was asked for, and a stream ends with an error event",
+		"internal/detect":  "an answer is made for an exchange, and echoes its id",
+		"internal/policy":  "the rungs that it answers by",
+		"internal/rules":   "decision tables, and templates of the default",
+		"internal/verdict": "why it is asked",
+	},
+
 	// Configuration: text to policies.
 	"internal/api/v1alpha1": {},
 	"internal/config": {
@@ -103,15 +111,14 @@ var edges = map[string]map[string]string{
 		"internal/budget":   "the share of a route's requests that it may answer",
 		"internal/bulkhead": "a fallback has one",
 		"internal/cache":    "the first rung",
-		"internal/chat":     "an answer takes the shape that was asked for",
 		"internal/detect":   "a fallback's answer passes the same detection",
 		"internal/fallback": "the second rung",
 		"internal/inflate":  "a compressed answer is reshaped by its content",
 		"internal/kill":     "what is killed no rung asks, and no cache gives",
+		"internal/local":    "the rungs that need nobody, which every host has",
 		"internal/policy":   "the order of the rungs",
 		"internal/protocol": "a fallback's path, and the id of a cached answer",
 		"internal/refresh":  "a default that is read out of band",
-		"internal/rules":    "the third rung, and templates of the default",
 		"internal/scan":     "the request's values for templates and keys",
 		"internal/verdict":  "why it is asked",
 	},
@@ -219,6 +226,7 @@ var edges = map[string]map[string]string{
 		"internal/kill":      "what is killed is not asked, and its answers are not given",
 		"internal/inflate":   "what a compressed body may become counts as memory",
 		"internal/ladder":    "the answer",
+		"internal/local":     "what a caller is told in errors, and the tags of answers",
 		"internal/policy":    "what Envoy hands over with a request",
 		"internal/protocol":  "gRPC's frames, statuses and messages are made at this edge",
 		"internal/refresh":   "one reader for all routes",
@@ -322,6 +330,7 @@ var edges = map[string]map[string]string{
 var core = []string{
 	"internal/policy", "internal/verdict", "internal/scan", "internal/tensor", "internal/inflate",
 	"internal/expr", "internal/rules", "internal/chat", "internal/protocol", "internal/detect",
+	"internal/local",
 }
 
 // outside are the packages from outside the standard library that one package

@@ -9,6 +9,7 @@ import (
 
 	"github.com/safestate/safestate/internal/cache"
 	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
 	"github.com/safestate/safestate/internal/scan"
@@ -174,7 +175,7 @@ func (r *cacheRung) use(x *detect.Exchange, e *cache.Entry) (a Answer, ok bool) 
 	a = Answer{
 		Source: Cache, Status: e.Status, ContentType: e.ContentType, Body: e.Body,
 		Model: e.Model, Version: e.Version,
-		Extra: []Header{{"age", strconv.FormatInt(int64(age/time.Second), 10)}},
+		Extra: []Header{{Name: "age", Value: strconv.FormatInt(int64(age/time.Second), 10)}},
 	}
 	jsonSize := len(e.Body)
 	for _, h := range e.Headers {
@@ -192,7 +193,7 @@ func (r *cacheRung) use(x *detect.Exchange, e *cache.Entry) (a Answer, ok bool) 
 			return Answer{}, false
 		}
 		if jsonSize < len(e.Body) {
-			a.Extra = append(a.Extra, Header{headerLength, strconv.Itoa(len(echoed))})
+			a.Extra = append(a.Extra, Header{Name: headerLength, Value: strconv.Itoa(len(echoed))})
 		}
 		a.Body = append(echoed, e.Body[jsonSize:]...)
 	}
@@ -215,9 +216,9 @@ func (r *cacheRung) remember(x *detect.Exchange, v policy.Version) {
 	if x.ResponseHeaders == nil || !cache.Storable(x.Status, x.ResponseHeaders) {
 		return
 	}
-	kind := headerOr(x.ResponseHeaders, "content-type", contentTypeJSON)
+	kind := headerOr(x.ResponseHeaders, "content-type", local.TypeJSON)
 	if r.policy.Protocol == policy.OpenInferenceGRPC {
-		kind = contentTypeJSON // what it is kept as
+		kind = local.TypeJSON // what it is kept as
 	}
 	parts, ok := r.parts(x)
 	if !ok {

@@ -44,7 +44,7 @@ func TestTheCacheAnswersTheSameQuestion(t *testing.T) {
 	} {
 		a := l.Answer(t.Context(), asking(withID(id), nil))
 		wantAnswer(t, a, Cache, want)
-		if a.Model != "default/fraud" || a.Version != "v1" || a.Status != 200 || !slices.Contains(a.Extra, Header{"age", "0"}) {
+		if a.Model != "default/fraud" || a.Version != "v1" || a.Status != 200 || !slices.Contains(a.Extra, Header{Name: "age", Value: "0"}) {
 			t.Errorf("id %s: %+v", id, a)
 		}
 	}
@@ -123,10 +123,10 @@ func TestABinaryAnswerFromTheCache(t *testing.T) {
 	echo := strings.Replace(json, `"1"`, `"a longer one"`, 1)
 	a := l.Answer(t.Context(), asking(withID(`"a longer one"`), nil))
 	wantAnswer(t, a, Cache, echo+tail)
-	if a.ContentType != "application/octet-stream" || !slices.Contains(a.Extra, Header{headerLength, itoa(len(echo))}) {
+	if a.ContentType != "application/octet-stream" || !slices.Contains(a.Extra, Header{Name: headerLength, Value: itoa(len(echo))}) {
 		t.Fatalf("%s %v, want the length of the JSON with its new id, %d", a.ContentType, a.Extra, len(echo))
 	}
-	if a := l.Answer(t.Context(), asking(askBody, nil)); !slices.Contains(a.Extra, Header{headerLength, itoa(len(json) - 1)}) || !bytes.HasSuffix(a.Body, []byte(tail)) {
+	if a := l.Answer(t.Context(), asking(askBody, nil)); !slices.Contains(a.Extra, Header{Name: headerLength, Value: itoa(len(json) - 1)}) || !bytes.HasSuffix(a.Body, []byte(tail)) {
 		t.Fatalf("without an id: %v %q", a.Extra, a.Body)
 	}
 }
@@ -203,7 +203,7 @@ func TestAges(t *testing.T) {
 		if got := rec.looked(); a.Source != c.answer || !slices.Equal(got, c.lookups) {
 			t.Errorf("age %s: %s answered after %v, want %s after %v", c.age, a.Source, got, c.answer, c.lookups)
 		}
-		if c.header != "" && !slices.Contains(a.Extra, Header{"age", c.header}) {
+		if c.header != "" && !slices.Contains(a.Extra, Header{Name: "age", Value: c.header}) {
 			t.Errorf("age %s: headers %v, want age: %s", c.age, a.Extra, c.header)
 		}
 	}

@@ -7,29 +7,26 @@ package ladder
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/safestate/safestate/internal/budget"
-	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/verdict"
 )
 
 // Source says what answered; it is x-safestate-source and a metric label.
-type Source string
+type Source = local.Source
 
 // The sources.
 const (
-	Primary     Source = "primary"
-	Cache       Source = "cache"
-	Fallback    Source = "fallback"
-	Rules       Source = "rules"
-	SafeDefault Source = "safe_default"
-	// Refused is no answer: the fallback budget is used up and the policy
-	// refuses. It is never sent as x-safestate-source.
-	Refused Source = "refused"
+	Primary     = local.Primary
+	Cache       = local.Cache
+	Fallback    = local.Fallback
+	Rules       = local.Rules
+	SafeDefault = local.SafeDefault
+	Refused     = local.Refused
 )
 
 // Sources lists what can stand in x-safestate-source.
@@ -59,7 +56,7 @@ type Answer struct {
 }
 
 // Header is one header of an answer, its name in lower case.
-type Header struct{ Name, Value string }
+type Header = local.Header
 
 // Ask is one request for the ladder, which keeps nothing of it once it has
 // answered.
@@ -158,7 +155,7 @@ func (l *Ladder) Answer(ctx context.Context, ask *Ask) Answer {
 func (l *Ladder) Default(ctx context.Context, ask *Ask) Answer {
 	answer, ok := l.try(ctx, l.last, ask)
 	if !ok {
-		return unanswerable(ask.Cause)
+		return ofLocal(local.Unanswerable(ask.Cause))
 	}
 	return answer
 }
@@ -214,17 +211,9 @@ func (l *Ladder) Clean(x *detect.Exchange, version policy.Version, remember bool
 	}
 }
 
-// refusal makes what a caller gets once the fallback budget is used up and the
-// policy refuses. It is read only.
-func refusal(p *policy.Policy) Answer {
-	a := Answer{
-		Source: Refused, Status: http.StatusServiceUnavailable, ContentType: contentTypeJSON,
-		Body: []byte(`{"error":"the fallback budget of this route is used up"}`),
-	}
-	if p.Protocol == policy.OpenAI {
-		a.Body = chat.AppendErrorBody(nil, codePrefix+string(verdict.BudgetExhausted), "The fallback budget of this route is used up.")
-	}
-	return a
+// ofLocal is an answer that nobody was asked for.
+func ofLocal(a local.Answer) Answer {
+	return Answer{Source: a.Source, Status: a.Status, ContentType: a.ContentType, Body: a.Body}
 }
 
 // Close stops what the ladder keeps running. It must not be used afterwards.

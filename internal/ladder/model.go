@@ -12,6 +12,7 @@ import (
 	"github.com/safestate/safestate/internal/bulkhead"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/fallback"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/verdict"
 )
@@ -102,7 +103,7 @@ func (r *modelRung) whole(x *detect.Exchange, got *fallback.Answer, place *place
 	}
 	a := Answer{
 		Source: Fallback, Status: got.Status, Body: got.Body,
-		ContentType: headerOr(got.Headers, "content-type", contentTypeJSON),
+		ContentType: headerOr(got.Headers, "content-type", local.TypeJSON),
 		Model:       r.cfg.Model, Version: r.cfg.Version,
 		Extra: describing(got.Headers, len(got.Body)),
 	}
@@ -175,11 +176,11 @@ func describing(h detect.Headers, size int) []Header {
 	var out []Header
 	if v, ok := h.Get(headerLength); ok {
 		if n, err := strconv.Atoi(v); err == nil && n >= 0 && n <= size {
-			out = append(out, Header{headerLength, v})
+			out = append(out, Header{Name: headerLength, Value: v})
 		}
 	}
 	if v, ok := h.Get("content-encoding"); ok {
-		out = append(out, Header{"content-encoding", v})
+		out = append(out, Header{Name: "content-encoding", Value: v})
 	}
 	return out
 }

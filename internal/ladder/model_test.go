@@ -95,7 +95,7 @@ func TestABinaryAnswerOfTheFallback(t *testing.T) {
 				t.Fatalf("%s answered, want %s", a.Source, c.want)
 			}
 			if a.Source == Fallback && (!bytes.Equal(a.Body, body) || a.ContentType != "application/octet-stream" ||
-				!slices.Equal(a.Extra, []Header{{headerLength, itoa(len(json))}})) {
+				!slices.Equal(a.Extra, []Header{{Name: headerLength, Value: itoa(len(json))}})) {
 				t.Errorf("%s %v %q", a.ContentType, a.Extra, a.Body)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/fallback"
 	"github.com/safestate/safestate/internal/kill"
+	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/refresh"
 )
@@ -128,7 +129,7 @@ func New(p *policy.Policy, d *detect.Detector, s *State, o Observer) (*Ladder, e
 	if p.Protocol == policy.OpenAI && p.Stream == nil {
 		return nil, errNoStream
 	}
-	l := &Ladder{policy: p, detector: d, observer: o, refusal: refusal(p), chat: p.Protocol == policy.OpenAI}
+	l := &Ladder{policy: p, detector: d, observer: o, refusal: ofLocal(local.Refusal(p)), chat: p.Protocol == policy.OpenAI}
 	for i := range p.Ladder {
 		if err := l.add(&p.Ladder[i], s); err != nil {
 			l.Close()
