@@ -32,4 +32,6 @@ VOLUME /data
 EXPOSE 8686 18000 18001
 HEALTHCHECK --interval=10s --timeout=3s --retries=3 CMD ["/probe", "http://127.0.0.1:8686/readyz"]
 ENTRYPOINT ["/safestate"]
-CMD ["serve", "--config=/etc/safestate", "--data-dir=/data", "--http=0.0.0.0:8686"]
+# Other machines may read /v1/ by this, and change nothing: give --access-file and
+# --http-tls instead to have it otherwise.
+CMD ["serve", "--config=/etc/safestate", "--data-dir=/data", "--http=0.0.0.0:8686", "--http-unprotected"]

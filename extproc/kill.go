@@ -134,16 +134,17 @@ func (d *duplex) stopIfKilled() (ended bool, err error) {
 	return false, nil
 }
 
-// followKills ends what is under way whenever something is killed, until the
-// server is closed.
+// followKills ends what is under way whenever something is killed, until all is
+// ended: also while a process that leaves waits for its exchanges.
 func (s *Server) followKills() {
+	_, changed := s.kills.Load()
 	for {
-		_, changed := s.kills.Load()
 		select {
-		case <-s.leaving.Done():
+		case <-s.ending.Done():
 			return
 		case <-changed:
 		}
+		_, changed = s.kills.Load() // before the streams are listed: the next kill may come while these are ended
 		for _, d := range s.streams.list() {
 			go d.killed() // one whose caller does not read must not hold up the others
 		}

@@ -145,3 +145,19 @@ func TestACompleteStreamStays(t *testing.T) {
 		t.Errorf("%s", got.body)
 	}
 }
+
+// A process that leaves waits for its streams, and kills them as before.
+func TestAStreamThatIsKilledWhileTheProcessLeaves(t *testing.T) {
+	option, stop := killing()
+	p := newProxy(t, option)
+	c := p.converse(chatPolicy(), chatPath, chatRequest, nil)
+	c.respond(200, "text/event-stream", false)
+	c.say(chunkRole+chunk("Hello"), false)
+	c.until("the commit", func(g caller) bool { return strings.Contains(g.body, "Hello") })
+	p.server.Leave()
+	stop(kill.Degrade, kill.ForModel("default/other"))
+	stop(kill.Degrade, kill.ForModel("default/chat"))
+	if got := c.done(); !strings.Contains(got.body, "safestate_killed") {
+		t.Errorf("%s", got.body)
+	}
+}

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,96 +12,6 @@ import (
 	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/release"
 )
-
-// killTarget is what a command stops or gives back, as it is named on the command
-// line.
-type killTarget struct {
-	route string
-	all   bool
-}
-
-func (t *killTarget) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.route, "route", "", "a rule of a route in the place of a model: NAMESPACE/ROUTE/RULE")
-	cmd.Flags().BoolVar(&t.all, "all", false, "everything: every model on every route")
-}
-
-// key is the target's key. What "a/b" is, a model or a version of one, the server
-// knows.
-func (t *killTarget) key(ctx context.Context, r *remote, c *admin.Client, args []string) (string, error) {
-	named := 0
-	for _, is := range []bool{t.route != "", t.all, len(args) > 0} {
-		if is {
-			named++
-		}
-	}
-	if named != 1 {
-		return "", errors.New("want one of MODEL[/VERSION], --route and --all")
-	}
-	switch {
-	case t.all:
-		return kill.Everything.Key(), nil
-	case t.route != "":
-		return checkedTarget(kill.ForRoute(t.route))
-	}
-	arg := args[0]
-	for _, scope := range kill.Scopes() { // a key, as other commands print it
-		if strings.HasPrefix(arg, string(scope)+"/") && strings.Count(arg, "/") > 1 || arg == string(kill.All) {
-			if key, err := kill.ParseKey(arg); err == nil {
-				return key.Key(), nil
-			}
-		}
-	}
-	switch strings.Count(arg, "/") {
-	case 0:
-		return checkedTarget(kill.ForModel("default/" + arg))
-	case 1:
-		return whichTarget(ctx, r, c, arg)
-	default:
-		return checkedTarget(kill.Target{Scope: kill.Version, Name: arg})
-	}
-}
-
-func checkedTarget(t kill.Target) (string, error) { return t.Key(), t.Validate() }
-
-// whichTarget says whether "a/b" is the model b of the namespace a, or the version b
-// of the model default/a.
-func whichTarget(ctx context.Context, r *remote, c *admin.Client, arg string) (string, error) {
-	first, second, _ := strings.Cut(arg, "/")
-	model, version := kill.ForModel(arg), kill.ForVersion("default/"+first, second)
-	if err := errors.Join(model.Validate(), version.Validate()); err != nil {
-		return "", err
-	}
-	is, err := asking(ctx, r, func(ctx context.Context) (admin.Answer[admin.Status], error) { return c.Status(ctx) })
-	if err != nil {
-		return "", err
-	}
-	var found []string
-	for i := range is.Value.Models {
-		m := &is.Value.Models[i]
-		if m.Model == arg {
-			found = append(found, model.Key())
-		}
-		if m.Model == "default/"+first && slices.ContainsFunc(m.Versions, func(v admin.Version) bool { return v.Name == second }) {
-			found = append(found, version.Key())
-		}
-	}
-	kills, err := asking(ctx, r, func(ctx context.Context) (admin.Answer[admin.KillList], error) { return c.Kills(ctx) })
-	if err == nil {
-		for _, k := range kills.Value.Kills {
-			if (k.Target == model.Key() || k.Target == version.Key()) && !slices.Contains(found, k.Target) {
-				found = append(found, k.Target)
-			}
-		}
-	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return "", fmt.Errorf("%q is neither the model %s nor the version %s of the model default/%s", arg, arg, second, first)
-	default:
-		return "", fmt.Errorf("%q may be %s: say which", arg, strings.Join(found, " or "))
-	}
-}
 
 func newKill() *cobra.Command {
 	var (
@@ -130,20 +37,19 @@ func newKill() *cobra.Command {
 			if wait < 0 {
 				return fmt.Errorf("--wait is %s: want 0 or more", wait)
 			}
-			if request.Target, err = t.key(cmd.Context(), &r, c, args); err != nil {
-				return err
-			}
-			begun := time.Now()
-			a, err := asking(cmd.Context(), &r, func(ctx context.Context) (admin.Answer[admin.Killed], error) { return c.Kill(ctx, request) })
+			keys, err := t.keys(cmd.Context(), &r, c, args)
 			if err != nil {
 				return err
 			}
-			if wait == 0 || r.output == "text" {
-				if err := r.print(cmd, a.Raw, view.Killed(a.Value)); err != nil || wait == 0 {
-					return err
-				}
+			begun := time.Now()
+			a, err := r.kill(cmd, c, &request, keys, args)
+			if err != nil {
+				return err
 			}
-			return r.proveKill(cmd, c, request.Target, a.Value.State.Generation, begun, wait)
+			if over, err := r.done(cmd, wait == 0, a.Raw, view.Killed(a.Value)); over || err != nil {
+				return err
+			}
+			return r.proveKill(cmd, c, a.Value.State, begun, wait)
 		},
 	}
 	r.flags(cmd)
@@ -157,9 +63,10 @@ func newKill() *cobra.Command {
 // killProofEvery is how often the proof of a kill is asked for: a person waits.
 const killProofEvery = 50 * time.Millisecond
 
-// proveKill asks until a generation of a target is proven, or the time is over. A
-// server that does not answer meanwhile is asked again.
-func (r *remote) proveKill(cmd *cobra.Command, c *admin.Client, target string, generation uint64, begun time.Time, wait time.Duration) error {
+// proveKill asks until what was done is proven, or the time is over. A server that
+// does not answer meanwhile is asked again. What somebody else has undone by then is
+// an error.
+func (r *remote) proveKill(cmd *cobra.Command, c *admin.Client, did admin.KillState, begun time.Time, wait time.Duration) error {
 	ctx, stop := untilSignal()
 	defer stop()
 	ctx, cancel := context.WithDeadline(ctx, begun.Add(wait))
@@ -167,7 +74,7 @@ func (r *remote) proveKill(cmd *cobra.Command, c *admin.Client, target string, g
 	var last admin.Answer[admin.KillProof]
 	told := ""
 	for {
-		next, err := asking(ctx, r, func(ctx context.Context) (admin.Answer[admin.KillProof], error) { return c.KillProof(ctx, target) })
+		next, err := asking(ctx, r, func(ctx context.Context) (admin.Answer[admin.KillProof], error) { return c.KillProof(ctx, did.Target) })
 		if err == nil {
 			last = next
 			if line := view.KillProgress(last.Value); r.output == "text" && line != told {
@@ -176,7 +83,10 @@ func (r *remote) proveKill(cmd *cobra.Command, c *admin.Client, target string, g
 			}
 		}
 		k := last.Value
-		if k.Complete && k.State.Generation >= generation {
+		if k.State.Generation > did.Generation && k.State.Killed != did.Killed {
+			return overtaken(k.State)
+		}
+		if k.Complete && k.State.Generation >= did.Generation {
 			return r.print(cmd, last.Raw, view.KillProof(k, time.Since(begun)))
 		}
 		select {
@@ -191,6 +101,15 @@ func (r *remote) proveKill(cmd *cobra.Command, c *admin.Client, target string, g
 		case <-time.After(killProofEvery):
 		}
 	}
+}
+
+// overtaken is what a command ends with whose kill or revive does not hold any more.
+func overtaken(by admin.KillState) error {
+	what := "revived"
+	if by.Killed {
+		what = "killed"
+	}
+	return fmt.Errorf("%s was %s meanwhile, generation %d, by %s: %s", by.Target, what, by.Generation, by.By, by.Reason)
 }
 
 func newRevive() *cobra.Command {
@@ -233,9 +152,11 @@ func newApprove() *cobra.Command {
 		wait    time.Duration
 	)
 	cmd := &cobra.Command{
-		Use:   "approve MODEL[/VERSION] --generation N --reason TEXT",
+		Use:   "approve MODEL[/VERSION] --generation N --ask N --reason TEXT",
 		Short: "Approve another person's revive",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "Approve another person's revive, within an hour.\n\nIt names what the person saw (`safestate status` shows both numbers): the generation, and\n" +
+			"the number of what was asked for. What was asked for anew since is not approved." + "\n" + exitCodes,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return r.undo(cmd, &t, args, wait, func(ctx context.Context, c *admin.Client, key string) (admin.Answer[admin.KillState], error) {
 				request.Target = key
@@ -247,6 +168,10 @@ func newApprove() *cobra.Command {
 	t.flags(cmd)
 	reasonFlag(cmd, &request.Reason, true)
 	generationFlag(cmd, &request.Generation)
+	cmd.Flags().Uint64Var(&request.Ask, "ask", 0, "the number of what is asked for as you saw it: another is not approved (required)")
+	if err := cmd.MarkFlagRequired("ask"); err != nil {
+		panic(err) // there is no such flag
+	}
 	cmd.Flags().DurationVar(&wait, "wait", 10*time.Second, "the longest to wait until all proxies show it; 0: not at all")
 	return cmd
 }
@@ -276,11 +201,19 @@ func (r *remote) undo(cmd *cobra.Command, t *killTarget, args []string, wait tim
 	if err != nil {
 		return err
 	}
-	over := wait == 0 || a.Value.Killed
-	if over || r.output == "text" {
-		if err := r.print(cmd, a.Raw, view.Revived(a.Value)); err != nil || over {
-			return err
-		}
+	if over, err := r.done(cmd, wait == 0 || a.Value.Killed, a.Raw, view.Revived(a.Value)); over || err != nil {
+		return err
 	}
-	return r.proveKill(cmd, c, key, a.Value.Generation, begun, wait)
+	return r.proveKill(cmd, c, a.Value, begun, wait)
+}
+
+// done prints what a kill or a revive did, where it is over or a person reads. Else it
+// is on standard error, where it is durable and what is missing: the proof is what
+// follows on the other.
+func (r *remote) done(cmd *cobra.Command, over bool, raw []byte, text string) (bool, error) {
+	if over || r.output == "text" {
+		return over, r.print(cmd, raw, text)
+	}
+	_, err := fmt.Fprint(cmd.ErrOrStderr(), text)
+	return false, err
 }

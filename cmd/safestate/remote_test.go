@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/admin"
+	"github.com/safestate/safestate/internal/audit"
 	"github.com/safestate/safestate/internal/release"
 	"github.com/safestate/safestate/internal/store/etcd"
 )
@@ -96,7 +97,7 @@ func (c *control) Deregister(_ context.Context, node string, d admin.Deregistrat
 	return nil
 }
 
-func (c *control) Backup(_ context.Context, w io.Writer) error { return c.backup(w) }
+func (c *control) Backup(_ context.Context, _ audit.Actor, w io.Writer) error { return c.backup(w) }
 
 // remoteServer serves a control and returns --server for it.
 func remoteServer(t *testing.T, c *control) string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/config"
 	"github.com/safestate/safestate/internal/serve"
 	"github.com/safestate/safestate/internal/signing"
 )
@@ -26,15 +28,19 @@ func newRender() *cobra.Command {
 
 func newRenderEnvoy() *cobra.Command {
 	var (
-		o   envoy.Options
-		key string
+		o         envoy.Options
+		key, host string
 	)
 	cmd := &cobra.Command{
 		Use:   "envoy DIR",
 		Short: "Print the whole static configuration of an Envoy for a configuration folder",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			snapshot, err := compileDir(cmd, args[0])
+			edit, err := judgedBy(host)
+			if err != nil {
+				return err
+			}
+			snapshot, err := compileWith(cmd, args[0], edit)
 			if err != nil {
 				return err
 			}
@@ -54,6 +60,7 @@ func newRenderEnvoy() *cobra.Command {
 	}
 	envoyFlags(cmd.Flags(), &o)
 	tlsFlags(cmd.Flags(), &o.TLS)
+	cmd.Flags().StringVar(&host, "host", "", "what judges the answers, whatever the policies say: processor, wasm or both (default: as each policy's host says)")
 	cmd.Flags().StringVar(&key, "signing-key", "", "PEM file of the private key that signs the policies, as safestate keys generate writes it (default: they are not signed, and only a processor on loopback or a Unix socket takes them)")
 	return cmd
 }
@@ -146,9 +153,30 @@ func newRenderSecret() *cobra.Command {
 	return cmd
 }
 
+// judgedBy makes a host, by its name in lower case, that of every policy; empty:
+// each has its own.
+func judgedBy(host string) (func(*config.World) config.Problems, error) {
+	if host == "" {
+		return unedited, nil
+	}
+	for _, h := range config.Hosts() {
+		if strings.ToLower(string(h)) == host {
+			return func(w *config.World) config.Problems { return config.SetHost(w, h) }, nil
+		}
+	}
+	return nil, fmt.Errorf("--host %q is none: want processor, wasm or both", host)
+}
+
+func unedited(*config.World) config.Problems { return nil }
+
 // compileDir compiles a folder and prints its problems.
 func compileDir(cmd *cobra.Command, dir string) (*compile.Snapshot, error) {
-	snapshot, problems := compile.Dir(dir)
+	return compileWith(cmd, dir, unedited)
+}
+
+// compileWith is compileDir for a folder that is edited first.
+func compileWith(cmd *cobra.Command, dir string, edit func(*config.World) config.Problems) (*compile.Snapshot, error) {
+	snapshot, problems := compile.DirWith(dir, edit)
 	for _, p := range problems {
 		fmt.Fprintln(cmd.ErrOrStderr(), p)
 	}
@@ -174,7 +202,9 @@ func envoyFlags(f *pflag.FlagSet, o *envoy.Options) {
 	f.StringVar(&o.Processor, "processor", serve.DefaultGRPC, "address of safestate's gRPC as Envoy reaches it: host:port or unix:PATH")
 	f.StringVar(&o.Answers, "answers-upstream", envoy.DefaultAnswers, "address of the ladder as Envoy's upstream, as Envoy reaches it: host:port or unix:PATH")
 	f.StringVar(&o.NodeID, "node-id", "safestate", "node id of the Envoy")
+	f.StringVar(&o.Probe, "probe", "", "address at which the control plane asks the Envoy what it has killed: http[s]://[HOST]:PORT (default: the port of the control plane's --traffic, where the Envoy connects from)")
 	f.StringVar(&o.NodeCluster, "node-cluster", "safestate", "node cluster of the Envoy")
+	f.StringVar(&o.WASM, "wasm-module", "", "on Envoy's machine: safestate.wasm, the filter that judges inside Envoy; required where a policy has host WASM or Both (default: there is no such filter)")
 	f.StringVar(&o.AccessLog, "access-log", "", "file for Envoy's access log, one JSON object a request; /dev/stdout works")
 }
 

@@ -88,7 +88,7 @@ func releaseFlags(f *pflag.FlagSet, o *serve.Options) {
 	f.StringVar(&o.NotifyFile, "notify-file", "", "YAML file that says who is told of what happens: webhooks, Slack, Alertmanager (default: nobody)")
 	f.StringSliceVar(&o.AuditAnchors, "audit-anchor", nil, "where signed heads of the audit trail are kept as well, out of the reach of who administers safestate: file:PATH, or the https URL of a webhook; repeatable")
 	f.BoolVar(&o.HTTPTLS, "http-tls", false, "serve --http over TLS, with --tls-cert; a client certificate is asked for and not required")
-	f.BoolVar(&o.HTTPUnprotected, "http-unprotected", false, "allow --access-file with an --http that other machines reach in plain text: tokens are readable on the way")
+	f.BoolVar(&o.HTTPUnprotected, "http-unprotected", false, "allow an --http that other machines reach without --access-file, so that all of them may read, or with it in plain text, so that tokens are readable on the way")
 	f.StringVar(&o.Replica, "replica", "", "name of this process among the replicas, or the processors: one that keeps its name over a restart is not missed (default: the host's name and the process id)")
 	f.StringSliceVar(&o.Control, "control", nil, "addresses of the control plane that --role extproc reports to, and that says what is killed and, with TLS or on this machine, whose policies to take: host:port or unix:PATH")
 	f.StringVar(&o.PolicyKeys, "policy-keys", "", "PEM file of the public keys whose policies the processor takes besides those that --control names, read again when it changes; --role extproc without such a --control needs it where other machines reach --grpc: policies have to be signed there")

@@ -63,7 +63,7 @@ func (n *node) forgive() {
 // frozen is what the ledger keeps of an ended stream: no more of its sets than
 // their versions and the Set that they are of.
 func (c *stream) frozen() *stream {
-	out := &stream{server: c.server, service: c.service, delta: c.delta, who: c.who, opened: c.opened, node: c.node, seen: c.seen, closed: c.closed}
+	out := &stream{server: c.server, service: c.service, delta: c.delta, who: c.who, probe: c.probe, opened: c.opened, node: c.node, seen: c.seen, closed: c.closed}
 	for k := range c.subs {
 		sub := &c.subs[k]
 		out.subs[k] = subscription{

@@ -30,6 +30,7 @@ type Stream struct {
 	Opened    time.Time `json:"opened"`
 	LastSeen  time.Time `json:"lastSeen"`
 	Peer      string    `json:"peer,omitempty"`    // address
+	Probe     string    `json:"probe,omitempty"`   // where the proxy says that it is asked by which kills it routes
 	Service   string    `json:"service,omitempty"` // its one type; empty: all types
 	Delta     bool      `json:"delta,omitempty"`   // incremental; else state-of-the-world
 	Types     []Type    `json:"types"`             // that it asked for
@@ -246,7 +247,7 @@ func (n *node) row() Proxy {
 }
 
 func (c *stream) row() Stream {
-	out := Stream{Connected: c.closed.IsZero(), Opened: c.opened, LastSeen: c.seen, Peer: c.who.address, Service: c.service, Delta: c.delta, Types: []Type{}}
+	out := Stream{Connected: c.closed.IsZero(), Opened: c.opened, LastSeen: c.seen, Peer: c.who.address, Probe: c.probe, Service: c.service, Delta: c.delta, Types: []Type{}}
 	for k := range kinds {
 		sub := &c.subs[k]
 		if !sub.wanted {

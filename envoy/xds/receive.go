@@ -37,6 +37,7 @@ func (c *stream) receive(r request) (pass bool, err error) {
 	s := c.server
 	if err = r.bounded(); err == nil && c.node == nil { // only this goroutine introduces it
 		err = c.who.admit(r.node)
+		c.probe = probeOf(r.node, &c.who)
 	}
 	var tell func(Observer)
 	s.mu.Lock()

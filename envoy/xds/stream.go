@@ -22,6 +22,7 @@ type stream struct {
 	delta   bool
 	who     identity
 	account string // by which its peer is charged with it
+	probe   string // where its proxy says that it is asked; empty: it does not
 	opened  time.Time
 
 	node     *node // nil before the first request

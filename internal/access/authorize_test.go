@@ -167,29 +167,3 @@ func TestARefusalSaysWhatIsMissing(t *testing.T) {
 		}
 	}
 }
-
-func TestSecondPerson(t *testing.T) {
-	alice := Principal{ID: "token:alice", Name: "token:alice", Person: "person:alice"}
-	phone := Principal{ID: "cert:alice", Name: "cert:alice", Person: "person:alice"}
-	bob := Principal{ID: "token:bob", Name: "token:bob", Person: "token:bob"}
-	claimed := Principal{ID: "local", Name: "local:bob (claimed)", Person: "local"}
-	stranger := Principal{ID: "anonymous", Name: "remote:10.0.0.5"}
-	for _, c := range []struct {
-		requester string
-		approver  Principal
-		fine      bool
-	}{
-		{alice.Person, bob, true},
-		{bob.Person, alice, true},
-		{alice.Person, alice, false},
-		{alice.Person, phone, false},
-		{"local", claimed, false},
-		{"", bob, false},
-		{alice.Person, stranger, false},
-		{"", stranger, false},
-	} {
-		if err := SecondPerson(c.requester, c.approver); (err == nil) != c.fine {
-			t.Errorf("%q asks, %s approves: %v", c.requester, c.approver.Name, err)
-		}
-	}
-}

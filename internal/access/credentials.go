@@ -24,7 +24,8 @@ type Credentials struct {
 	// the key, and nothing else.
 	Certificates []*x509.Certificate
 	Peer         string // the peer's address without a port, "unix", or "unknown"
-	// Local says that the request comes from this machine, and that no proxy
+	// Local says that the request comes from this machine: that it was dialled from
+	// a loopback address to a loopback address, and that no proxy has said that it
 	// passed it on.
 	Local bool
 	User  string // what UserHeader claims
@@ -36,7 +37,8 @@ func OfRequest(r *http.Request) Credentials {
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		c.Peer = host
 	}
-	c.Local = loopback(c.Peer) && !passedOn(func(name string) bool { return r.Header.Get(name) != "" })
+	own, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	c.Local = near(c.Peer) && near(hostOf(own)) && !passedOn(r.Header)
 	if r.TLS != nil {
 		c.Certificates = r.TLS.PeerCertificates
 	}
@@ -55,35 +57,55 @@ func OfRPC(ctx context.Context) Credentials {
 	if !ok || p.Addr == nil {
 		return c
 	}
-	near := false
+	here := false
 	if p.Addr.Network() == "unix" {
-		c.Peer, near = "unix", true
-	} else if host, _, err := net.SplitHostPort(p.Addr.String()); err == nil {
-		c.Peer, near = host, loopback(host)
+		c.Peer, here = "unix", true
+	} else if host := hostOf(p.Addr); host != "" {
+		c.Peer, here = host, near(host) && near(hostOf(p.LocalAddr))
 	}
-	c.Local = near && !passedOn(func(name string) bool { return len(md.Get(name)) > 0 })
+	c.Local = here && !passedOn(md)
 	if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
 		c.Certificates = info.State.PeerCertificates
 	}
 	return c
 }
 
-// forwarded are the headers by which proxies say that they are one. Envoy adds
-// X-Request-Id and X-Forwarded-Proto where it adds nothing else.
-var forwarded = []string{
-	"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip",
-	"X-Request-Id", "X-Envoy-Expected-Rq-Timeout-Ms", "X-Envoy-External-Address", "X-Envoy-Internal",
-}
+// forwarded are the headers, and how those begin, by which proxies say that they
+// are one. Envoy adds X-Request-Id and X-Forwarded-Proto where it adds nothing else.
+var forwarded = []string{"forwarded", "via", "x-forwarded-", "x-real-ip", "x-request-id", "x-envoy-"}
 
-// passedOn reports whether a proxy was between: the request then comes from
-// elsewhere, whatever address the proxy has.
-func passedOn(has func(name string) bool) bool {
-	for _, name := range forwarded {
-		if has(name) {
-			return true
+// passedOn reports whether a proxy says that it was between: the request then comes
+// from elsewhere, whatever address the proxy has. One that says nothing (nginx's
+// proxy_pass, anything that passes on TCP) is not seen here.
+func passedOn(headers map[string][]string) bool {
+	for name := range headers {
+		name = strings.ToLower(name)
+		for _, word := range forwarded {
+			if name == word || strings.HasSuffix(word, "-") && strings.HasPrefix(name, word) {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// sidecar is whom Istio's proxy dials as, where it passes on what came from
+// elsewhere: istio.io, "Inbound passthrough cluster".
+const sidecar = "127.0.0.6"
+
+// near reports whether an address is one that this machine alone has.
+func near(host string) bool { return loopback(host) && host != sidecar }
+
+// hostOf is an address without its port; empty: it has none.
+func hostOf(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return ""
+	}
+	return host
 }
 
 func loopback(host string) bool {

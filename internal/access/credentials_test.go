@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -82,40 +83,58 @@ func FuzzAuthorization(f *testing.F) {
 	})
 }
 
+// from has a request come from a peer to an address of ours.
+func from(r *http.Request, peer, own string) *http.Request {
+	r.RemoteAddr = peer
+	if addr, err := net.ResolveTCPAddr("tcp", own); err == nil && own != "" {
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, addr))
+	}
+	return r
+}
+
 func TestLocalIsThisMachineAndNoProxy(t *testing.T) {
 	for _, c := range []struct {
-		peer, header string
-		local        bool
+		peer, own, header string
+		local             bool
 	}{
-		{"127.0.0.1:1", "", true},
-		{"127.8.8.8:1", "", true},
-		{"[::1]:1", "", true},
-		{"[::ffff:127.0.0.1]:1", "", true},
-		{"10.0.0.5:1", "", false},
-		{"nonsense", "", false},
-		{"", "", false},
-		{"127.0.0.1:1", "X-Forwarded-For", false},
-		{"127.0.0.1:1", "X-Request-Id", false},
-		{"127.0.0.1:1", "Forwarded", false},
-		{"127.0.0.1:1", "Via", false},
-		{"127.0.0.1:1", "X-Other", true},
+		{"127.0.0.1:1", "127.0.0.1:8686", "", true},
+		{"127.8.8.8:1", "127.0.0.1:8686", "", true},
+		{"[::1]:1", "[::1]:8686", "", true},
+		{"[::ffff:127.0.0.1]:1", "127.0.0.1:8686", "", true},
+		{"10.0.0.5:1", "127.0.0.1:8686", "", false},
+		{"127.0.0.1:1", "10.0.0.7:8686", "", false},
+		{"127.0.0.6:1", "127.0.0.1:8686", "", false}, // Istio's sidecar
+		{"127.0.0.1:1", "", "", false},
+		{"nonsense", "127.0.0.1:8686", "", false},
+		{"", "127.0.0.1:8686", "", false},
+		{"127.0.0.1:1", "127.0.0.1:8686", "X-Forwarded-For", false},
+		{"127.0.0.1:1", "127.0.0.1:8686", "X-Forwarded-Client-Cert", false},
+		{"127.0.0.1:1", "127.0.0.1:8686", "X-Forwarded-Port", false},
+		{"127.0.0.1:1", "127.0.0.1:8686", "X-Request-Id", false},
+		{"127.0.0.1:1", "127.0.0.1:8686", "X-Envoy-Attempt-Count", false},
+		{"127.0.0.1:1", "127.0.0.1:8686", "Forwarded", false},
+		{"127.0.0.1:1", "127.0.0.1:8686", "Via", false},
+		{"127.0.0.1:1", "127.0.0.1:8686", "X-Other", true},
 	} {
-		r := httptest.NewRequest("POST", "/v1/kill", nil)
-		r.RemoteAddr = c.peer
+		r := from(httptest.NewRequest("POST", "/v1/kill", nil), c.peer, c.own)
 		md := metadata.MD{}
 		if c.header != "" {
 			r.Header.Set(c.header, "10.0.0.5")
 			md.Set(c.header, "10.0.0.5")
 		}
 		if got := OfRequest(r).Local; got != c.local {
-			t.Errorf("HTTP from %q with %q: %v", c.peer, c.header, got)
+			t.Errorf("HTTP from %q to %q with %q: %v", c.peer, c.own, c.header, got)
 		}
 		ctx := metadata.NewIncomingContext(t.Context(), md)
 		if addr, err := net.ResolveTCPAddr("tcp", c.peer); err == nil && c.peer != "" {
-			ctx = peer.NewContext(ctx, &peer.Peer{Addr: addr})
+			p := &peer.Peer{Addr: addr}
+			if own, err := net.ResolveTCPAddr("tcp", c.own); err == nil && c.own != "" {
+				p.LocalAddr = own
+			}
+			ctx = peer.NewContext(ctx, p)
 		}
 		if got := OfRPC(ctx).Local; got != c.local {
-			t.Errorf("gRPC from %q with %q: %v", c.peer, c.header, got)
+			t.Errorf("gRPC from %q to %q with %q: %v", c.peer, c.own, c.header, got)
 		}
 	}
 	if !OfRPC(peer.NewContext(t.Context(), &peer.Peer{Addr: &net.UnixAddr{Net: "unix"}})).Local {
@@ -135,8 +154,7 @@ func TestLoopbackTrustsThisMachineAlone(t *testing.T) {
 		{"127.0.0.1:1", "alice\x1b[2J", "", false, UserHeader},
 		{"10.0.0.5:1", "alice", "remote:10.0.0.5", false, ""},
 	} {
-		r := httptest.NewRequest("POST", "/v1/kill", nil)
-		r.RemoteAddr = c.peer
+		r := from(httptest.NewRequest("POST", "/v1/kill", nil), c.peer, "127.0.0.1:8686")
 		if c.user != "" {
 			r.Header.Set(UserHeader, c.user)
 		}

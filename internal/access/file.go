@@ -257,16 +257,24 @@ func (r *reader) people() {
 		for j, id := range row.Is {
 			field := index(at+".is", j)
 			kind, _, _ := strings.Cut(id, ":")
-			if !slices.Contains([]string{"token", "cert", "oidc"}, kind) {
-				r.fail(field, "is %q; want token:NAME, cert:NAME or oidc:ISSUER:NAME", clip(id))
+			if !slices.Contains([]string{"token", "cert", "oidc", "local"}, kind) {
+				r.fail(field, "is %q; want token:NAME, cert:NAME, oidc:ISSUER:NAME or local", clip(id))
 			}
 			r.subject(field, id)
+			if name, one := strings.CutPrefix(id, "cert:"); one && r.many(name) {
+				r.fail(field, "is %q, whose pattern is for many; want cert:NAME:VALUE, the one of them", clip(id))
+			}
 			if other := r.policy.people[id]; other != "" {
 				r.fail(field, "is %q, who is %s already", clip(id), other)
 			}
 			r.policy.people[id] = "person:" + row.Name
 		}
 	}
+}
+
+// many reports whether a row of certificates is for more than one holder.
+func (r *reader) many(name string) bool {
+	return slices.ContainsFunc(r.policy.certificates, func(c certificate) bool { return c.name == name && c.many })
 }
 
 func (r *reader) grants() {

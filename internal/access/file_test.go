@@ -84,6 +84,33 @@ func TestAFileIsReadWhole(t *testing.T) {
 	}
 }
 
+// Whoever is on this machine may be somebody who has a token as well.
+func TestLocalMayBeAPerson(t *testing.T) {
+	text := strings.Replace(good(t), "is: [token:alice]", "is: [token:alice, local]", 1)
+	p, err := parse("access.yaml", []byte(text), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := p.authenticate(t.Context(), Credentials{Local: true, User: "carol"})
+	if err != nil || here.Person != "person:alice" || Authorize(here, Kill, Everything()) != nil || Authorize(here, Rollout, Model("shop/rank")) != nil {
+		t.Errorf("%+v, %v", here, err)
+	}
+	local := "grants:\n- {to: [local], roles: [viewer, responder, approver], models: [\"*\"]}\nrevive:\n- {approvals: 1, models: [\"*\"]}\n"
+	for text, warned := range map[string]bool{
+		local: true,
+		strings.Replace(local, "approvals: 1", "approvals: 0", 1):                                                                   false,
+		"tokens:\n- {name: ann, sha256: " + digestOf(t, aliceToken) + "}\npeople:\n- {name: ann, is: [local, token:ann]}\n" + local: false,
+	} {
+		p, err := parse("access.yaml", []byte(text), time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(strings.Join(p.warnings(), "|"), "local is a person of its own"); got != warned {
+			t.Errorf("%s: warned of %q", text, p.warnings())
+		}
+	}
+}
+
 // A credential that is not accepted never makes its bearer somebody who needs none.
 func TestAWrongTokenIsNobody(t *testing.T) {
 	now := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -141,56 +168,57 @@ func TestEachMistakeOfAFile(t *testing.T) {
 	a, b := digestOf(t, aliceToken), digestOf(t, bobToken)
 	token := "tokens:\n- {name: a, sha256: " + a + "}\n"
 	for text, want := range map[string]string{
-		"token: []":                                                                                      "access.yaml:1: token: is no field; want one of tokens, clientCA",
-		"tokens:\n- {sha256: " + a + "}":                                                                 "access.yaml:2: tokens[0].name: is missing",
-		"tokens:\n- {name: a b, sha256: " + a + "}":                                                      `tokens[0].name: is "a b"; want at most 64`,
-		"tokens:\n- {name: \"a:b\", sha256: " + a + "}":                                                  `tokens[0].name: is "a:b"`,
-		token + "- {name: a, sha256: " + b + "}":                                                         `access.yaml:3: tokens[1].name: is "a", which is there already`,
-		token + "- {name: b, sha256: " + a + "}":                                                         "access.yaml:3: tokens[1].sha256: is there already",
-		"tokens:\n- name: a":                                                                             "access.yaml:2: tokens[0].sha256: is missing",
-		"tokens:\n- {name: a, sha256: " + aliceToken + "}":                                               "tokens[0].sha256: is no SHA-256 in hexadecimal",
-		"tokens:\n- {name: a, sha256: abcd}":                                                             "is no SHA-256",
-		token + "  \nx":                                                                                  "is no YAML",
-		"tokens:\n- {name: a, sha256: " + a + ", expires: soon}":                                         `tokens[0].expires: is "soon"; want a time`,
-		"certificates:\n- {name: c, uri: \"spiffe://x/y\"}":                                              "access.yaml:1: certificates: need clientCA",
-		"clientCA: none.pem":                                                                             "access.yaml:1: clientCA: " + dir + "/none.pem: no such file",
-		"clientCA: access.yaml":                                                                          "has no certificate in PEM",
-		"clientCA: ca.pem\ncertificates:\n- {name: c}":                                                   "access.yaml:3: certificates[0]: has 0 of uri, dns",
-		"clientCA: ca.pem\ncertificates:\n- {name: c, dns: a.b, commonName: x}":                          "has 2 of uri, dns",
-		"clientCA: ca.pem\ncertificates:\n- {name: c, commonName: \"*\"}":                                `certificates[0].commonName: is "*", which is everybody`,
-		"clientCA: ca.pem\ncertificates:\n- {name: c, email: \"*@*\"}":                                   "which is everybody",
-		"clientCA: ca.pem\ncertificates:\n- {name: c, dns: \"*.*\"}":                                     "which is everybody",
-		"clientCA: ca.pem\ncertificates:\n- {name: c, dns: \"**.a\"}":                                    "want one * for one part",
-		"clientCA: ca.pem\ncertificates:\n- {name: c, uri: \"spiffe://*/x\"}":                            "want such as spiffe://",
-		"clientCA: ca.pem\ncertificates:\n- {name: c, uri: \"*\"}":                                       "want such as spiffe://",
-		"oidc:\n- {name: i, audience: x}":                                                                `access.yaml:2: oidc[0].issuer: is ""; want https`,
-		"oidc:\n- {name: i, audience: x, issuer: \"http://id.example.org\"}":                             "want https (http is for this machine alone)",
-		"oidc:\n- {name: i, audience: x, issuer: \"https://u:p@id.example.org\"}":                        "want https://HOST/PATH",
-		"oidc:\n- {name: i, issuer: \"https://id.example.org\"}":                                         "oidc[0].audience: is missing; without it a token for any other service would do",
-		"oidc:\n- {name: i, audience: x, issuer: \"https://id.example.org\", algorithms: [RS256, none]}": `access.yaml:2: oidc[0].algorithms[1]: is "none"; want one of [RS256`,
-		"oidc:\n- {name: i, audience: x, issuer: \"https://id.example.org\", algorithms: [HS256]}":       `is "HS256"`,
-		"oidc:\n- {name: i, audience: x, issuer: \"https://id.example.org\", algorithms: []}":            "algorithms: is empty",
-		"oidc:\n- {name: i, audience: x, issuer: \"https://id.example.org\", clockSkew: 10m}":            "clockSkew: is 10m0s; want 0s to 5m0s",
+		"token: []":                                                             "access.yaml:1: token: is no field; want one of tokens, clientCA",
+		"tokens:\n- {sha256: " + a + "}":                                        "access.yaml:2: tokens[0].name: is missing",
+		"tokens:\n- {name: a b, sha256: " + a + "}":                             `tokens[0].name: is "a b"; want at most 64`,
+		"tokens:\n- {name: \"a:b\", sha256: " + a + "}":                         `tokens[0].name: is "a:b"`,
+		token + "- {name: a, sha256: " + b + "}":                                `access.yaml:3: tokens[1].name: is "a", which is there already`,
+		token + "- {name: b, sha256: " + a + "}":                                "access.yaml:3: tokens[1].sha256: is there already",
+		"tokens:\n- name: a":                                                    "access.yaml:2: tokens[0].sha256: is missing",
+		"tokens:\n- {name: a, sha256: " + aliceToken + "}":                      "tokens[0].sha256: is no SHA-256 in hexadecimal",
+		"tokens:\n- {name: a, sha256: abcd}":                                    "is no SHA-256",
+		token + "  \nx":                                                         "is no YAML",
+		"tokens:\n- {name: a, sha256: " + a + ", expires: soon}":                `tokens[0].expires: is "soon"; want a time`,
+		"certificates:\n- {name: c, uri: \"spiffe://x/y\"}":                     "access.yaml:1: certificates: need clientCA",
+		"clientCA: none.pem":                                                    "access.yaml:1: clientCA: " + dir + "/none.pem: no such file",
+		"clientCA: access.yaml":                                                 "has no certificate in PEM",
+		"clientCA: ca.pem\ncertificates:\n- {name: c}":                          "access.yaml:3: certificates[0]: has 0 of uri, dns",
+		"clientCA: ca.pem\ncertificates:\n- {name: c, dns: a.b, commonName: x}": "has 2 of uri, dns",
+		"clientCA: ca.pem\ncertificates:\n- {name: c, email: \"*@x.org\"}\npeople:\n- {name: p, is: [\"cert:c\"]}":                          `people[0].is[0]: is "cert:c", whose pattern is for many; want cert:NAME:VALUE`,
+		"clientCA: ca.pem\ncertificates:\n- {name: c, commonName: \"*\"}":                                                                   `certificates[0].commonName: is "*", which is everybody`,
+		"clientCA: ca.pem\ncertificates:\n- {name: c, email: \"*@*\"}":                                                                      "which is everybody",
+		"clientCA: ca.pem\ncertificates:\n- {name: c, dns: \"*.*\"}":                                                                        "which is everybody",
+		"clientCA: ca.pem\ncertificates:\n- {name: c, dns: \"**.a\"}":                                                                       "want one * for one part",
+		"clientCA: ca.pem\ncertificates:\n- {name: c, uri: \"spiffe://*/x\"}":                                                               "want such as spiffe://",
+		"clientCA: ca.pem\ncertificates:\n- {name: c, uri: \"*\"}":                                                                          "want such as spiffe://",
+		"oidc:\n- {name: i, audience: x}":                                                                                                   `access.yaml:2: oidc[0].issuer: is ""; want https`,
+		"oidc:\n- {name: i, audience: x, issuer: \"http://id.example.org\"}":                                                                "want https (http is for this machine alone)",
+		"oidc:\n- {name: i, audience: x, issuer: \"https://u:p@id.example.org\"}":                                                           "want https://HOST/PATH",
+		"oidc:\n- {name: i, issuer: \"https://id.example.org\"}":                                                                            "oidc[0].audience: is missing; without it a token for any other service would do",
+		"oidc:\n- {name: i, audience: x, issuer: \"https://id.example.org\", algorithms: [RS256, none]}":                                    `access.yaml:2: oidc[0].algorithms[1]: is "none"; want one of [RS256`,
+		"oidc:\n- {name: i, audience: x, issuer: \"https://id.example.org\", algorithms: [HS256]}":                                          `is "HS256"`,
+		"oidc:\n- {name: i, audience: x, issuer: \"https://id.example.org\", algorithms: []}":                                               "algorithms: is empty",
+		"oidc:\n- {name: i, audience: x, issuer: \"https://id.example.org\", clockSkew: 10m}":                                               "clockSkew: is 10m0s; want 0s to 5m0s",
 		"oidc:\n- {name: i, audience: x, issuer: \"https://id.example.org\"}\n- {name: j, audience: x, issuer: \"https://id.example.org\"}": "oidc[1].issuer: is there already",
-		token + "people:\n- {name: p}":                                                     "people[0].is: is missing",
-		token + "people:\n- {name: p, is: [local]}":                                        `people[0].is[0]: is "local"; want token:NAME`,
-		token + "people:\n- {name: p, is: [token:b]}":                                      "there is nothing in the file by that name",
-		token + "people:\n- {name: p, is: [token:a]}\n- {name: q, is: [token:a]}":          `people[1].is[0]: is "token:a", who is person:p already`,
-		"grants:\n- {roles: [viewer], models: [\"*\"]}":                                    "access.yaml:2: grants[0].to: is missing",
-		"grants:\n- {to: [local], models: [\"*\"]}":                                        "grants[0].roles: is missing",
-		"grants:\n- {to: [local], roles: [admin], models: [\"*\"]}":                        `grants[0].roles[0]: is "admin"; want viewer, operator, responder or approver`,
-		"grants:\n- {to: [local], roles: [viewer]}":                                        "grants[0].models: is missing",
-		"grants:\n- {to: [local], roles: [viewer], models: [shop]}":                        `models[0]: is "shop"; want *, NAMESPACE/*`,
-		"grants:\n- {to: [local], roles: [viewer], models: [\"*/*\"]}":                     `is "*/*"`,
-		"grants:\n- {to: [local], roles: [viewer], models: [\"shop/r*\"]}":                 `is "shop/r*"`,
-		"grants:\n- {to: [local], roles: [viewer], models: [shop/a/b]}":                    `grants[0].models[0]: is "shop/a/b"`,
-		"grants:\n- {to: [alice], roles: [viewer], models: [\"*\"]}":                       `grants[0].to[0]: is "alice"; want local, anonymous, or token:`,
-		"grants:\n- {to: [token:x], roles: [viewer], models: [\"*\"]}":                     `is "token:x", and there is nothing in the file by that name`,
-		"grants:\n- {to: [\"group:corp:sre\"], roles: [viewer], models: [\"*\"]}":          "nothing in the file by that name with a groupsClaim",
-		"grants:\n- {to: [\"local:x\"], roles: [viewer], models: [\"*\"]}":                 "nothing in the file",
-		"grants:\n- {to: [local, anonymous], roles: [viewer, responder], models: [\"*\"]}": "grants[0].to[1]: is anonymous, which may be a viewer",
-		"revive:\n- {approvals: 2, models: [\"*\"]}":                                       "revive[0].approvals: is 2; want 0, or 1",
-		"revive:\n- {approvals: 1}":                                                        "revive[0].models: is missing",
+		token + "people:\n- {name: p}":                                                                                                      "people[0].is: is missing",
+		token + "people:\n- {name: p, is: [anonymous]}":                                                                                     `people[0].is[0]: is "anonymous"; want token:NAME`,
+		token + "people:\n- {name: p, is: [token:b]}":                                                                                       "there is nothing in the file by that name",
+		token + "people:\n- {name: p, is: [token:a]}\n- {name: q, is: [token:a]}":                                                           `people[1].is[0]: is "token:a", who is person:p already`,
+		"grants:\n- {roles: [viewer], models: [\"*\"]}":                                                                                     "access.yaml:2: grants[0].to: is missing",
+		"grants:\n- {to: [local], models: [\"*\"]}":                                                                                         "grants[0].roles: is missing",
+		"grants:\n- {to: [local], roles: [admin], models: [\"*\"]}":                                                                         `grants[0].roles[0]: is "admin"; want viewer, operator, responder or approver`,
+		"grants:\n- {to: [local], roles: [viewer]}":                                                                                         "grants[0].models: is missing",
+		"grants:\n- {to: [local], roles: [viewer], models: [shop]}":                                                                         `models[0]: is "shop"; want *, NAMESPACE/*`,
+		"grants:\n- {to: [local], roles: [viewer], models: [\"*/*\"]}":                                                                      `is "*/*"`,
+		"grants:\n- {to: [local], roles: [viewer], models: [\"shop/r*\"]}":                                                                  `is "shop/r*"`,
+		"grants:\n- {to: [local], roles: [viewer], models: [shop/a/b]}":                                                                     `grants[0].models[0]: is "shop/a/b"`,
+		"grants:\n- {to: [alice], roles: [viewer], models: [\"*\"]}":                                                                        `grants[0].to[0]: is "alice"; want local, anonymous, or token:`,
+		"grants:\n- {to: [token:x], roles: [viewer], models: [\"*\"]}":                                                                      `is "token:x", and there is nothing in the file by that name`,
+		"grants:\n- {to: [\"group:corp:sre\"], roles: [viewer], models: [\"*\"]}":                                                           "nothing in the file by that name with a groupsClaim",
+		"grants:\n- {to: [\"local:x\"], roles: [viewer], models: [\"*\"]}":                                                                  "nothing in the file",
+		"grants:\n- {to: [local, anonymous], roles: [viewer, responder], models: [\"*\"]}":                                                  "grants[0].to[1]: is anonymous, which may be a viewer",
+		"revive:\n- {approvals: 2, models: [\"*\"]}":                                                                                        "revive[0].approvals: is 2; want 0, or 1",
+		"revive:\n- {approvals: 1}":                                                                                                         "revive[0].models: is missing",
 	} {
 		path := filepath.Join(dir, "access.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -12,9 +13,9 @@ import (
 	"github.com/safestate/safestate/internal/strictyaml"
 )
 
-// recheck is how often the file is read: the longest that a token which is taken
-// out of it goes on.
-const recheck = 2 * time.Second
+// recheck is how often the file is read. What is new is used when it is read a second
+// time: so twice that is the longest that a token which is taken out of it goes on.
+const recheck = time.Second
 
 // Options are what a Gate is opened with. All may be left out.
 type Options struct {
@@ -33,9 +34,24 @@ type Gate struct {
 	now     func() time.Time
 	current atomic.Pointer[policy]
 
-	mu     sync.Mutex
-	digest [sha256.Size]byte // of what was read last, good or not
-	bad    error             // what is wrong with it; nil: it is current
+	mu   sync.Mutex
+	used reading // what is current
+	last reading // what was read last
+	bad  error   // what is wrong with that; nil: it is current
+}
+
+// reading is what the file and those beside it had at a time.
+type reading struct {
+	policy *policy
+	digest [sha256.Size]byte // of all of them
+	err    error             // what is wrong with them; nil: they can be used
+}
+
+func (r reading) same(other reading) bool {
+	if r.err != nil || other.err != nil {
+		return r.err != nil && other.err != nil && r.err.Error() == other.err.Error()
+	}
+	return r.digest == other.digest
 }
 
 // Open reads an access file. One that is wrong is an error here; later on the
@@ -48,17 +64,34 @@ func Open(path string, o Options) (*Gate, error) {
 	if g.now == nil {
 		g.now = time.Now
 	}
-	data, err := strictyaml.Read(path)
-	if err != nil {
-		return nil, err
+	g.used = g.read()
+	if g.used.err != nil {
+		return nil, g.used.err
 	}
-	p, err := parse(path, data, g.now)
-	if err != nil {
-		return nil, err
-	}
-	g.digest = sha256.Sum256(data)
-	g.current.Store(p)
+	g.last = g.used
+	g.current.Store(g.used.policy)
 	return g, nil
+}
+
+// read reads the file and those beside it.
+func (g *Gate) read() reading {
+	data, err := strictyaml.Read(g.path)
+	if err == nil && len(bytes.TrimSpace(data)) == 0 {
+		err = fmt.Errorf("%s: is empty: want who may do what, or a comment that says that nobody may", g.path)
+	}
+	if err != nil {
+		return reading{err: err}
+	}
+	p, err := parse(g.path, data, g.now)
+	if err != nil {
+		return reading{err: err}
+	}
+	all := sha256.New()
+	_, _ = all.Write(data) // a hash takes everything
+	for _, b := range p.beside {
+		_, _ = all.Write(b.digest[:])
+	}
+	return reading{policy: p, digest: [sha256.Size]byte(all.Sum(nil))}
 }
 
 // Run follows the file and the issuers' keys until ctx ends.
@@ -78,27 +111,25 @@ func (g *Gate) Run(ctx context.Context) {
 	}
 }
 
-// Reload reads the file again, where it or a file beside it has changed.
+// Reload reads the file again, and those beside it. What is new is used when two
+// readings agree: one that is half written may say less of whom it keeps out.
 func (g *Gate) Reload() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	data, err := strictyaml.Read(g.path)
-	if err != nil {
-		g.refuse(err)
+	before, now := g.last, g.read()
+	g.last = now
+	switch {
+	case !now.same(before):
+		return
+	case now.err != nil:
+		g.refuse(now.err)
+		return
+	case now.same(g.used) && g.bad == nil:
 		return
 	}
-	digest, was := sha256.Sum256(data), g.current.Load()
-	if digest == g.digest && g.bad == nil && was.besideSame() {
-		return
-	}
-	p, err := parse(g.path, data, g.now)
-	if err != nil {
-		g.refuse(err)
-		return
-	}
-	p.keep(was)
-	g.current.Store(p)
-	g.digest, g.bad = digest, nil
+	now.policy.keep(g.current.Load())
+	g.current.Store(now.policy)
+	g.used, g.bad = now, nil
 	g.told(fmt.Sprintf("the access file %s has changed and is used", g.path), false)
 }
 
@@ -115,17 +146,6 @@ func (g *Gate) Problem() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.bad
-}
-
-// besideSame reports whether the other files are as they were.
-func (p *policy) besideSame() bool {
-	for _, b := range p.beside {
-		data, err := strictyaml.Read(b.path)
-		if err != nil || sha256.Sum256(data) != b.digest {
-			return false
-		}
-	}
-	return true
 }
 
 // keep takes over the keys of issuers that are still the same.

@@ -74,6 +74,10 @@ func TestReload(t *testing.T) {
 		t.Helper()
 		change()
 		g.Reload()
+		if got := h.take(); got != "" {
+			t.Errorf("%s: told at once, it may be half written: %q", name, got)
+		}
+		g.Reload()
 		if got := h.take(); !strings.Contains(got, told) || told == "" && got != "" {
 			t.Errorf("%s: told %q, want %q", name, got, told)
 		}
@@ -96,7 +100,8 @@ func TestReload(t *testing.T) {
 	step("as before", func() { write(t, path, alice) }, "is used", "token:alice", "", false)
 	step("writable by others", func() { write(t, path, bob); _ = os.Chmod(path, 0o666) }, "may be written by others", "token:alice", "", true)
 	step("mended", func() { _ = os.Chmod(path, 0o600) }, "is used", "", "token:bob", false)
-	step("empty", func() { write(t, path, "") }, "is used", "", "", false)
+	step("empty", func() { write(t, path, " \n") }, "is empty", "", "token:bob", true)
+	step("nobody", func() { write(t, path, "# nobody may\n") }, "is used", "", "", false)
 }
 
 func TestAFileBesideIsReloaded(t *testing.T) {
@@ -114,13 +119,32 @@ func TestAFileBesideIsReloaded(t *testing.T) {
 	}
 	second.write(t, filepath.Join(dir, "ca.pem"))
 	g.Reload()
+	g.Reload()
 	if knows(first) || !knows(second) {
 		t.Error("still the old authority")
 	}
 	write(t, filepath.Join(dir, "ca.pem"), "x")
 	g.Reload()
+	g.Reload()
 	if !knows(second) || !strings.Contains(h.take(), "no certificate in PEM") {
 		t.Error("the last good authority is gone")
+	}
+}
+
+// A file that is being written says for a moment that a revive takes nobody else, and
+// never counts.
+func TestAHalfWrittenFileIsNotUsed(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "access.yaml")
+	half := "tokens:\n- {name: alice, sha256: " + digestOf(t, aliceToken) + "}\n"
+	text := half + "revive:\n- {approvals: 1, models: [\"*\"]}\n"
+	g := open(t, dir, text, Options{})
+	for _, now := range []string{half, text + "# one\n", half + "#\n", "", text} {
+		write(t, path, now)
+		g.Reload()
+		if g.Approvals(Everything()) != 1 || asks(t, g, aliceToken) != "token:alice" {
+			t.Fatalf("a file that was read once is used: %q", now)
+		}
 	}
 }
 
@@ -129,13 +153,13 @@ func TestRunFollowsTheFile(t *testing.T) {
 	path := filepath.Join(dir, "access.yaml")
 	synctest.Test(t, func(t *testing.T) {
 		h := &hearing{}
-		g := open(t, dir, "", Options{Told: h.told})
+		g := open(t, dir, "# nobody", Options{Told: h.told})
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { g.Run(ctx) })
 		synctest.Wait()
 		write(t, path, "tokens:\n- {name: alice, sha256: "+digestOf(t, aliceToken)+"}\n")
-		time.Sleep(recheck) // of the bubble
+		time.Sleep(2 * recheck) // of the bubble
 		synctest.Wait()
 		if asks(t, g, aliceToken) != "token:alice" {
 			t.Errorf("not followed: %q", h.take())

@@ -35,7 +35,7 @@ func byAddress(c Credentials) (Principal, error) {
 
 // anonymous is who brings nothing along.
 func anonymous(c Credentials, grants []Grant) Principal {
-	return Principal{ID: "anonymous", Name: "remote:" + c.Peer, How: "none", Address: c.Peer, Grants: grants}
+	return Principal{ID: "anonymous", Name: "remote:" + c.Peer, How: HowNone, Address: c.Peer, Grants: grants}
 }
 
 // UserPattern is what UserHeader may have.

@@ -43,6 +43,9 @@ type issuerSettings struct {
 	Algorithms  []string      `yaml:"algorithms"`
 	ClockSkew   time.Duration `yaml:"clockSkew"`
 	CA          string        `yaml:"ca"`
+	// UnverifiedEmails takes addresses of which the issuer does not say whether it has
+	// verified them.
+	UnverifiedEmails bool `yaml:"unverifiedEmails"`
 }
 
 // issuer checks the tokens of one OpenID Connect provider. It is safe for
@@ -199,8 +202,8 @@ func (i *issuer) identify(claims map[string]any) (identity, error) {
 	if name == "" || len(name) > maxSubject || !printable(name) {
 		return identity{}, i.refuse("its claim %s is no name", i.settings.NameClaim)
 	}
-	if verified, there := claims["email_verified"]; there && i.settings.NameClaim == "email" && verified != true {
-		return identity{}, i.refuse("its issuer has not verified the email")
+	if i.settings.NameClaim == "email" && !i.verified(claims["email_verified"]) {
+		return identity{}, i.refuse("its issuer does not say that it has verified the email (email_verified)")
 	}
 	id := identity{name: name}
 	if i.settings.GroupsClaim == "" {
@@ -225,6 +228,13 @@ func (i *issuer) identify(claims map[string]any) (identity, error) {
 		return identity{}, i.refuse("its claim %s is no list of names", i.settings.GroupsClaim)
 	}
 	return id, nil
+}
+
+// verified reports whether an address may be somebody's name: else people could name
+// themselves. Some issuers write the word (OpenID Connect Core, section 5.1, has a
+// truth value).
+func (i *issuer) verified(claim any) bool {
+	return claim == true || claim == "true" || claim == nil && i.settings.UnverifiedEmails
 }
 
 // printable reports whether a terminal shows the text as it is.

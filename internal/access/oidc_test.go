@@ -238,8 +238,9 @@ func TestTokensOfAnIssuer(t *testing.T) {
 		"a key of 1024 bits":        {sign(t, jose.RS256, weak, "weak", p.claims(now, nil)), "does not publish"},
 		"changed claims":            {parts[0] + "." + strings.Split(with(map[string]any{"email": "eve@example.org"}), ".")[1] + "." + parts[2], "failed to verify signature"},
 		"no signature":              {parts[0] + "." + parts[1] + ".", "not accepted"},
-		"an email not verified":     {with(map[string]any{"email_verified": false}), "has not verified the email"},
-		"an email that may be":      {with(map[string]any{"email_verified": nil}), fine},
+		"an email not verified":     {with(map[string]any{"email_verified": false}), "has verified the email"},
+		"an email that may be":      {with(map[string]any{"email_verified": nil}), "has verified the email"},
+		"an email, by a word":       {with(map[string]any{"email_verified": "true"}), fine},
 		"no name":                   {with(map[string]any{"email": nil}), "its claim email is no name"},
 		"a name for terminals":      {with(map[string]any{"email": "ann\x1b[2J"}), "is no name"},
 		"a long name":               {with(map[string]any{"email": strings.Repeat("a", 201)}), "is no name"},
@@ -254,6 +255,17 @@ func TestTokensOfAnIssuer(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, who, why)
 		case token.wrong != fine && (why == nil || why.Class != Unauthenticated || !strings.Contains(why.Error(), token.wrong)):
 			t.Errorf("%s: %+v, %v; want %s", name, who, why, token.wrong)
+		}
+	}
+}
+
+// An issuer that says nothing of addresses is trusted with them where the file says so,
+// and one that says no never.
+func TestUnverifiedEmails(t *testing.T) {
+	i := &issuer{settings: issuerSettings{NameClaim: "email", UnverifiedEmails: true}}
+	for claim, want := range map[any]bool{nil: true, true: true, "true": true, false: false, "false": false, "": false} {
+		if got := i.verified(claim); got != want {
+			t.Errorf("%v: %v", claim, got)
 		}
 	}
 }
@@ -423,6 +435,7 @@ func TestKeysOutliveAReload(t *testing.T) {
 	p.set(func() { p.down = http.StatusBadGateway })
 	write(t, g.path, fmt.Sprintf(oidcFile, digestOf(t, bobToken), p.server.URL))
 	g.Reload()
+	g.Reload()
 	if _, why := refused(t, g, token); why != nil {
 		t.Errorf("after a reload: %v", why)
 	}
@@ -430,6 +443,7 @@ func TestKeysOutliveAReload(t *testing.T) {
 		t.Error("the file was not read")
 	}
 	write(t, g.path, strings.Replace(fmt.Sprintf(oidcFile, digestOf(t, bobToken), p.server.URL), "audience: safestate", "audience: other", 1))
+	g.Reload()
 	g.Reload()
 	if _, why := refused(t, g, token); why == nil {
 		t.Error("the old audience still counts")

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -77,8 +78,12 @@ func (p *policy) identify(ctx context.Context, c Credentials) (Principal, error)
 		return p.byToken(ctx, presented)
 	case len(c.Certificates) > 0 && p.roots != nil:
 		return p.byCertificate(c.Certificates)
-	case c.Local && p.grants["local"] != nil:
-		return local(c, p.grants["local"])
+	case c.Local && p.here() != nil:
+		who, err := local(c, p.here())
+		if err == nil {
+			who.Person = cmp.Or(p.people["local"], who.Person)
+		}
+		return who, err
 	case p.grants["anonymous"] != nil:
 		who := anonymous(c, p.grants["anonymous"])
 		who.Lacking = "bring a token or a certificate of the access file"
@@ -87,6 +92,11 @@ func (p *policy) identify(ctx context.Context, c Credentials) (Principal, error)
 	refused := unauthenticated("nobody knows who asks")
 	refused.Hint = "bring a token (--token-file) or a client certificate (--cert, --key) that the access file knows"
 	return Principal{}, refused
+}
+
+// here is what whoever is on this machine is granted, and the person who that is.
+func (p *policy) here() []Grant {
+	return slices.Concat(p.grants["local"], p.grants[p.people["local"]])
 }
 
 func (p *policy) byToken(ctx context.Context, presented string) (Principal, error) {

@@ -13,7 +13,7 @@ type Principal struct {
 	Name string
 	// Person is who stands behind it: principals of one person have the same.
 	Person string
-	// How it was proven: token, certificate, oidc, local, or none.
+	// How it was proven: token, certificate, oidc, local, or HowNone.
 	How string
 	// Address that the request came from, without a port; "unix" of a socket.
 	Address string
@@ -21,6 +21,9 @@ type Principal struct {
 	// Lacking says how to get a role that is missing; empty: nothing is known.
 	Lacking string
 }
+
+// HowNone is how nothing was proven: of who is anonymous.
+const HowNone = "none"
 
 // Grant is roles within a scope.
 type Grant struct {
@@ -81,20 +84,4 @@ func MayAnywhere(p Principal, a Action) bool {
 		return len(g.Scope.Models)+len(g.Scope.Routes) > 0 &&
 			slices.ContainsFunc(rules[a].roles, func(role Role) bool { return slices.Contains(g.Roles, role) })
 	})
-}
-
-// SecondPerson says whether an approver is another person than the one who
-// asked, by the Person of both: what a client claims of its user does not count,
-// and neither do two credentials of one person.
-func SecondPerson(requester string, approver Principal) error {
-	switch approver.Person {
-	case "":
-		return forbidden("nobody knows who %s is: approvals need a person", approver.Who())
-	case requester:
-		return forbidden("%s asked for it, and another person has to approve it", approver.Who())
-	}
-	if requester == "" {
-		return forbidden("nobody knows who asked for it: ask again")
-	}
-	return nil
 }

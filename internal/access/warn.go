@@ -36,7 +36,15 @@ func (p *policy) warnings() (out []string) {
 	if !p.anybody(Approver, Overview()) {
 		warn("nobody may revive: want an approver")
 	}
+	second := slices.ContainsFunc(p.revives, func(r revive) bool { return r.approvals > 0 })
+	if p.people["local"] == "" && second && grants(p.grants["local"], Approver) {
+		warn("local is a person of its own, and may approve what the same person asks for with a token: say who it is in people")
+	}
 	return out
+}
+
+func grants(all []Grant, role Role) bool {
+	return slices.ContainsFunc(all, func(g Grant) bool { return slices.Contains(g.Roles, role) })
 }
 
 // grantless reports whether neither a subject, nor a part of it, nor its person is

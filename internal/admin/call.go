@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 
@@ -32,6 +33,7 @@ type call struct {
 	principal access.Principal
 	params    map[string]string
 	object    string // "namespace/name" of the path, where it has them
+	about     string // what it is done to, as the audit trail names it; empty: not read yet
 	body      []byte
 	key       string // empty: none
 }
@@ -53,6 +55,10 @@ func (c *call) parse() (err error) {
 	}
 	if namespace, ok := c.params["namespace"]; ok {
 		c.object = namespace + "/" + c.params["name"]
+	}
+	c.about = c.route.about
+	if name := cmp.Or(c.object, c.params["node"]); c.about != "" && name != "" {
+		c.about += "/" + name
 	}
 	return err
 }

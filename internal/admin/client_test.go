@@ -50,7 +50,7 @@ func TestClientAsksWhatTheHandlerUnderstands(t *testing.T) {
 		"model default/fraud", "history {Model:default/fraud Policy: Limit:3}", "history {Model: Policy:default/strict Limit:50}",
 		"start default/fraud v2" + by + "new", "rollback default/fraud " + by + "bad",
 		"policy rollback default/strict to 3" + by + "bad", "policy unpin default/strict to 0" + by + "mended",
-		"deregister edge/3 a%2f" + by + "gone",
+		"deregister edge/3 a%2f" + by + "gone", "backup to local:alice (claimed), local from 127.0.0.1",
 	}
 	if !slices.Equal(f.calls(), want) {
 		t.Errorf("asked %q,\nwant %q", f.calls(), want)

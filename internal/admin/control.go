@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/safestate/safestate/internal/audit"
 	"github.com/safestate/safestate/internal/release"
 )
 
@@ -30,9 +31,9 @@ type Control interface {
 	// connected one is a Conflict, one that nobody knows is NotFound.
 	Deregister(ctx context.Context, node string, d Deregistration) error
 	KillControl
-	// Backup writes all of the store's content. An error after the first byte
-	// breaks the answer off.
-	Backup(ctx context.Context, w io.Writer) error
+	// Backup writes all of the store's content, once it is recorded who takes it.
+	// An error after the first byte breaks the answer off.
+	Backup(ctx context.Context, to audit.Actor, w io.Writer) error
 }
 
 // PolicyVerb is what a person asks of a policy.
@@ -51,15 +52,19 @@ type PolicyCommand struct {
 	To uint64
 	// Expect is the number in force that the command was decided on: with another one
 	// it is a Conflict. 0: any.
-	Expect uint64
-	By     string
-	Reason string
+	Expect  uint64
+	By      string
+	How     string // By was proven
+	Address string // that it came from
+	Reason  string
 }
 
 // Deregistration says who took a proxy out, and why.
 type Deregistration struct {
-	By     string
-	Reason string
+	By      string
+	How     string // By was proven
+	Address string // that it came from
+	Reason  string
 }
 
 // HistoryQuery says which records are asked for.

@@ -17,18 +17,18 @@ const changeTimeout = 15 * time.Second
 
 // server is the API behind its fronts. Safe for concurrent use.
 type server struct {
-	control   Control
-	keys      Keyring
-	trail     Trail
-	attempted func(Attempt)
-	access    Authenticator
-	now       func() time.Time
-	limits    *buckets
-	repeats   *repeats
-	backups   chan struct{}   // one place for each backup at a time
-	watches   chan struct{}   // and for each watch
-	left      context.Context // ends once nobody waits for a change any more
-	leave     func()
+	control  Control
+	keys     Keyring
+	trail    Trail
+	attempts *attempts
+	access   Authenticator
+	now      func() time.Time
+	limits   *buckets
+	repeats  *repeats
+	backups  chan struct{} // one place for each backup at a time
+	watches  places
+	left     context.Context // ends once nobody waits for a change any more
+	leave    func()
 }
 
 // result is an answer, which can be given again.

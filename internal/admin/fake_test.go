@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/safestate/safestate/internal/audit"
 	"github.com/safestate/safestate/internal/release"
 )
 
@@ -80,16 +82,24 @@ func (f *fakeControl) Deregister(_ context.Context, node string, d Deregistratio
 	return f.err
 }
 
-func (f *fakeControl) Backup(_ context.Context, w io.Writer) error { return f.backup(w) }
+func (f *fakeControl) Backup(_ context.Context, to audit.Actor, w io.Writer) error {
+	f.note("backup to %s, %s from %s", to.Name, to.How, to.Address)
+	return f.backup(w)
+}
 
 // request is one as the command line makes it, until a test changes it.
 func request(method, path, body string) *http.Request {
-	r := httptest.NewRequest(method, "http://127.0.0.1:8686"+path, strings.NewReader(body))
-	r.RemoteAddr = "127.0.0.1:5000"
+	r := here(httptest.NewRequest(method, "http://127.0.0.1:8686"+path, strings.NewReader(body)))
 	if method == http.MethodPost {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	return r
+}
+
+// here has a request come from this machine.
+func here(r *http.Request) *http.Request {
+	r.RemoteAddr = "127.0.0.1:5000"
+	return r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8686}))
 }
 
 func send(h http.Handler, r *http.Request) *httptest.ResponseRecorder {

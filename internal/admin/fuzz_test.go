@@ -122,8 +122,7 @@ func FuzzEveryCall(f *testing.F) {
 	})
 	f.Fuzz(func(t *testing.T, which uint8, first, second, query, header, value, body string) {
 		r := &routes[int(which)%len(routes)]
-		req := httptest.NewRequest(r.method, "http://127.0.0.1:8686/", strings.NewReader(body))
-		req.RemoteAddr = "127.0.0.1:5000"
+		req := here(httptest.NewRequest(r.method, "http://127.0.0.1:8686/", strings.NewReader(body)))
 		part := strings.NewReplacer("{namespace}", first, "{node}", first, "{name}", second)
 		escaped := strings.NewReplacer("{namespace}", url.PathEscape(first), "{node}", url.PathEscape(first), "{name}", url.PathEscape(second))
 		req.URL.Path, req.URL.RawPath, req.URL.RawQuery = part.Replace(r.path), escaped.Replace(r.path), query

@@ -259,15 +259,17 @@ func TestLimitsAreBounded(t *testing.T) {
 	}
 }
 
-// An image on a page that a person looks at makes no backup.
-func TestABackupIsNotForPages(t *testing.T) {
+// An image on a page that a person looks at makes no backup, and searches no trail.
+func TestWhatIsDearIsNotForPages(t *testing.T) {
 	f := &fakeControl{backup: func(w io.Writer) error { _, err := w.Write([]byte("all")); return err }}
-	h := serve(f)
+	h := New(Options{Control: f, Trail: &fakeTrail{}})
 	for site, want := range map[string]int{"": 200, "none": 200, "same-origin": 200, "cross-site": 403, "same-site": 403} {
-		r := request("GET", "/v1/store/backup", "")
-		if site != "" {
-			r.Header.Set("Sec-Fetch-Site", site)
+		for _, path := range []string{"/v1/store/backup", "/v1/audit", "/v1/audit/export"} {
+			r := request("GET", path, "")
+			if site != "" {
+				r.Header.Set("Sec-Fetch-Site", site)
+			}
+			wants(t, send(h, r), want)
 		}
-		wants(t, send(h, r), want)
 	}
 }

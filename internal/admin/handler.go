@@ -24,7 +24,8 @@ type Options struct {
 	// Trail is the audit trail; nil: there is none to read.
 	Trail Trail
 	// Attempted hears of what somebody was refused; nil: nobody does. It is called
-	// for no more than a few a second.
+	// for no more than a hundred of a principal at once, and one each five seconds;
+	// what is over that is told each minute as one.
 	Attempted func(Attempt)
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -40,11 +41,12 @@ type API struct {
 // New makes the API. As a handler it serves everything under /v1/.
 func New(o Options) *API {
 	s := &server{
-		control: o.Control, keys: o.Keys, access: o.Access, now: o.Now, trail: o.Trail, attempted: o.Attempted,
-		limits:  newBuckets(),
-		repeats: newRepeats(),
-		backups: make(chan struct{}, backupsAtOnce),
-		watches: make(chan struct{}, watchesAtOnce),
+		control: o.Control, keys: o.Keys, access: o.Access, now: o.Now, trail: o.Trail,
+		attempts: newAttempts(o.Attempted),
+		limits:   newBuckets(),
+		repeats:  newRepeats(),
+		backups:  make(chan struct{}, backupsAtOnce),
+		watches:  places{all: watchesAtOnce, each: watchesEach},
 	}
 	s.left, s.leave = context.WithCancel(context.Background())
 	if s.access == nil {
@@ -62,5 +64,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.web.guard(w,
 // Register has the API served by gRPC as well.
 func (a *API) Register(g grpc.ServiceRegistrar) { adminv1.RegisterAdminServer(g, a.rpc) }
 
-// Leave ends the streams that wait for a change, which nobody will make here.
-func (a *API) Leave() { a.rpc.server.leave() }
+// Leave ends the streams that wait for a change, which nobody will make here, and
+// tells of the attempts that were left out.
+func (a *API) Leave() {
+	a.rpc.server.leave()
+	a.rpc.server.attempts.flush()
+}

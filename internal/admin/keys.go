@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/safestate/safestate/internal/access"
 	"github.com/safestate/safestate/internal/release"
 )
 
@@ -49,7 +50,7 @@ type Key struct {
 
 // KeyRotationRequest has another key sign policies, once every host has it.
 type KeyRotationRequest struct {
-	// Reason for the log. Required.
+	// Reason for the audit trail. Required.
 	Reason string `json:"reason"`
 	// After is how long the new key waits at least before it signs, for hosts that
 	// have their keys from files. Default: 10s.
@@ -64,6 +65,7 @@ type KeyRotationRequest struct {
 // KeyRotation is what a person asks for.
 type KeyRotation struct {
 	By, Reason     string
+	How, Address   string        // By was proven, and that it came from
 	After, Overlap time.Duration // 0: the default
 	Force          bool
 }
@@ -71,8 +73,8 @@ type KeyRotation struct {
 // maxKeyWait bounds the times of a rotation.
 const maxKeyWait = 90 * 24 * time.Hour
 
-func (r KeyRotationRequest) rotation(by string) (KeyRotation, error) {
-	out := KeyRotation{By: by, Reason: r.Reason, Force: r.Force}
+func (r KeyRotationRequest) rotation(by access.Principal) (KeyRotation, error) {
+	out := KeyRotation{By: by.Name, How: by.How, Address: by.Address, Reason: r.Reason, Force: r.Force}
 	for _, f := range []struct {
 		name string
 		from *release.Duration
@@ -110,7 +112,7 @@ func rotateKeys(ctx context.Context, c *call) (any, error) {
 	if err := decode(c.body, &r); err != nil {
 		return nil, err
 	}
-	what, err := r.rotation(c.principal.Name)
+	what, err := r.rotation(c.principal)
 	if err != nil {
 		return nil, err
 	}

@@ -63,6 +63,9 @@ type ApproveRequest struct {
 	// Generation is the target's as the person saw it: of another it is refused.
 	// Required.
 	Generation uint64 `json:"generation"`
+	// Ask is the number of what is asked for, as the person saw it: another one is not
+	// approved. Required.
+	Ask uint64 `json:"ask"`
 	// Reason for the audit trail. Required.
 	Reason string `json:"reason"`
 }
@@ -78,12 +81,14 @@ type KillState struct {
 	Reason     string    `json:"reason,omitempty"`
 	// Percent is what gets through while a ramp lasts; 0 while killed.
 	Percent int `json:"percent"`
-	// Asked is a revive that waits for a second person.
+	// Asked is a revive that waits for a second person, for an hour.
 	Asked *AskedRevive `json:"asked,omitempty"`
 }
 
 // AskedRevive waits for a second person.
 type AskedRevive struct {
+	// Number is what the approval names; one that is asked for anew has another.
+	Number uint64           `json:"number"`
 	At     time.Time        `json:"at"`
 	By     string           `json:"by"`
 	Reason string           `json:"reason"`
@@ -100,8 +105,8 @@ func KillStateOf(s kill.State, now time.Time) KillState {
 	} else {
 		out.Percent, _ = s.Ramp.Percent(now)
 	}
-	if a := s.Asked; a != nil {
-		out.Asked = &AskedRevive{a.At, a.By, a.Reason, release.Duration(a.Ramp)}
+	if a := s.Asked; a.Open(now) {
+		out.Asked = &AskedRevive{a.Number, a.At, a.By, a.Reason, release.Duration(a.Ramp)}
 	}
 	return out
 }
@@ -250,6 +255,7 @@ func killTarget(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.about = t.Key()
 	if err := c.allowed(access.Kill, t); err != nil {
 		return nil, err
 	}
@@ -325,6 +331,9 @@ func approve(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if request.Ask = r.Ask; r.Ask == 0 {
+		return nil, Invalid("ask", "is missing").Hinted("want the number that `safestate status` shows")
+	}
 	return c.stateOf(c.server.control.Approve(ctx, t, request))
 }
 
@@ -333,6 +342,7 @@ func (c *call) asked(action access.Action, target string, generation uint64, rea
 	if err != nil {
 		return t, kill.Request{}, err
 	}
+	c.about = t.Key()
 	if err := c.allowed(action, t); err != nil {
 		return t, kill.Request{}, err
 	}

@@ -36,11 +36,12 @@ func (f *fakeControl) Revive(_ context.Context, t kill.Target, r kill.Request) (
 }
 
 func (f *fakeControl) Approve(_ context.Context, t kill.Target, r kill.Request) (kill.State, error) {
-	f.note("approve %s at %d by %s: %s", t.Key(), r.Generation, r.By, r.Reason)
+	f.note("approve %s at %d, ask %d, by %s: %s", t.Key(), r.Generation, r.Ask, r.By, r.Reason)
 	s := f.killed(t)
 	if r.Reason == "x" {
 		s, _ = kill.Revive(s, kill.Request{At: now, By: "bert", Reason: "mended", Generation: 1, Second: true})
 	}
+	r.At = now
 	return kill.Approve(s, r)
 }
 
@@ -78,7 +79,9 @@ func TestKillRequests(t *testing.T) {
 		{"/v1/revive", `{"target":"all","reason":"mended"}`, 400, "", `"field":"generation"`},
 		{"/v1/revive", `{"target":"all","generation":1}`, 400, "", `"field":"reason"`},
 		{"/v1/revive", `{"target":"all","generation":1,"reason":"mended","ramp":"48h"}`, 400, "", `"field":"ramp"`},
-		{"/v1/approve", `{"target":"all","generation":1,"reason":"seen"}`, 409, "approve all at 1 by local: seen", "nobody has asked"},
+		{"/v1/approve", `{"target":"all","generation":1,"ask":2,"reason":"seen"}`, 409, "approve all at 1, ask 2, by local: seen", "nobody has asked"},
+		{"/v1/approve", `{"target":"all","generation":1,"ask":3,"reason":"x"}`, 409, "approve all at 1, ask 3, by local: x", "number 2 and not 3"},
+		{"/v1/approve", `{"target":"all","generation":1,"reason":"seen"}`, 400, "", `"field":"ask"`},
 	} {
 		f := &fakeControl{}
 		w := send(serve(f), request(http.MethodPost, c.path, c.body))

@@ -158,6 +158,7 @@ var limits = map[string]object{
 	"ReviveRequest.reason":         reasoned,
 	"ApproveRequest.target":        targeted,
 	"ApproveRequest.generation":    seen,
+	"ApproveRequest.ask":           seen,
 	"ApproveRequest.reason":        reasoned,
 	"Step.weight":                  {"minimum": 0, "maximum": 100},
 	"Evidence.verdict":             {"enum": verdicts},

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/safestate/safestate/internal/access"
+	"github.com/safestate/safestate/internal/audit"
 	"github.com/safestate/safestate/internal/release"
 )
 
@@ -19,11 +20,14 @@ type route struct {
 	rpc          string // the method by gRPC; empty: it has none
 	action       access.Action
 	target       func(c *call) access.Target // that it is done to; nil: its body says
+	about        string                      // what that is called in the audit trail, before its name
 	rate         rate                        // default: changeRate, or readRate
 	params       []string                    // of the query
 	body         any                         // the request's type; nil: it has none
 	answer       any                         // the answer's type; nil: it is no JSON of ours
 	serve        func(ctx context.Context, c *call) (any, error)
+	// dear: it costs something, and is for no page that a browser has open.
+	dear bool
 	// anew: a request that is repeated by its key is served again, which changes
 	// nothing, to tell how it is now.
 	anew bool
@@ -42,14 +46,14 @@ var releaseRoutes = []route{
 	{method: "GET", path: "/v1/status", rpc: "Status", action: access.Read, target: overview, answer: Status{}, serve: status},
 	{method: "GET", path: "/v1/models/{namespace}/{name}", rpc: "Model", action: access.Read, target: ofModel, answer: Model{}, serve: model},
 	{method: "GET", path: "/v1/history", rpc: "History", action: access.Read, target: ofHistory, rate: historyRate, params: []string{"model", "policy", "limit"}, answer: History{}, serve: history},
-	{method: "POST", path: "/v1/models/{namespace}/{name}/rollout", rpc: "Rollout", action: access.Rollout, target: ofModel, body: RolloutRequest{}, answer: Model{}, serve: rollout},
-	{method: "POST", path: "/v1/models/{namespace}/{name}/rollback", rpc: "Rollback", action: access.Rollback, target: ofModel, body: RollbackRequest{}, answer: Model{}, serve: rollback},
-	{method: "POST", path: "/v1/policies/{namespace}/{name}/rollback", rpc: "PolicyRollback", action: access.Policy, target: ofPolicy, body: PolicyRollbackRequest{}, answer: Policy{}, serve: policyRollback},
-	{method: "POST", path: "/v1/policies/{namespace}/{name}/unpin", rpc: "PolicyUnpin", action: access.Policy, target: ofPolicy, body: ReasonRequest{}, answer: Policy{}, serve: policyUnpin},
-	{method: "POST", path: "/v1/proxies/{node}/deregister", rpc: "Deregister", action: access.Deregister, target: ofProxy, body: ReasonRequest{}, answer: Done{}, serve: deregister},
+	{method: "POST", path: "/v1/models/{namespace}/{name}/rollout", rpc: "Rollout", action: access.Rollout, target: ofModel, about: "model", body: RolloutRequest{}, answer: Model{}, serve: rollout},
+	{method: "POST", path: "/v1/models/{namespace}/{name}/rollback", rpc: "Rollback", action: access.Rollback, target: ofModel, about: "model", body: RollbackRequest{}, answer: Model{}, serve: rollback},
+	{method: "POST", path: "/v1/policies/{namespace}/{name}/rollback", rpc: "PolicyRollback", action: access.Policy, target: ofPolicy, about: "policy", body: PolicyRollbackRequest{}, answer: Policy{}, serve: policyRollback},
+	{method: "POST", path: "/v1/policies/{namespace}/{name}/unpin", rpc: "PolicyUnpin", action: access.Policy, target: ofPolicy, about: "policy", body: ReasonRequest{}, answer: Policy{}, serve: policyUnpin},
+	{method: "POST", path: "/v1/proxies/{node}/deregister", rpc: "Deregister", action: access.Deregister, target: ofProxy, about: "proxy", body: ReasonRequest{}, answer: Done{}, serve: deregister},
 	{method: "GET", path: "/v1/keys", rpc: "Keys", action: access.Read, target: overview, answer: Keys{}, serve: keysOf},
-	{method: "POST", path: "/v1/keys/rotate", rpc: "RotateKeys", action: access.Rotate, target: everything, body: KeyRotationRequest{}, answer: Keys{}, serve: rotateKeys},
-	{method: "GET", path: "/v1/store/backup", rpc: "Backup", action: access.Backup, target: everything, media: "application/octet-stream", stream: backup},
+	{method: "POST", path: "/v1/keys/rotate", rpc: "RotateKeys", action: access.Rotate, target: everything, about: "key", body: KeyRotationRequest{}, answer: Keys{}, serve: rotateKeys},
+	{method: "GET", path: "/v1/store/backup", rpc: "Backup", action: access.Backup, target: everything, about: "store", media: "application/octet-stream", stream: backup},
 }
 
 //go:embed openapi.json
@@ -141,7 +145,7 @@ func policyRollback(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	return c.server.control.Policy(ctx, c.object, PolicyCommand{
-		Do: PolicyRollback, To: r.To, Expect: r.ExpectNumber, By: c.principal.Name, Reason: r.Reason,
+		Do: PolicyRollback, To: r.To, Expect: r.ExpectNumber, By: c.principal.Name, How: c.principal.How, Address: c.principal.Address, Reason: r.Reason,
 	})
 }
 
@@ -150,7 +154,9 @@ func policyUnpin(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.server.control.Policy(ctx, c.object, PolicyCommand{Do: PolicyUnpin, By: c.principal.Name, Reason: reason})
+	return c.server.control.Policy(ctx, c.object, PolicyCommand{
+		Do: PolicyUnpin, By: c.principal.Name, How: c.principal.How, Address: c.principal.Address, Reason: reason,
+	})
 }
 
 func deregister(ctx context.Context, c *call) (any, error) {
@@ -158,7 +164,9 @@ func deregister(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Done{true}, c.server.control.Deregister(ctx, c.params["node"], Deregistration{By: c.principal.Name, Reason: reason})
+	return Done{true}, c.server.control.Deregister(ctx, c.params["node"], Deregistration{
+		By: c.principal.Name, How: c.principal.How, Address: c.principal.Address, Reason: reason,
+	})
 }
 
 func (c *call) reason() (string, error) {
@@ -177,7 +185,7 @@ func backup(ctx context.Context, c *call, w io.Writer) error {
 	select {
 	case c.server.backups <- struct{}{}:
 		defer func() { <-c.server.backups }()
-		return c.server.control.Backup(ctx, w)
+		return c.server.control.Backup(ctx, audit.Actor{Name: c.principal.Name, How: c.principal.How, Address: c.principal.Address}, w)
 	default:
 		return &Problem{Status: http.StatusTooManyRequests, Message: "other backups are being made", Hint: "try again when they are done"}
 	}

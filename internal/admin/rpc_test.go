@@ -118,7 +118,7 @@ func TestBothFrontsRefuseAlike(t *testing.T) {
 		{path: "/v1/kill", body: `{"target":"all","mode":"gentle","reason":"x"}`},
 		{path: "/v1/revive", body: `{"target":"all","generation":7,"reason":"mended"}`},
 		{path: "/v1/revive", body: `{"target":"all","generation":1,"reason":"mended","ramp":"soon"}`},
-		{path: "/v1/approve", body: `{"target":"all","generation":1,"reason":"seen"}`},
+		{path: "/v1/approve", body: `{"target":"all","generation":1,"ask":2,"reason":"seen"}`},
 		{path: "/v1/audit", params: map[string]string{"kind": "oops"}},
 	} {
 		if got := q.alike(t, serve(&fakeControl{}), serve(&fakeControl{})); got < 400 || got > 409 {

@@ -231,7 +231,7 @@ var wellFormed = map[string]asked{
 	"/v1/kills/proof":                          {params: map[string]string{"target": "model/default/fraud"}},
 	"/v1/kill":                                 {body: `{"target":"version/default/fraud/v2","mode":"blackhole","reason":"wrong"}`},
 	"/v1/revive":                               {body: `{"target":"all","generation":1,"reason":"mended","ramp":"10m"}`},
-	"/v1/approve":                              {body: `{"target":"all","generation":1,"reason":"x"}`},
+	"/v1/approve":                              {body: `{"target":"all","generation":1,"ask":2,"reason":"x"}`},
 	"/v1/audit":                                {params: map[string]string{"kind": "kill,revive", "since": "2026-01-02T03:04:05.5Z", "actor": "anna"}},
 	"/v1/audit/export":                         {},
 }

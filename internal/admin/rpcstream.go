@@ -58,10 +58,11 @@ func patiently(send func() error) error {
 	}
 }
 
-// Bounds of watches: how many at a time, how often each looks, and for how long at
-// most.
+// Bounds of watches: how many at a time, in all and of one principal, how often each
+// looks, and for how long at most.
 const (
 	watchesAtOnce = 32
+	watchesEach   = 4
 	watchEvery    = 200 * time.Millisecond
 	watchFor      = 10 * time.Minute
 )
@@ -70,16 +71,18 @@ const (
 func (f rpc) WatchKillProof(in *adminv1.WatchKillProofRequest, out grpc.ServerStreamingServer[adminv1.KillProof]) (err error) {
 	defer unbroken("WatchKillProof", &err)
 	s := f.server
-	select {
-	case s.watches <- struct{}{}:
-		defer func() { <-s.watches }()
-	default:
-		return rpcError(&Problem{Status: http.StatusTooManyRequests, Message: "others watch already", Hint: "ask for KillProof from time to time"})
-	}
 	ctx, cancel := context.WithTimeout(out.Context(), watchFor)
 	defer cancel()
 	c := f.call(ctx, "KillProof", in)
 	got := s.answer(ctx, c) // the first time as any other call
+	if got.problem != nil {
+		return rpcError(got.problem)
+	}
+	leave, ok := s.watches.take(c.principal.ID)
+	defer leave()
+	if !ok {
+		return rpcError(&Problem{Status: http.StatusTooManyRequests, Message: "others watch already, or you do elsewhere", Hint: "ask for KillProof from time to time"})
+	}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	var last *adminv1.KillProof

@@ -134,7 +134,7 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 		"/v1/models/{namespace}/{name}/rollout": `{"action":"pause"}`,
 		"/v1/kill":                              `{"target":"all","reason":"x"}`,
 		"/v1/revive":                            `{"target":"all","generation":1,"reason":"x"}`,
-		"/v1/approve":                           `{"target":"all","generation":1,"reason":"x"}`,
+		"/v1/approve":                           `{"target":"all","generation":1,"ask":2,"reason":"x"}`,
 	}
 	queries := map[string]string{"/v1/kills/proof": "?target=all"}
 	path := strings.NewReplacer("{namespace}", "default", "{name}", "fraud", "{node}", "edge-3")

@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/safestate/safestate/internal/access"
 	"github.com/safestate/safestate/internal/kill"
@@ -25,15 +27,25 @@ func (s Status) within(p access.Principal) Status {
 		t, err := kill.ParseKey(k.Target)
 		return err == nil && (t.Scope == kill.All || mayRead(p, accessTarget(t)))
 	})
-	s.Troubles = only(s.Troubles, func(t Trouble) bool {
-		return !isObject(t.About) || mayRead(p, access.Model(t.About)) || mayRead(p, access.OfPolicy(t.About))
-	})
+	s.Troubles = only(s.Troubles, func(t Trouble) bool { return concerns(p, t.About) })
 	// Envoy's words name routes.
 	s.Proxies.Proxies = slices.Clone(s.Proxies.Proxies)
 	for i := range s.Proxies.Proxies {
 		s.Proxies.Proxies[i].Message = ""
 	}
 	return s
+}
+
+// concerns reports whether a principal may read of what a trouble is about: a model or
+// a policy, a rule, or something of the control plane itself.
+func concerns(p access.Principal, about string) bool {
+	if isObject(about) {
+		return mayRead(p, access.Model(about)) || mayRead(p, access.OfPolicy(about))
+	}
+	if rule, is := strings.CutPrefix(about, "route "); is {
+		return mayRead(p, access.Route(rule)) || mayRead(p, access.OfPolicy(path.Dir(rule))) // whoever reads a namespace's policies
+	}
+	return true
 }
 
 // within leaves out what a principal may not read.

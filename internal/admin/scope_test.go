@@ -51,8 +51,9 @@ func TestAScopeIsAllThatIsSeen(t *testing.T) {
 	s := Status{
 		Models:   []Model{{Model: "bank/fraud"}, {Model: "shop/rank"}},
 		Policies: []Policy{{Policy: "bank/safe", Pinned: true}, {Policy: "shop/safe"}},
-		Troubles: []Trouble{problem("bank/fraud", now, "secret"), problem("shop/rank", now, "known"), problem("store", now, "everybody's")},
-		Proxies:  Proxies{Proxies: []Proxy{{Node: "edge", Message: "route bank/web: no"}}},
+		Troubles: []Trouble{problem("bank/fraud", now, "secret"), problem("shop/rank", now, "known"), problem("store", now, "everybody's"),
+			problem("route bank/web/score", now, "secret"), problem("route nonsense", now, "secret"), problem("route shop/web/score", now, "a rule of ours")},
+		Proxies: Proxies{Proxies: []Proxy{{Node: "edge", Message: "route bank/web: no"}}},
 	}
 	h := History{
 		Records:  []release.Record{{Model: "bank/fraud"}, {Model: "shop/rank"}},
@@ -66,7 +67,7 @@ func TestAScopeIsAllThatIsSeen(t *testing.T) {
 	if strings.Contains(string(text), "bank/") || strings.Contains(string(text), "secret") {
 		t.Errorf("it shows others' models: %s", text)
 	}
-	for _, want := range []string{"shop/rank", "shop/safe", "known", "everybody's", "edge"} {
+	for _, want := range []string{"shop/rank", "shop/safe", "known", "everybody's", "a rule of ours", "edge"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("without %s: %s", want, text)
 		}

@@ -1,10 +1,8 @@
 package admin
 
 import (
-	"cmp"
 	"context"
 	"io"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -21,42 +19,10 @@ type Trail interface {
 	Export(ctx context.Context, w io.Writer) error
 }
 
-// Attempt is what somebody wanted to do and was refused.
-type Attempt struct {
-	By      string // empty: nobody knows who
-	How     string // proved to be it
-	Address string // that it came from
-	Target  string
-	Why     string // what it was, and why not
-}
-
-// attemptRate bounds what a flood of refused requests writes.
-var attemptRate = rate{5, 100}
-
-// attempt tells of a change that was refused: of what may not be done, and of what
-// cannot be done in this state. What is only mistaken is nobody's concern.
-func (s *server) attempt(c *call, p *Problem) {
-	r := c.route
-	switch {
-	case s.attempted == nil || r.method != http.MethodPost && r.action == access.Read:
-		return
-	case p.Status != http.StatusUnauthorized && p.Status != http.StatusForbidden && p.Status != http.StatusConflict:
-		return
-	}
-	address := cmp.Or(c.principal.Address, c.front.peer())
-	if _, ok := s.limits.take("\x00attempts", "", attemptRate, s.now()); !ok {
-		return
-	}
-	s.attempted(Attempt{
-		By: cmp.Or(c.principal.Name, "nobody"), How: c.principal.How, Address: address,
-		Target: cmp.Or(c.object, r.path), Why: string(r.action) + ": " + p.Message,
-	})
-}
-
 // trailRoutes are those that read the audit trail.
 var trailRoutes = []route{
-	{method: "GET", path: "/v1/audit", rpc: "Audit", action: access.Read, target: everything, rate: historyRate, params: []string{"kind", "target", "actor", "writer", "since", "limit"}, answer: AuditList{}, serve: auditList},
-	{method: "GET", path: "/v1/audit/export", rpc: "AuditExport", action: access.Read, target: everything, rate: exportRate, media: "application/jsonl", stream: auditExport},
+	{method: "GET", path: "/v1/audit", rpc: "Audit", action: access.Read, target: everything, rate: historyRate, dear: true, params: []string{"kind", "target", "actor", "writer", "since", "limit"}, answer: AuditList{}, serve: auditList},
+	{method: "GET", path: "/v1/audit/export", rpc: "AuditExport", action: access.Read, target: everything, rate: exportRate, dear: true, media: "application/jsonl", stream: auditExport},
 }
 
 // exportRate is of what reads the whole trail.
@@ -66,8 +32,9 @@ var exportRate = rate{0.1, 3}
 type AuditList struct {
 	Entries []AuditEntry `json:"entries"` // newest first
 	More    bool         `json:"more"`    // there are more than the limit
-	// Missing says what could not be looked at: the other replicas' entries, while
-	// the store is away.
+	// Missing says what is not in it: the other replicas' entries while the store is
+	// away, what somebody else wrote there, or all that is older than what was looked
+	// at.
 	Missing string `json:"missing,omitempty"`
 }
 

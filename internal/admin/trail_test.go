@@ -54,8 +54,7 @@ func TestTheTrailIsRead(t *testing.T) {
 	}
 }
 
-// What somebody is refused is told, and what is mistaken is not; a flood of it is
-// bounded.
+// What somebody is refused is told, and what is mistaken is not.
 func TestRefusedAttemptsAreTold(t *testing.T) {
 	var told []Attempt
 	h := New(Options{
@@ -67,13 +66,7 @@ func TestRefusedAttemptsAreTold(t *testing.T) {
 	send(h, request(http.MethodGet, "/v1/audit", ""))
 	send(h, request(http.MethodPost, "/v1/kill", `{"target":"nothing","reason":"wrong"}`))
 	send(h, request(http.MethodPost, "/v1/kill", `{"target":"model/default/fraud","reason":"wrong"}`))
-	if len(told) != 2 || told[0].By != "anna" || told[0].How != "token" || !strings.HasPrefix(told[0].Why, "kill: ") || !strings.HasPrefix(told[1].Why, "revive: ") {
+	if len(told) != 2 || told[0].Target != "all" || told[0].By != "anna" || told[0].How != "token" || !strings.HasPrefix(told[0].Why, "kill: ") || !strings.HasPrefix(told[1].Why, "revive: ") {
 		t.Errorf("told %+v", told)
-	}
-	for range 1000 {
-		send(h, request(http.MethodPost, "/v1/kill", `{"target":"all","reason":"wrong"}`))
-	}
-	if len(told) > 110 {
-		t.Errorf("told %d times", len(told))
 	}
 }

@@ -91,13 +91,21 @@ func notice(about string, since time.Time, format string, args ...any) Trouble {
 func killTrouble(k *KillState) Trouble {
 	switch {
 	case k.Killed && k.Asked != nil:
-		return problem(k.Target, k.Since, "KILLED (%s) by %s: %s. %s asks to revive it; a second person approves by: safestate approve %s --generation %d --reason \"…\"",
-			k.Mode, k.By, k.Reason, k.Asked.By, k.Target, k.Generation)
+		return problem(k.Target, k.Since, "KILLED (%s) by %s: %s. %s asks to revive it%s: %s. A second person approves by: safestate approve %s --generation %d --ask %d --reason \"…\"",
+			k.Mode, k.By, k.Reason, k.Asked.By, over(k.Asked.Ramp), k.Asked.Reason, k.Target, k.Generation, k.Asked.Number)
 	case k.Killed:
 		return problem(k.Target, k.Since, "KILLED (%s) by %s: %s. Back by: safestate revive %s --generation %d --reason \"…\"", k.Mode, k.By, k.Reason, k.Target, k.Generation)
 	default:
 		return notice(k.Target, k.Since, "revived by %s, %d %% of its traffic are back", k.By, k.Percent)
 	}
+}
+
+// over says how a ramp that is asked for goes.
+func over(ramp release.Duration) string {
+	if ramp == 0 {
+		return " at once"
+	}
+	return " over " + ramp.String()
 }
 
 func ownTroubles(s Status) (out []Trouble) {

@@ -86,7 +86,7 @@ func (f webCall) allowed() error {
 	switch {
 	case f.route.method == http.MethodPost:
 		return changeAllowed(f.req, f.web.crossOrigin)
-	case f.route.action != access.Read: // it costs something, and is for no browser
+	case f.route.action != access.Read || f.route.dear:
 		return notEmbedded(f.req)
 	default:
 		return nil

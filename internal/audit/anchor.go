@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -17,7 +18,7 @@ import (
 // no entry and no other anchor.
 type Anchor interface {
 	// Keep takes a head; heads come in their order, and some are left out where
-	// keeping them takes long.
+	// keeping them takes long. One that does not heed ctx is waited for no longer.
 	Keep(ctx context.Context, head Witness) error
 	// String names the anchor in messages, without secrets.
 	String() string
@@ -66,7 +67,7 @@ func (a WebhookAnchor) String() string {
 func (a WebhookAnchor) Keep(ctx context.Context, head Witness) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.URL, bytes.NewReader(head.Line()))
 	if err != nil {
-		return err
+		return withoutURL(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	if a.Authorization != "" {
@@ -78,7 +79,7 @@ func (a WebhookAnchor) Keep(ctx context.Context, head Witness) error {
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return err
+		return withoutURL(err)
 	}
 	_, _ = io.CopyN(io.Discard, answer.Body, 4<<10) // so that the connection is used again
 	if err := answer.Body.Close(); err != nil {
@@ -88,6 +89,14 @@ func (a WebhookAnchor) Keep(ctx context.Context, head Witness) error {
 		return fmt.Errorf("status %s", clip(answer.Status))
 	}
 	return nil
+}
+
+// withoutURL leaves out the address, which may hold a secret.
+func withoutURL(err error) error {
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 // How often an anchor is asked to keep one head, and for how long each time.
@@ -104,13 +113,16 @@ type box struct {
 	ending <-chan struct{}    // closed when no more heads come
 	end    context.CancelFunc // closes it
 	over   context.Context    // ended anchorLast after that
+	idle   chan struct{}      // 1: the anchor keeps nothing now
 }
 
 func newBox(a Anchor) *box {
 	ending, end := context.WithCancel(context.Background())
 	over, cancel := context.WithCancel(context.Background())
 	context.AfterFunc(ending, func() { time.AfterFunc(anchorLast, cancel) })
-	return &box{anchor: a, heads: make(chan Witness, 1), ending: ending.Done(), end: end, over: over}
+	b := &box{anchor: a, heads: make(chan Witness, 1), ending: ending.Done(), end: end, over: over, idle: make(chan struct{}, 1)}
+	b.idle <- struct{}{}
+	return b
 }
 
 func (b *box) put(head Witness) {
@@ -172,10 +184,32 @@ func (b *box) keep(head Witness, done func(Head), failed func(error)) {
 func (b *box) try(head Witness, done func(Head), failed func(error)) bool {
 	ctx, cancel := context.WithTimeout(b.over, anchorTimeout)
 	defer cancel()
-	if err := b.anchor.Keep(ctx, head); err != nil {
+	if err := b.ask(ctx, head); err != nil {
 		failed(err)
 		return false
 	}
 	done(head.Head)
 	return true
+}
+
+// ask has the anchor keep a head, and waits for that no longer than ctx: a write to a
+// file on another machine heeds none. One that hangs is not asked again before it is
+// back.
+func (b *box) ask(ctx context.Context, head Witness) error {
+	select {
+	case <-b.idle:
+	case <-ctx.Done():
+		return fmt.Errorf("it does not answer: %w", ctx.Err())
+	}
+	kept := make(chan error, 1)
+	go func() {
+		kept <- b.anchor.Keep(ctx, head)
+		b.idle <- struct{}{}
+	}()
+	select {
+	case err := <-kept:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("it does not answer: %w", ctx.Err())
+	}
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -111,6 +112,45 @@ func TestFileAnchor(t *testing.T) {
 	if err := (FileAnchor{filepath.Join(path, "below")}).Keep(t.Context(), l.Head()); err == nil {
 		t.Error("a file that cannot be")
 	}
+}
+
+// An error names no address: its path may be all that keeps others out.
+func TestAnchorErrorsHaveNoSecrets(t *testing.T) {
+	head := written(t, "control-1", 1, Options{}).Head()
+	for _, address := range []string{"http://127.0.0.1:1/hook/SECRET", "http://user:SECRET@127.0.0.1:1/x", "http://127.0.0.1:1/SECRET\x7f"} {
+		if err := (WebhookAnchor{URL: address}).Keep(t.Context(), head); err == nil || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// stuck is an anchor that heeds nothing, as a file of another machine that is gone.
+type stuck struct{ back chan struct{} }
+
+func (stuck) String() string { return "a disk that hangs" }
+
+func (s stuck) Keep(context.Context, Witness) error {
+	<-s.back
+	return nil
+}
+
+// A log whose anchor hangs is closed all the same.
+func TestAStuckAnchorHoldsUpNoEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := stuck{make(chan struct{})}
+		l := open(t, Options{Dir: t.TempDir(), HeadEvery: 1, Anchors: []Anchor{a}})
+		add(t, l, "a", 1, 3)
+		settle(time.Minute)
+		if s := l.Status().Anchors[0]; !strings.Contains(s.Error, "does not answer") {
+			t.Errorf("%+v", s)
+		}
+		begun := time.Now()
+		shut(t, l)
+		if took := time.Since(begun); took > 10*time.Second {
+			t.Errorf("the end took %s", took)
+		}
+		close(a.back)
+	})
 }
 
 func TestWebhookAnchor(t *testing.T) {

@@ -66,6 +66,9 @@ func (l *Log) commit() {
 		}
 	}
 	l.mu.Lock()
+	if l.status.WriteError = ""; err != nil {
+		l.status.WriteError = cleanText(err.Error(), maxTarget)
+	}
 	for i, it := range items {
 		if delete(l.inFlight, it.entry.ID); i < len(written) {
 			it.entry = written[i]

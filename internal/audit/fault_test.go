@@ -109,8 +109,14 @@ func TestFullDisk(t *testing.T) {
 			if text := err.Error(); !strings.HasPrefix(text, "audit: kill x: ") || !strings.Contains(text, dir) || !strings.Contains(text, c.want) {
 				t.Error(text)
 			}
+			if s := l.Status().WriteError; !strings.Contains(s, c.want) {
+				t.Errorf("the status says %q", s)
+			}
 			d.set(func(d *disk) { d.room = -1 })
 			add(t, l, "after", 1, 10)
+			if s := l.Status().WriteError; s != "" {
+				t.Errorf("all is well again, and the status says %q", s)
+			}
 			if _, err := l.Append(t.Context(), sample("x")); err != nil || countID(t, l, "x") != 1 {
 				t.Error("the entry that was refused is written once there is room")
 			}

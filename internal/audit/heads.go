@@ -16,6 +16,8 @@ type Status struct {
 	// Damage says why this chain goes on for another; empty: it does not, or not
 	// since this process began.
 	Damage string `json:"damage,omitempty"`
+	// WriteError says why the last write to the disk failed; empty: it did not.
+	WriteError string `json:"writeError,omitempty"`
 	// Stored is the last entry that is in the store as well; StoreError says why
 	// there are no later ones.
 	Stored     uint64         `json:"stored"`

@@ -18,10 +18,10 @@ const (
 	KindRefused        Kind = "refused"        // somebody asked for what they may not do, or what cannot be done
 	KindConfiguration  Kind = "configuration"  // files, or the access to this API, changed
 	KindDecision       Kind = "decision"       // automation acted, with its evidence
-	KindProof          Kind = "proof"          // what the proxies showed of a change
 	KindMerge          Kind = "merge"          // replicas met, and held different kills
 	KindDeregistration Kind = "deregistration" // a proxy is expected no more
-	KindKey            Kind = "key"            // a key that signs policies was made, or went out of use
+	KindKey            Kind = "key"            // a key that signs policies was made, signs, or went out of use
+	KindBackup         Kind = "backup"         // somebody took the store's content, those keys included
 
 	KindStart Kind = "start" // a process began to write: its public key and its configuration
 	KindCut   Kind = "cut"   // a line that a crash left unfinished was removed
@@ -32,8 +32,8 @@ const (
 // kinds says for each kind whether callers may append it.
 var kinds = map[Kind]bool{
 	KindRelease: true, KindPolicy: true, KindKill: true, KindRevive: true, KindApproval: true,
-	KindRefused: true, KindConfiguration: true, KindDecision: true, KindProof: true, KindMerge: true,
-	KindDeregistration: true, KindKey: true,
+	KindRefused: true, KindConfiguration: true, KindDecision: true, KindMerge: true,
+	KindDeregistration: true, KindKey: true, KindBackup: true,
 
 	KindStart: false, KindCut: false, KindBreak: false, KindJoin: false,
 }

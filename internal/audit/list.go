@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/safestate/safestate/internal/store"
 )
 
 // Filter says which entries to list. What is empty does not filter.
@@ -31,6 +29,8 @@ const (
 	defaultLimit = 100
 	maxLimit     = 10_000
 	listBytes    = 16 << 20
+	mostScanned  = 200_000 // entries that are looked at for one
+	scansBetween = 256     // two looks at whether it is still wanted
 )
 
 func (f Filter) takes(e *Entry) bool {
@@ -48,14 +48,21 @@ func (f Filter) takes(e *Entry) bool {
 type List struct {
 	Entries []Entry `json:"entries"` // the newest first
 	More    bool    `json:"more"`    // there are more than the limit, or than 16 MiB
-	// Missing says what could not be looked at: the others' entries, while the
-	// store is away.
+	// Missing says what is not in it: the others' entries while the store is away,
+	// what somebody else wrote there, or all that is older than what was looked at.
 	Missing string `json:"missing,omitempty"`
 }
 
 // List returns entries of all writers: the log's own from its folder, the others'
-// from the store. It looks at no more of them than it has to.
+// from the store, each as its writer wrote it. It looks at no more of them than it
+// has to, and at 200,000 at most. One is made at a time; it ends with ctx.
 func (l *Log) List(ctx context.Context, f Filter) (List, error) {
+	select {
+	case l.listing <- struct{}{}:
+		defer func() { <-l.listing }()
+	case <-ctx.Done():
+		return List{}, ctx.Err()
+	}
 	end, _ := l.position()
 	tails, err := folderTails(l.o.Dir)
 	if err != nil {
@@ -74,12 +81,12 @@ func (l *Log) List(ctx context.Context, f Filter) (List, error) {
 		}
 		for i := range others {
 			h := others[i].Head
-			tails = append(tails, tail{writer: h.Writer, newest: h.At, entries: storeTail(ctx, l.o.Store, h, &missing)})
+			tails = append(tails, tail{writer: h.Writer, newest: h.At, entries: (&storeTail{store: l.o.Store, record: others[i], missing: &missing}).entries(ctx)})
 		}
 	}
-	list := merge(f, tails)
-	list.Missing = missing
-	return list, nil
+	list, err := merge(ctx, f, tails)
+	list.Missing = cmp.Or(missing, list.Missing)
+	return list, err
 }
 
 // ListFolder returns entries of a log's folder, for when no process runs.
@@ -88,7 +95,7 @@ func ListFolder(dir string, f Filter) (List, error) {
 	if err != nil {
 		return List{}, err
 	}
-	return merge(f, tails), nil
+	return merge(context.Background(), f, tails)
 }
 
 // tail is a chain, to be read from its end.
@@ -106,7 +113,7 @@ type tail struct {
 
 // merge takes from all chains, the newest first. A chain is not opened before
 // its turn.
-func merge(f Filter, tails []tail) List {
+func merge(ctx context.Context, f Filter, tails []tail) (List, error) {
 	limit := min(cmp.Or(max(f.Limit, 0), defaultLimit), maxLimit)
 	list, size := List{Entries: []Entry{}}, 0
 	for i := range tails {
@@ -119,10 +126,13 @@ func merge(f Filter, tails []tail) List {
 			}
 		}
 	}()
-	for {
+	for scanned := 0; ; scanned++ {
 		t := newest(tails)
 		if t == nil {
-			return list
+			return list, nil
+		}
+		if scanned%scansBetween == 0 && ctx.Err() != nil {
+			return list, ctx.Err()
 		}
 		if t.next == nil {
 			t.next, t.stop = iter.Pull(t.entries)
@@ -130,6 +140,11 @@ func merge(f Filter, tails []tail) List {
 			continue
 		}
 		e := t.head
+		if scanned >= mostScanned {
+			list.More = true
+			list.Missing = fmt.Sprintf("what is older than %s: %d entries were looked at, and no more are", e.At.Format(time.RFC3339), mostScanned)
+			return list, nil
+		}
 		t.advance(f)
 		if t.last != 0 && e.Sequence > t.last || !f.takes(&e) {
 			continue
@@ -137,7 +152,7 @@ func merge(f Filter, tails []tail) List {
 		size += len(e.Before) + len(e.After) + len(e.Evidence) + 1000
 		if len(list.Entries) == limit || size > listBytes {
 			list.More = true
-			return list
+			return list, nil
 		}
 		list.Entries = append(list.Entries, e)
 	}
@@ -200,29 +215,6 @@ func fileTail(dir string) iter.Seq[Entry] {
 					return
 				}
 			}
-		}
-	}
-}
-
-// storeTail reads what the store has of a chain from its end, a page at a time.
-func storeTail(ctx context.Context, s store.Store, head Head, missing *string) iter.Seq[Entry] {
-	return func(yield func(Entry) bool) {
-		for end := head.Sequence; end > 0; {
-			start := max(end, pageEntries) - pageEntries + 1
-			page, err := s.Page(ctx, entriesOf(head.Writer), entryKey(head.Writer, start), int(end-start+1))
-			if err != nil {
-				*missing = "entries of " + head.Writer + ": " + clip(err.Error())
-				return
-			}
-			for _, stored := range slices.Backward(page) {
-				if e, err := Parse(stored.Value); err == nil && e.Sequence <= end && !yield(e) {
-					return
-				}
-			}
-			if len(page) == 0 {
-				return // what is older was removed
-			}
-			end = start - 1
 		}
 	}
 }

@@ -80,6 +80,7 @@ type Log struct {
 	work sync.WaitGroup
 
 	wake    chan struct{} // 1: there is something to write
+	listing chan struct{} // 1: a list is being made
 	damaged chan damage   // the store says that this chain lost entries
 	quit    chan struct{} // closed: write what waits, and end
 	stopped chan struct{} // closed when the writing goroutine has ended

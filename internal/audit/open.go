@@ -30,7 +30,7 @@ func Open(o Options) (*Log, error) {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	l := &Log{
-		o: o, lock: lock, wake: make(chan struct{}, 1), damaged: make(chan damage), quit: make(chan struct{}),
+		o: o, lock: lock, wake: make(chan struct{}, 1), listing: make(chan struct{}, 1), damaged: make(chan damage), quit: make(chan struct{}),
 		stopped: make(chan struct{}), inFlight: map[string]*item{}, changed: make(chan struct{}),
 	}
 	if err := l.begin(); err != nil {

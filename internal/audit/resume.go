@@ -73,5 +73,5 @@ func (w *walker) shorterThan(path string) *Problem {
 	if err != nil || h.Head.Writer != w.writer {
 		return nil // Verify says so; there may be nothing wrong with the chain
 	}
-	return w.against([]sighting{{h.Head.Sequence, h.Head.Hash, "its head file"}})
+	return w.against([]sighting{{sequence: h.Head.Sequence, hash: h.Head.Hash, by: "its head file"}})
 }

@@ -7,6 +7,7 @@ type sighting struct {
 	sequence uint64
 	hash     Hash
 	by       string
+	join     bool // by another writer, in passing: not by who keeps heads, nor by the chain that goes on for it
 }
 
 // against holds the good part of a chain against witnesses, sorted by sequence.

@@ -51,7 +51,7 @@ type ChainReport struct {
 // joins, and copies of a chain against each other. Its memory is bounded by 32
 // bytes an entry. The error says that a source cannot be read.
 func Verify(o VerifyOptions, sources ...Source) (*Report, error) {
-	v := &verifier{o: o, keys: map[string]ed25519.PublicKey{}, seen: map[string][]sighting{}, report: &Report{
+	v := &verifier{o: o, keys: map[string]ed25519.PublicKey{}, seen: map[string][]sighting{}, ended: map[string]string{}, report: &Report{
 		Chains: []ChainReport{}, Problems: []Problem{}, Notes: []string{},
 	}}
 	for _, key := range o.Keys {
@@ -71,6 +71,7 @@ type verifier struct {
 	keys   map[string]ed25519.PublicKey // given, by fingerprint
 	parts  []*part
 	seen   map[string][]sighting // by writer
+	ended  map[string]string     // by writer: the entry that says that its chain ended
 	report *Report
 }
 
@@ -90,7 +91,8 @@ type joined struct {
 	sequence uint64
 	head     Witness
 	known    bool   // there is a head, signed by its writer
-	damage   string // why the chain goes on for the other one; empty: it does not
+	damaged  string // the writer whose chain this one goes on for; empty: it is a join
+	damage   string // and why
 }
 
 // begin takes up a chain; what is not known of it is empty.
@@ -106,7 +108,7 @@ func (v *verifier) begin(source, name string, key ed25519.PublicKey) *part {
 		j := joined{sequence: e.Sequence}
 		j.known = json.Unmarshal(e.Evidence, &j.head) == nil && j.head.check() == nil
 		if e.Kind == KindBreak {
-			j.damage = e.Reason
+			j.damaged, j.damage = e.Target, e.Reason
 		}
 		p.joins = append(p.joins, j)
 	}
@@ -121,11 +123,12 @@ func (v *verifier) head(line []byte, where string) {
 		v.report.Problems = append(v.report.Problems, Problem{Fault: BadHead, Where: where, Detail: clip(err.Error())})
 		return
 	}
-	v.witness(head, "the head in "+where)
+	v.witness(head, sighting{by: "the head in " + where})
 }
 
-func (v *verifier) witness(head Witness, by string) {
-	v.seen[head.Head.Writer] = append(v.seen[head.Head.Writer], sighting{head.Head.Sequence, head.Head.Hash, by})
+func (v *verifier) witness(head Witness, s sighting) {
+	s.sequence, s.hash = head.Head.Sequence, head.Head.Hash
+	v.seen[head.Head.Writer] = append(v.seen[head.Head.Writer], s)
 }
 
 func (v *verifier) conclude() {
@@ -138,15 +141,18 @@ func (v *verifier) conclude() {
 			if j.sequence >= p.first+uint64(len(p.hashes)) || p.key == nil {
 				continue // nobody knows who wrote that
 			}
+			by := fmt.Sprintf("entry %d of %s", j.sequence, p.writer)
 			if j.known {
-				v.witness(j.head, fmt.Sprintf("entry %d of %s", j.sequence, p.writer))
+				v.witness(j.head, sighting{by: by, join: j.damaged == ""})
 			}
-			if j.damage != "" {
-				v.note("entry %d of %s says why another chain ended: %s", j.sequence, p.writer, j.damage)
+			if j.damaged != "" {
+				v.ended[j.damaged] = by
+				v.note("%s says why another chain ended: %s", by, j.damage)
 			}
 		}
 	}
 	v.compare()
+	v.gaps()
 	for _, p := range v.parts {
 		v.held(p)
 	}
@@ -210,31 +216,6 @@ func (v *verifier) compare() {
 					break
 				}
 			}
-		}
-	}
-}
-
-// absent names chains that were told of and are not there.
-func (v *verifier) absent() {
-	here, keys := map[string]bool{}, map[string]bool{}
-	for _, p := range v.parts {
-		here[p.writer], keys[fingerprintOf(p.writer)] = true, true
-	}
-	var others []string
-	for writer := range v.seen {
-		if !here[writer] {
-			others = append(others, writer)
-		}
-	}
-	slices.Sort(others)
-	for _, writer := range others {
-		seen := v.seen[writer]
-		last := slices.MaxFunc(seen, func(a, b sighting) int { return cmp.Compare(a.sequence, b.sequence) })
-		v.note("%s is not here; %s knows of its entry %d", writer, last.by, last.sequence)
-	}
-	for fingerprint := range v.keys {
-		if !keys[fingerprint] {
-			v.report.Problems = append(v.report.Problems, Problem{Fault: Missing, Detail: "no chain is of the key " + fingerprint})
 		}
 	}
 }

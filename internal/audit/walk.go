@@ -18,6 +18,7 @@ type walker struct {
 	pruned bool                         // the chain may begin later than with entry 1
 
 	first  uint64 // sequence of the first entry
+	before Hash   // of the entry before it
 	hashes []Hash // of the good entries
 	last   Entry
 	block  []place // good entries since the last signature that was checked
@@ -93,7 +94,7 @@ func (w *walker) line(line []byte, where string) {
 		return
 	}
 	if len(w.hashes) == 0 {
-		w.first, w.writer = e.Sequence, e.Writer
+		w.first, w.before, w.writer = e.Sequence, e.Prev, e.Writer
 		w.learnKey(&e)
 	}
 	w.hashes, w.last = append(w.hashes, e.Hash), e

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/admin"
+	"github.com/safestate/safestate/internal/audit"
 	"github.com/safestate/safestate/internal/release"
 )
 
@@ -23,8 +24,8 @@ type APIOptions struct {
 	Engine string // of the store, for people
 	// Configuration is how the configuration folder is.
 	Configuration func() admin.Configuration
-	// Backup writes all of the store's content.
-	Backup func(context.Context, io.Writer) error
+	// Backup writes all of the store's content to somebody, and notes that.
+	Backup func(context.Context, audit.Actor, io.Writer) error
 	// Troubles are what else is not well with this process; nil: nothing is.
 	Troubles func() []admin.Trouble
 }
@@ -147,4 +148,6 @@ func (a *API) History(ctx context.Context, q admin.HistoryQuery) (admin.History,
 }
 
 // Backup implements admin.Control.
-func (a *API) Backup(ctx context.Context, w io.Writer) error { return a.o.Backup(ctx, w) }
+func (a *API) Backup(ctx context.Context, to audit.Actor, w io.Writer) error {
+	return a.o.Backup(ctx, to, w)
+}

@@ -1,7 +1,9 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +15,7 @@ func ask(t *testing.T, h http.Handler, method, path, body string, status int, in
 	t.Helper()
 	r := httptest.NewRequest(method, "http://127.0.0.1:8686"+path, strings.NewReader(body))
 	r.RemoteAddr = "127.0.0.1:5000"
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8686}))
 	if method == http.MethodPost {
 		r.Header.Set("Content-Type", "application/json")
 	}

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,7 +90,8 @@ type Control struct {
 	handed     atomic.Pointer[handedKeys] // by the last configuration; nil: there was none
 
 	mu          sync.Mutex
-	files       *compile.Snapshot // nil before Configure
+	files       *compile.Snapshot    // nil before Configure
+	had         map[kill.Target]bool // what they have, or had
 	leading     bool
 	unpublished bool                 // what holds was not published yet
 	refusal     fault                // why it could not be
@@ -136,10 +135,16 @@ func New(o Options) (*Control, error) {
 	}
 	c := &Control{
 		o: o, book: b, kills: kills, noted: watched, prom: &checks.Prometheus{}, tests: newTests(), killWatch: newKillWatch(), policies: policies,
-		wake: make(chan struct{}, 1), failing: map[string]fault{}, away: map[string]time.Time{},
+		wake: make(chan struct{}, 1), failing: map[string]fault{}, had: map[kill.Target]bool{}, away: map[string]time.Time{},
 	}
 	c.proofs = newProofs(o.Replica, o.XDS)
-	c.register = newRegister(o.Store, o.XDS)
+	listed, err := openCopy(o.DataDir, proxiesFile)
+	if err != nil {
+		return nil, err
+	}
+	if c.register, err = openRegister(newRegister(o.Store, o.XDS), listed); err != nil {
+		return nil, err
+	}
 	c.proofs.expects = c.register.known
 	c.killProofs = newKillProofs(o.XDS, cmp.Or(o.Envoy.Listen, envoy.DefaultListen))
 	c.proofs.kills = c.killStatement
@@ -155,7 +160,7 @@ func New(o Options) (*Control, error) {
 const DefaultFirstRead = 10 * time.Second
 
 // ErrUnread is what Configure fails with while nothing is known of the models'
-// releases: the files' weights may not be those that hold.
+// releases, or of what is killed: the files' weights may not be those that hold.
 var ErrUnread = errors.New("the store has not been read yet")
 
 // Run follows the store and, where this replica is elected, leads, until ctx
@@ -165,9 +170,13 @@ func (c *Control) Run(ctx context.Context) {
 	running.Go(func() { c.follow(ctx) })
 	running.Go(func() { c.followKills(ctx) })
 	running.Go(func() { c.saveUp(ctx) })
-	running.Go(func() { c.keepKills(ctx) })
+	running.Go(func() { c.keepPublished(ctx) })
+	running.Go(func() { c.keepStored(ctx) })
+	running.Go(func() { c.keepTrailed(ctx) })
+	running.Go(func() { c.keepProxies(ctx) })
 	running.Go(func() { c.killProofs.run(ctx) })
 	running.Go(func() { c.kills.copy.run(ctx, c.uncopied) })
+	running.Go(func() { c.register.copy.run(ctx, c.uncopied) })
 	running.Go(func() { c.tests.follow(ctx, c.o.Store, c.leads) })
 	running.Go(func() { c.book.copy.run(ctx, c.uncopied) })
 	running.Go(func() { c.policies.copy.run(ctx, c.uncopied) })
@@ -179,7 +188,7 @@ func (c *Control) Run(ctx context.Context) {
 	running.Go(func() { c.o.Store.Elect(ctx, leaderName, leaderValue(c.o.Replica, c.o.Address), c.lead) })
 	running.Go(func() { c.relay(ctx) })
 	running.Wait()
-	for _, copied := range []*localCopy{c.kills.copy, c.book.copy, c.policies.copy} {
+	for _, copied := range []*localCopy{c.kills.copy, c.book.copy, c.policies.copy, c.register.copy} {
 		if err := copied.flush(); err != nil {
 			c.uncopied(err)
 		}
@@ -187,7 +196,7 @@ func (c *Control) Run(ctx context.Context) {
 }
 
 func (c *Control) uncopied(err error) {
-	c.o.Log.Error().Err(err).Msg("without the store a restart would not know the newest releases")
+	c.o.Log.Error().Err(err).Msg("without the store a restart would not know what holds now")
 }
 
 // stir makes the leader look again.
@@ -218,37 +227,6 @@ func (c *Control) follow(ctx context.Context) {
 		}
 		c.stir()
 	}
-}
-
-// publishNow publishes what holds. Where that fails it is tried again, with every
-// round.
-func (c *Control) publishNow() {
-	err := c.publish(xds.AtOnce)
-	c.mu.Lock()
-	again := c.refusal.err != nil
-	c.unpublished = err != nil
-	if err != nil {
-		c.refusal.happens(err)
-	} else {
-		c.refusal = fault{}
-	}
-	c.mu.Unlock()
-	if err != nil && !again {
-		c.o.Log.Error().Err(err).Msg("releases cannot be published, the last good configuration stays")
-	}
-}
-
-func (c *Control) isUnpublished() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.unpublished
-}
-
-// refused is why what holds cannot be published.
-func (c *Control) refused() fault {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.refusal
 }
 
 func (c *Control) leads() bool {
@@ -312,8 +290,8 @@ func (c *Control) share() {
 	c.o.Hub.Breakers(settings)
 }
 
-// known waits until the models' states are: by the store, or where that is away
-// by what this replica last knew of them.
+// known waits until the models' states are, and what is killed: by the store, or
+// where that is away by what this replica last knew of them.
 func (c *Control) known(ctx context.Context) error {
 	end := time.NewTimer(time.Until(c.policies.until))
 	defer end.Stop()
@@ -324,90 +302,13 @@ func (c *Control) known(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-end.C:
-			if len(c.book.all()) == 0 {
+			if !c.book.ready() && len(c.book.all()) == 0 || !c.kills.known() {
 				return fmt.Errorf("%w, and there is no local copy to go by: want a store that answers", ErrUnread)
 			}
-			c.o.Log.Warn().Msg("the store does not answer: the models' releases are those of the local copy")
+			c.o.Log.Warn().Msg("the store does not answer: the models' releases, and what is killed, are those of the local copy")
 			return nil
 		case <-tick.C:
 		}
 	}
 	return nil
-}
-
-// publish makes of the files and of the releases what the proxies are to have.
-func (c *Control) publish(how xds.Urgency) error {
-	c.publishing.Lock()
-	defer c.publishing.Unlock()
-	return c.render(c.snapshot(), how)
-}
-
-// publishFiles is publish by other files, which are those in use only where it
-// succeeds.
-func (c *Control) publishFiles(s *compile.Snapshot) error {
-	c.publishing.Lock()
-	defer c.publishing.Unlock()
-	if err := c.render(s, xds.Coalesced); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.files, c.unpublished, c.refusal = s, false, fault{}
-	return nil
-}
-
-// render hands the proxies what files and releases make, unless they have it.
-// c.publishing is held, and c.mu is not: it takes its time.
-func (c *Control) render(files *compile.Snapshot, how xds.Urgency) error {
-	if files == nil {
-		return nil
-	}
-	states := c.book.all()
-	releases := map[string]compile.Release{}
-	for model, state := range states {
-		releases[model] = releaseOf(&state)
-	}
-	began, signer, kills, keys := time.Now(), c.signer(), c.kills.set(), c.trusted()
-	if last := &c.rendered; last.files != files || last.signer != signer || last.outdated(kills, began) || !slices.EqualFunc(last.keys, keys, signing.Public.Equal) || !reflect.DeepEqual(last.releases, releases) {
-		snapshot := files.WithReleases(releases).WithKills(kills, began)
-		resources, err := envoy.RenderUnchecked(snapshot, signedBy(signer, c.o.Envoy))
-		if err != nil {
-			return err
-		}
-		if resources.Runtimes, err = Runtimes(kills, keys); err != nil {
-			return err
-		}
-		began = time.Now()
-		if err := c.o.XDS.Set(resources, how); err != nil {
-			return err
-		}
-		c.rendered = rendered{files, releases, resources.Version(), signer, kills, rampStep(kills, began), keys}
-		c.handed.Store(&handedKeys{c.rendered.version, keys})
-		c.killProofs.expect(snapshot.Kills, !kills.Empty(), c.rendered.version)
-	}
-	c.proofs.published(c.rendered.version, states, began)
-	return nil
-}
-
-// rendered is what the proxies were handed last.
-type rendered struct {
-	files    *compile.Snapshot
-	releases map[string]compile.Release
-	version  string
-	signer   *signing.Signer // nil: policies are not signed
-	kills    *kill.Set
-	until    time.Time        // when a ramp goes on; zero: none does
-	keys     []signing.Public // that hosts were handed
-}
-
-// outdated reports whether other kills hold, or more of a ramp.
-func (r *rendered) outdated(kills *kill.Set, now time.Time) bool {
-	return r.kills != kills || !r.until.IsZero() && !now.Before(r.until)
-}
-
-// publishLater has what holds published at the end of the round.
-func (c *Control) publishLater() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.unpublished = true
 }

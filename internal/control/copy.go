@@ -17,6 +17,8 @@ const (
 	copyFile = "states.json" // of every model's releases
 	pinsFile = "pins.json"   // of the policies that a person holds against the files
 	killFile = "kills.json"  // of everything that was ever killed
+
+	proxiesFile = "proxies.json" // of the proxies that were seen lately
 )
 
 // localCopy is what this replica last knew, by name, on its own disk:
@@ -31,14 +33,19 @@ type localCopy struct {
 	stale chan struct{}              // written to when the file is behind saved
 	fault fault                      // why it could not be written
 
-	writing sync.Mutex // held while the file is written
+	writing  chan struct{} // holds one while the file is written
+	replace  func(path string, text []byte) error
+	patience time.Duration // that the disk has for a write
 }
 
 // openCopy reads the copy. A folder without one gives an empty copy; one that
 // cannot be read is an error: what it says may be that a model is not to get
 // traffic.
 func openCopy(dir, file string) (*localCopy, error) {
-	c := &localCopy{dir: dir, file: file, saved: map[string]json.RawMessage{}, stale: make(chan struct{}, 1)}
+	c := &localCopy{
+		dir: dir, file: file, saved: map[string]json.RawMessage{}, stale: make(chan struct{}, 1),
+		writing: make(chan struct{}, 1), replace: replaceFile, patience: diskPatience,
+	}
 	if dir == "" {
 		return c, nil
 	}
@@ -121,27 +128,63 @@ func (c *localCopy) trouble() fault {
 	return c.fault
 }
 
-// flush writes the file; what was set before is on the disk when it returns.
+// diskPatience is how long the disk has for the file. One that hangs holds up
+// nobody for longer.
+const diskPatience = time.Second
+
+var errDiskHangs = errors.New("the disk does not take it")
+
+// flush writes the file; what was set before is on the disk where it returns nil.
+// Where the disk hangs the write goes on, and is tried again.
 func (c *localCopy) flush() error {
 	if c.dir == "" {
 		return nil
 	}
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.mu.Lock()
+	late := time.NewTimer(c.patience)
+	c.mu.Unlock()
+	defer late.Stop()
+	err := errDiskHangs
+	select {
+	case <-late.C: // an earlier write hangs
+	case c.writing <- struct{}{}:
+		written := make(chan error, 1)
+		go func() {
+			written <- c.noted(c.write())
+			<-c.writing
+		}()
+		select {
+		case err := <-written:
+			return err
+		case <-late.C:
+		}
+	}
+	return c.noted(fmt.Errorf("the local copy cannot be written: %s: %w", c.path(), err))
+}
+
+func (c *localCopy) write() error {
 	c.mu.Lock()
 	text, err := json.Marshal(c.saved)
+	replace := c.replace
 	c.mu.Unlock()
 	if err == nil {
-		err = replaceFile(c.path(), text)
+		err = replace(c.path(), text)
 	}
+	if err != nil {
+		return fmt.Errorf("the local copy cannot be written: %w", err)
+	}
+	return nil
+}
+
+// noted remembers how a write went.
+func (c *localCopy) noted(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
 		c.fault = fault{}
-		return nil
+	} else {
+		c.fault.happens(err)
 	}
-	err = fmt.Errorf("the local copy cannot be written: %w", err)
-	c.fault.happens(err)
 	return err
 }
 

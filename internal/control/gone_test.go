@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/admin"
+	"github.com/safestate/safestate/internal/audit"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/release"
 )
@@ -19,7 +20,7 @@ import (
 func (b *bench) api() *API {
 	return NewAPI(b.control, APIOptions{
 		Configuration: func() admin.Configuration { return admin.Configuration{} },
-		Backup:        func(context.Context, io.Writer) error { return nil },
+		Backup:        func(context.Context, audit.Actor, io.Writer) error { return nil },
 	})
 }
 

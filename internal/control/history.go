@@ -19,9 +19,11 @@ import (
 
 // record puts the records that the models' states carry into their history. Each
 // has a key of its own that is written once, so whoever does it again, after a
-// crash in between or on another replica, changes nothing.
-func (c *Control) record(ctx context.Context) {
+// crash in between or on another replica, changes nothing. The error is the trail's: a
+// record that it does not take comes again.
+func (c *Control) record(ctx context.Context) (untold error) {
 	for model, state := range c.book.all() {
+		behind := false // a record of the model is not in the trail
 		for i := range state.Outbox {
 			r := &state.Outbox[i]
 			if r.Sequence <= c.book.written(model) {
@@ -32,11 +34,13 @@ func (c *Control) record(ctx context.Context) {
 				c.o.Log.Warn().Err(err).Str("model", model).Msg("a record is not in the history yet")
 				break // in their order
 			}
-			if err := c.note(releaseEntry(r)); err != nil && fresh {
-				c.o.Log.Error().Err(err).Str("model", model).Msg("a record is not in the audit trail")
+			if untold == nil {
+				untold = c.note(releaseEntry(r))
 			}
-			c.book.wrote(model, r.Sequence)
-			if c.o.Recorded != nil && (fresh || time.Since(r.At) < maybeUntold) {
+			if behind = behind || untold != nil; !behind {
+				c.book.wrote(model, r.Sequence)
+			}
+			if c.o.Recorded != nil && (fresh || !behind && time.Since(r.At) < maybeUntold) {
 				c.o.Recorded(*r)
 			}
 			if r.Sequence%pruneEvery == 0 {
@@ -44,6 +48,7 @@ func (c *Control) record(ctx context.Context) {
 			}
 		}
 	}
+	return untold
 }
 
 // maybeUntold is how long who wrote a record may take to tell of it: where it is

@@ -36,7 +36,9 @@ func (b *bench) told(model string, from, to uint64, at time.Time) {
 	b.control.book.mu.Lock()
 	b.control.book.pages[model] = page{state: s}
 	b.control.book.mu.Unlock()
-	b.control.record(b.t.Context())
+	if err := b.control.record(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
 	s.Outbox = s.Outbox[len(s.Outbox)-1:] // as after the next change
 	b.control.book.mu.Lock()
 	b.control.book.pages[model] = page{state: s}

@@ -81,7 +81,7 @@ func (r *register) expect(node string, seen time.Time) {
 func (r *register) departed(ctx context.Context) error {
 	gone := r.xds.Departed()
 	r.mu.Lock()
-	next := registered{Seen: maps.Clone(r.list.Seen), Gone: maps.Clone(r.list.Gone), Records: r.list.Records}
+	next := registered{Seen: maps.Clone(r.list.Seen), Gone: maps.Clone(r.list.Gone), Records: r.list.Records, More: r.list.More}
 	revision, news := r.revision, false
 	for node, at := range gone {
 		if seen, listed := next.Seen[node]; listed && !seen.After(at) {

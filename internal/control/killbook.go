@@ -33,8 +33,9 @@ type killBook struct {
 	mu      sync.Mutex
 	pages   map[kill.Target]killPage
 	unsaved map[kill.Target]bool    // whose newest state is not in the store
-	broken  map[string]error        // keys of which nothing could be read
+	broken  map[string]unreadable   // by key
 	read    bool                    // the store has answered once
+	knew    bool                    // it had before, and the local copy is of then
 	trailed map[kill.RecordKey]bool // records that are in the audit trail
 }
 
@@ -45,14 +46,28 @@ type killPage struct {
 	revision int64
 }
 
+// copyRead is in a local copy that was made with what the store had: one without it
+// may lack kills, though it has some that were taken here.
+const copyRead = "read"
+
+// unreadable is what the store has of a key, and nobody can read.
+type unreadable struct {
+	err      error
+	revision int64
+}
+
 // openKillBook starts from the local copy, which is in force before the store has
 // answered.
 func openKillBook(s store.Store, c *localCopy, replica string) (*killBook, error) {
 	b := &killBook{
 		store: s, copy: c, replica: replica, live: kill.NewLive(nil), pages: map[kill.Target]killPage{},
-		unsaved: map[kill.Target]bool{}, broken: map[string]error{}, trailed: map[kill.RecordKey]bool{},
+		unsaved: map[kill.Target]bool{}, broken: map[string]unreadable{}, trailed: map[kill.RecordKey]bool{},
 	}
 	for key, text := range c.all() {
+		if key == copyRead {
+			b.knew = true
+			continue
+		}
 		state, err := decodeKill(key, text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.path(), err)
@@ -106,47 +121,73 @@ func (b *killBook) ready() bool {
 	return b.read
 }
 
-// take notes what a watch of the store told, and reports whether something else
-// is in force by it. What could not be read is a problem; what was known of it
-// stays.
-func (b *killBook) take(events []store.Event) (changed bool, problems []error) {
+// known reports whether the store was read once, now or before a restart: what is
+// killed is known, as of then.
+func (b *killBook) known() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.read {
-		b.read = true
-		in := map[string]bool{}
-		for i := range events {
-			in[strings.TrimPrefix(events[i].Key, killsPrefix)] = true
-		}
-		for t := range b.pages {
-			b.unsaved[t] = b.unsaved[t] || !in[t.Key()]
-		}
-	}
+	return b.read || b.knew
+}
+
+// take notes what a watch of the store told, and reports whether something else
+// is in force by it. What could not be read is a problem; what was known of it
+// stays. Doubtful are the targets to be read again, see reread: the store says that
+// it has an older one than is known.
+func (b *killBook) take(events []store.Event) (changed bool, doubtful []kill.Target, problems []error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.first(events)
 	for i := range events {
 		e := &events[i]
 		key := strings.TrimPrefix(e.Key, killsPrefix)
 		t, err := kill.ParseKey(key)
-		if err == nil && e.Deleted {
-			if p, known := b.pages[t]; known && e.Revision >= p.revision {
-				b.pages[t] = killPage{state: p.state}
-				b.unsaved[t] = true
-			}
-			continue
-		}
+		p, known := b.pages[t]
 		var differs bool
-		if err == nil {
-			differs, err = b.accept(key, e.Entry)
-		}
-		if err != nil {
-			b.broken[key] = err
-			problems = append(problems, err)
+		switch {
+		case err == nil && known && e.Revision < p.revision: // our own write came first, or the store was set back
+			doubtful = append(doubtful, t)
+		case e.Deleted:
+			b.gone(key, t)
+		case err != nil:
+			b.broken[key] = unreadable{fmt.Errorf("%s: %w", e.Key, err), e.Revision}
+			problems = append(problems, b.broken[key].err)
+		default:
+			if differs, err = b.accept(key, e.Entry); err != nil {
+				problems = append(problems, err)
+			}
 		}
 		changed = changed || differs
 	}
 	if changed {
 		b.enforce()
 	}
-	return changed, problems
+	return changed, doubtful, problems
+}
+
+// first notes, with the first events, what the store has lost. b.mu is held.
+func (b *killBook) first(events []store.Event) {
+	if b.read {
+		return
+	}
+	b.read = true
+	b.copy.set(copyRead, encoded(true))
+	in := map[string]bool{}
+	for i := range events {
+		in[strings.TrimPrefix(events[i].Key, killsPrefix)] = true
+	}
+	for t := range b.pages {
+		b.unsaved[t] = b.unsaved[t] || !in[t.Key()]
+	}
+}
+
+// gone notes that the store has no such key any more: what was known of it is
+// written anew. b.mu is held.
+func (b *killBook) gone(key string, t kill.Target) {
+	delete(b.broken, key)
+	if p, known := b.pages[t]; known {
+		b.pages[t] = killPage{state: p.state}
+		b.unsaved[t] = true
+	}
 }
 
 // accept reconciles what the store has of a target with what is known here. b.mu
@@ -154,13 +195,12 @@ func (b *killBook) take(events []store.Event) (changed bool, problems []error) {
 func (b *killBook) accept(key string, e store.Entry) (changed bool, problem error) {
 	theirs, err := decodeKill(key, e.Value)
 	if err != nil {
+		b.broken[key] = unreadable{err, e.Revision}
+		b.spoil(key, e.Revision)
 		return false, err
 	}
 	delete(b.broken, key)
 	ours, known := b.pages[theirs.Target]
-	if known && e.Revision < ours.revision {
-		return false, nil // our own write came first
-	}
 	state := theirs
 	if known {
 		state = kill.Reconcile(ours.state, theirs, kill.Moment{At: time.Now().UTC(), Replica: b.replica})
@@ -172,6 +212,16 @@ func (b *killBook) accept(key string, e store.Entry) (changed bool, problem erro
 		b.unsaved[theirs.Target] = true
 	}
 	return !known || !sameEffect(ours.state, state), nil
+}
+
+// spoil notes that the store has something else of a target than what is known. b.mu
+// is held.
+func (b *killBook) spoil(key string, revision int64) {
+	t, err := kill.ParseKey(key)
+	if p, known := b.pages[t]; err == nil && known {
+		b.pages[t] = killPage{p.state, revision}
+		b.unsaved[t] = true
+	}
 }
 
 // keep notes a state, in memory and in the local copy. b.mu is held.
@@ -194,113 +244,6 @@ func sameEffect(x, y kill.State) bool {
 	return x.Killed == y.Killed && x.Mode == y.Mode && x.Generation == y.Generation && x.Since.Equal(y.Since) && reflect.DeepEqual(x.Ramp, y.Ramp)
 }
 
-// put writes a target's next state over the one that it was made from; it is in
-// force then. With store.ErrConflict somebody else was first, and get says what
-// there is now.
-func (b *killBook) put(ctx context.Context, from killPage, next kill.State) error {
-	text, err := json.Marshal(next)
-	if err != nil {
-		return err
-	}
-	entry, err := b.store.Put(ctx, killKey(next.Target), text, from.revision)
-	if errors.Is(err, store.ErrConflict) {
-		return errors.Join(err, b.reread(ctx, next.Target))
-	}
-	if err != nil {
-		return err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.pages[next.Target].revision >= entry.Revision {
-		return nil // the watch has told of it, or of a later one
-	}
-	if now := b.pages[next.Target].state; now.Sequence != from.state.Sequence {
-		// a kill that was taken here meanwhile, without the store
-		next = kill.Reconcile(now, next, kill.Moment{At: time.Now().UTC(), Replica: b.replica})
-		b.unsaved[next.Target] = true
-	} else {
-		delete(b.unsaved, next.Target)
-	}
-	b.keep(killPage{next, entry.Revision})
-	b.enforce()
-	return nil
-}
-
-// reread takes over what the store has of a target now.
-func (b *killBook) reread(ctx context.Context, t kill.Target) error {
-	entry, err := b.store.Get(ctx, killKey(t))
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		if p, known := b.pages[t]; known {
-			b.pages[t] = killPage{state: p.state}
-			b.unsaved[t] = true
-		}
-		return nil
-	case err != nil:
-		return err
-	}
-	if p, known := b.pages[t]; known && entry.Revision < p.revision { // the store was set back
-		b.pages[t] = killPage{state: p.state}
-	}
-	changed, err := b.accept(t.Key(), entry)
-	if changed {
-		b.enforce()
-	}
-	return err
-}
-
-// alone is a kill without the store: it is in force when alone returns, and on
-// this replica's disk where the error is nil.
-func (b *killBook) alone(o kill.Order, t kill.Target) (kill.State, error) {
-	b.mu.Lock()
-	p, known := b.pages[t]
-	if !known {
-		p.state = kill.New(t)
-	}
-	next := kill.Kill(p.state, o)
-	b.keep(killPage{next, p.revision})
-	b.unsaved[t] = true
-	b.enforce()
-	b.mu.Unlock()
-	return next, b.copy.flush()
-}
-
-// stored reports whether the store has the newest state of a target.
-func (b *killBook) stored(t kill.Target) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.pages[t].revision != 0 && !b.unsaved[t]
-}
-
-// lost returns the targets whose newest state is not in the store.
-func (b *killBook) lost() []kill.Target {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var out []kill.Target
-	for t, is := range b.unsaved {
-		if is {
-			out = append(out, t)
-		}
-	}
-	return out
-}
-
-// save writes what the store has lost, or could not take.
-func (b *killBook) save(ctx context.Context) error {
-	if !b.ready() {
-		return nil
-	}
-	for _, t := range b.lost() {
-		from := b.get(t)
-		if err := b.put(ctx, from, from.state); err != nil && !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-	}
-	return nil
-}
-
 // unreadable is why something that the store has of kills cannot be read; nil:
 // everything can.
 func (b *killBook) unreadable() error {
@@ -308,14 +251,15 @@ func (b *killBook) unreadable() error {
 	defer b.mu.Unlock()
 	var all []error
 	for _, key := range sortedKeys(b.broken) {
-		all = append(all, b.broken[key])
+		all = append(all, fmt.Errorf("%w: kill it once more, or take %s out of the store", b.broken[key].err, killsPrefix+key))
 	}
 	return errors.Join(all...)
 }
 
-// untold returns the records that this replica made and that are not known to be
-// in its audit trail, oldest first.
-func (b *killBook) untold() []kill.Record {
+// untold returns the records that are not known to be in a trail and that this
+// replica has to bring to its own, oldest first: those that it made, and where it
+// leads those that another has had time for, which may be gone.
+func (b *killBook) untold(now time.Time, leads bool) []kill.Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var out []kill.Record
@@ -323,7 +267,8 @@ func (b *killBook) untold() []kill.Record {
 	for t := range b.pages {
 		for _, r := range b.pages[t].state.Outbox {
 			here[r.Key()] = true
-			if r.Replica == b.replica && !b.trailed[r.Key()] {
+			mine := r.Replica == b.replica || leads && now.Sub(r.At) > othersTell
+			if mine && !r.Trailed && !b.trailed[r.Key()] {
 				out = append(out, r)
 			}
 		}
@@ -337,6 +282,57 @@ func (b *killBook) untold() []kill.Record {
 	return out
 }
 
+const (
+	// othersTell is how long the replica that made a record has to bring it to its
+	// trail, before another does.
+	othersTell = time.Minute
+	// tellStore is how long after a change the store is told that it is in a trail: a
+	// change that follows it tells that too.
+	tellStore = 10 * time.Second
+)
+
+// settle tells the store of the records that are in this replica's trail: else
+// another would bring them to its own.
+func (b *killBook) settle(ctx context.Context, now time.Time) error {
+	for _, from := range b.unsettled(now) {
+		next := b.acknowledged(from.state)
+		text, err := json.Marshal(next)
+		if err != nil {
+			return err
+		}
+		entry, err := b.store.Put(ctx, killKey(next.Target), text, from.revision)
+		if errors.Is(err, store.ErrConflict) {
+			continue // the watch tells of what there is
+		}
+		if err != nil {
+			return err
+		}
+		b.mu.Lock()
+		if p := b.pages[next.Target]; p.revision == from.revision && p.state.Sequence == from.state.Sequence {
+			b.keep(killPage{next, entry.Revision}) // which lets the same through
+		}
+		b.mu.Unlock()
+	}
+	return nil
+}
+
+// unsettled are the states in the store of which it is to be told.
+func (b *killBook) unsettled(now time.Time) (out []killPage) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for t, p := range b.pages {
+		if _, broken := b.broken[t.Key()]; broken || p.revision == 0 || b.unsaved[t] {
+			continue
+		}
+		if slices.ContainsFunc(p.state.Outbox, func(r kill.Record) bool {
+			return !r.Trailed && b.trailed[r.Key()] && now.Sub(r.At) > tellStore
+		}) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // mostTrailed bounds what is remembered of records that no state carries any more.
 const mostTrailed = 4096
 
@@ -347,8 +343,8 @@ func (b *killBook) told(r kill.Record) {
 	b.trailed[r.Key()] = true
 }
 
-// acknowledged drops from a state the records that are in this replica's audit
-// trail: it is about to be written.
+// acknowledged notes in a state which records are in this replica's audit trail: it
+// is about to be written.
 func (b *killBook) acknowledged(s kill.State) kill.State {
 	b.mu.Lock()
 	defer b.mu.Unlock()

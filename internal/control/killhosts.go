@@ -2,6 +2,7 @@ package control
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 type killHosts struct {
 	Processors []processor `json:"processors,omitempty"`
 	Words      []hostWord  `json:"words,omitempty"`
+	More       int         `json:"more,omitempty"` // of both, that a statement had no room for
 }
 
 // processor is one that runs apart, as the ledger of a replica knows it.
@@ -80,6 +82,9 @@ func (c *Control) killHosts() killHosts {
 	hosts, _ := c.o.Hub.Reporting()
 	for i := range hosts {
 		h := &hosts[i]
+		if h.InProxy {
+			continue // its proxy's row tells
+		}
 		silence := now.Sub(h.Heard)
 		out.Words = append(out.Words, hostWord{h.Name, h.Kills, h.InFlight, silence >= silentHost, silence >= lostHost})
 	}
@@ -87,15 +92,16 @@ func (c *Control) killHosts() killHosts {
 }
 
 // short is what a statement says: without ages, and bounded. What is left out cannot
-// be proven elsewhere.
-func (k killHosts) short() killHosts {
-	k.Processors = slices.Clone(k.Processors[:min(len(k.Processors), mostWords)])
+// be proven elsewhere, and is counted.
+func (k killHosts) short(most int) killHosts {
+	k.More += max(0, len(k.Processors)-most) + max(0, len(k.Words)-most)
+	k.Processors = slices.Clone(k.Processors[:min(len(k.Processors), most)])
 	for i := range k.Processors {
 		if p := &k.Processors[i]; p.State != admin.StepAcked && p.State != admin.StepRefused {
 			p.How = string(p.State)
 		}
 	}
-	k.Words = k.Words[:min(len(k.Words), mostWords)]
+	k.Words = k.Words[:min(len(k.Words), most)]
 	return k
 }
 
@@ -128,6 +134,11 @@ func (k killHosts) rows(set string) (out []admin.KillRow) {
 			row.State = admin.StepSilent
 		}
 		out = append(out, row)
+	}
+	if k.More > 0 {
+		out = append(out, admin.KillRow{
+			Node: "(processors not named)", Kind: kindProcessor, State: admin.StepPushed, How: fmt.Sprintf("other replicas have %d more than they can tell of", k.More),
+		})
 	}
 	for _, name := range sortedKeys(words) {
 		for _, w := range words[name] {
@@ -213,6 +224,7 @@ func processorsByNode(all []processor) []processor {
 // addTo adds what another replica says, of the set that is in force here.
 func (k killHosts) addTo(all *killHosts, current bool) {
 	all.Words = append(all.Words, k.Words...)
+	all.More += k.More
 	if current {
 		all.Processors = append(all.Processors, k.Processors...)
 	}

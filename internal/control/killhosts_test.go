@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -53,27 +54,28 @@ func TestProcessorRows(t *testing.T) {
 		want  string
 	}{
 		{"nobody is there", killHosts{}, ""},
-		{"it has taken them, and reports so", killHosts{[]processor{one(admin.StepAcked, 1)}, []hostWord{enforces("one/x", 0)}}, "safestate-extproc/one proven"},
-		{"it has requests open", killHosts{[]processor{one(admin.StepAcked, 1)}, []hostWord{enforces("one/x", 3)}}, "safestate-extproc/one acked 3"},
-		{"it has not reported", killHosts{[]processor{one(admin.StepAcked, 1)}, nil}, "safestate-extproc/one acked"},
-		{"it reports others still", killHosts{[]processor{one(admin.StepAcked, 1)}, []hostWord{{Name: "one/x", Set: "s1"}}}, "safestate-extproc/one acked"},
-		{"its report came before its ACK", killHosts{[]processor{one(admin.StepPushed, 1)}, []hostWord{enforces("one/x", 0)}}, "safestate-extproc/one pushed"},
-		{"it refuses them", killHosts{[]processor{one(admin.StepRefused, 1)}, []hostWord{{Name: "one/x", Set: "s1"}}}, "safestate-extproc/one refused"},
-		{"it is cut off before", killHosts{[]processor{one(admin.StepSilent, 0)}, []hostWord{{Name: "one/x", Set: "s1", Silent: true}}}, "safestate-extproc/one silent"},
-		{"it is cut off since it took them", killHosts{[]processor{one(admin.StepAcked, 0)}, nil}, "safestate-extproc/one silent"},
-		{"it is cut off since it was proven", killHosts{[]processor{one(admin.StepAcked, 0)}, []hostWord{{Name: "one/x", Set: set, Silent: true, Lost: true}}}, "safestate-extproc/one proven"},
-		{"it has begun anew", killHosts{[]processor{one(admin.StepAcked, 1)}, []hostWord{{Name: "one/old", Set: "s1", InFlight: 7, Silent: true}, enforces("one/new", 0)}}, "safestate-extproc/one proven"},
-		{"two have one name, and one is open", killHosts{[]processor{one(admin.StepAcked, 2)}, []hostWord{enforces("one/x", 0)}}, "safestate-extproc/one acked"},
-		{"two have one name", killHosts{[]processor{one(admin.StepAcked, 2)}, []hostWord{enforces("one/x", 0), enforces("one/y", 0)}}, "safestate-extproc/one proven"},
-		{"two replicas have heard its reports", killHosts{[]processor{one(admin.StepAcked, 1)}, []hostWord{enforces("one/x", 2), enforces("one/x", 0), {Name: "one/x", Set: "s1"}}}, "safestate-extproc/one proven"},
-		{"two replicas have known it", killHosts{[]processor{one(admin.StepSilent, 0), one(admin.StepAcked, 1)}, []hostWord{enforces("one/x", 0)}}, "safestate-extproc/one proven"},
-		{"below a name in its certificate", killHosts{[]processor{{Node: "spiffe://m/h/safestate-extproc/one", State: admin.StepAcked, Streams: 1}}, []hostWord{enforces("one/x", 0)}}, "spiffe://m/h/safestate-extproc/one proven"},
-		{"in a control plane's process", killHosts{nil, []hostWord{enforces("all-1/x", 0)}}, "all-1 proven"},
-		{"in a control plane's process, busy", killHosts{nil, []hostWord{enforces("all-1/x", 1)}}, "all-1 acked 1"},
-		{"in one that is behind", killHosts{nil, []hostWord{{Name: "all-1/x", Set: "s1"}}}, "all-1 pushed"},
-		{"in one that is silent", killHosts{nil, []hostWord{{Name: "all-1/x", Set: "s1", Silent: true}}}, "all-1 silent"},
-		{"in one that has died", killHosts{nil, []hostWord{{Name: "all-1/x", Set: "s1", Silent: true, Lost: true}}}, ""},
-		{"of an older build", killHosts{nil, []hostWord{{Name: "old/x"}}}, "old pushed"},
+		{"it has taken them, and reports so", killHosts{Processors: []processor{one(admin.StepAcked, 1)}, Words: []hostWord{enforces("one/x", 0)}}, "safestate-extproc/one proven"},
+		{"it has requests open", killHosts{Processors: []processor{one(admin.StepAcked, 1)}, Words: []hostWord{enforces("one/x", 3)}}, "safestate-extproc/one acked 3"},
+		{"it has not reported", killHosts{Processors: []processor{one(admin.StepAcked, 1)}}, "safestate-extproc/one acked"},
+		{"it reports others still", killHosts{Processors: []processor{one(admin.StepAcked, 1)}, Words: []hostWord{{Name: "one/x", Set: "s1"}}}, "safestate-extproc/one acked"},
+		{"its report came before its ACK", killHosts{Processors: []processor{one(admin.StepPushed, 1)}, Words: []hostWord{enforces("one/x", 0)}}, "safestate-extproc/one pushed"},
+		{"it refuses them", killHosts{Processors: []processor{one(admin.StepRefused, 1)}, Words: []hostWord{{Name: "one/x", Set: "s1"}}}, "safestate-extproc/one refused"},
+		{"it is cut off before", killHosts{Processors: []processor{one(admin.StepSilent, 0)}, Words: []hostWord{{Name: "one/x", Set: "s1", Silent: true}}}, "safestate-extproc/one silent"},
+		{"it is cut off since it took them", killHosts{Processors: []processor{one(admin.StepAcked, 0)}}, "safestate-extproc/one silent"},
+		{"it is cut off since it was proven", killHosts{Processors: []processor{one(admin.StepAcked, 0)}, Words: []hostWord{{Name: "one/x", Set: set, Silent: true, Lost: true}}}, "safestate-extproc/one proven"},
+		{"it has begun anew", killHosts{Processors: []processor{one(admin.StepAcked, 1)}, Words: []hostWord{{Name: "one/old", Set: "s1", InFlight: 7, Silent: true}, enforces("one/new", 0)}}, "safestate-extproc/one proven"},
+		{"two have one name, and one is open", killHosts{Processors: []processor{one(admin.StepAcked, 2)}, Words: []hostWord{enforces("one/x", 0)}}, "safestate-extproc/one acked"},
+		{"two have one name", killHosts{Processors: []processor{one(admin.StepAcked, 2)}, Words: []hostWord{enforces("one/x", 0), enforces("one/y", 0)}}, "safestate-extproc/one proven"},
+		{"two replicas have heard its reports", killHosts{Processors: []processor{one(admin.StepAcked, 1)}, Words: []hostWord{enforces("one/x", 2), enforces("one/x", 0), {Name: "one/x", Set: "s1"}}}, "safestate-extproc/one proven"},
+		{"two replicas have known it", killHosts{Processors: []processor{one(admin.StepSilent, 0), one(admin.StepAcked, 1)}, Words: []hostWord{enforces("one/x", 0)}}, "safestate-extproc/one proven"},
+		{"below a name in its certificate", killHosts{Processors: []processor{{Node: "spiffe://m/h/safestate-extproc/one", State: admin.StepAcked, Streams: 1}}, Words: []hostWord{enforces("one/x", 0)}}, "spiffe://m/h/safestate-extproc/one proven"},
+		{"in a control plane's process", killHosts{Words: []hostWord{enforces("all-1/x", 0)}}, "all-1 proven"},
+		{"in a control plane's process, busy", killHosts{Words: []hostWord{enforces("all-1/x", 1)}}, "all-1 acked 1"},
+		{"in one that is behind", killHosts{Words: []hostWord{{Name: "all-1/x", Set: "s1"}}}, "all-1 pushed"},
+		{"in one that is silent", killHosts{Words: []hostWord{{Name: "all-1/x", Set: "s1", Silent: true}}}, "all-1 silent"},
+		{"in one that has died", killHosts{Words: []hostWord{{Name: "all-1/x", Set: "s1", Silent: true, Lost: true}}}, ""},
+		{"in replicas that had no room for all", killHosts{Words: []hostWord{enforces("one/x", 0)}, More: 1}, "(processors not named) pushed; one proven"},
+		{"of an older build", killHosts{Words: []hostWord{{Name: "old/x"}}}, "old pushed"},
 	} {
 		if got := rowsOf(x.hosts.rows(set)); got != x.want {
 			t.Errorf("%s: %q, want %q", x.name, got, x.want)
@@ -297,5 +299,34 @@ func TestKeysForHosts(t *testing.T) {
 	want := "processor safestate-extproc/one: silent"
 	if !eventually(func() bool { l := b.control.HostsWithout(key('c').ID); return len(l) == 1 && l[0] == want }) {
 		t.Errorf("lacking: %v, want %s", b.control.HostsWithout(key('c').ID), want)
+	}
+}
+
+// What a statement has no room for is missing in the proof of every other replica, and
+// is said to be.
+func TestProcessorsThatAStatementHasNoRoomFor(t *testing.T) {
+	const set = "s2"
+	var all killHosts
+	for i := range mostWords + 3 {
+		name := fmt.Sprintf("host-%d", i)
+		all.Processors = append(all.Processors, processor{Node: "safestate-extproc/" + name, State: admin.StepAcked, How: "ACKed", Streams: 1})
+		all.Words = append(all.Words, hostWord{Name: name + "/x", Set: set})
+	}
+	p := proofsOn(t)
+	p.kills = func() killStatement { return killStatement{Set: set, Hosts: all.short(mostWords)} }
+	for _, fill := range []string{"", strings.Repeat("x", 600)} { // the second is over what a store takes
+		for i := range all.Processors {
+			all.Processors[i].How += fill
+		}
+		var said statement
+		if err := json.Unmarshal(p.statement(), &said); err != nil {
+			t.Fatal(err)
+		}
+		var here killHosts
+		said.Kills.Hosts.addTo(&here, true)
+		unproven := slices.DeleteFunc(here.rows(set), func(r admin.KillRow) bool { return r.State == admin.StepProven })
+		if len(unproven) != 1 || !strings.Contains(unproven[0].How, fmt.Sprint(2*len(all.Words)-len(said.Kills.Hosts.Words)-len(said.Kills.Hosts.Processors))) {
+			t.Errorf("%d named: %+v", len(said.Kills.Hosts.Words), unproven)
+		}
 	}
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/safestate/safestate/internal/admin"
-	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/store"
 )
@@ -33,35 +31,47 @@ func (c *Control) Kill(ctx context.Context, t kill.Target, o kill.Order) (kill.S
 	if err := errors.Join(o.Validate(), c.targeted(t)); err != nil {
 		return kill.New(t), "", &mistakenError{err}
 	}
-	state, durability, err := c.killDurably(ctx, t, o)
-	c.publishNow()
+	state, durability := c.killNow(ctx, t, o)
+	c.publishNow() // before the disk is waited for: it may hang
 	c.stir()
+	var err error
+	if durability == InCopy {
+		durability, err = c.onDisk()
+	}
 	return state, durability, errors.Join(err, c.trail(), c.unpublishedError())
 }
 
-func (c *Control) killDurably(ctx context.Context, t kill.Target, o kill.Order) (kill.State, Durability, error) {
+// killNow puts a kill in force: where the store does not take it at once, by the
+// local copy.
+func (c *Control) killNow(ctx context.Context, t kill.Target, o kill.Order) (kill.State, Durability) {
 	writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience) // a caller who leaves has still killed
 	defer cancel()
 	for range attempts {
 		from := c.kills.get(t)
 		next := kill.Kill(c.kills.acknowledged(from.state), o)
 		if next.Generation == from.state.Generation && c.kills.stored(t) {
-			return from.state, InStore, nil // this order came before
+			return from.state, InStore // this order came before
 		}
 		err := c.kills.put(writing, from, next)
 		if err == nil {
-			return c.kills.get(t).state, InStore, nil
+			return c.kills.get(t).state, InStore
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			c.o.Log.Error().Err(err).Str("target", t.String()).Msg("the store does not take a kill: it is kept here, and written later")
 			break
 		}
 	}
-	state, err := c.kills.alone(o, t)
+	return c.kills.alone(o, t), InCopy
+}
+
+// onDisk waits until the kills that the store did not take are on this replica's
+// disk, and says where they are.
+func (c *Control) onDisk() (Durability, error) {
+	err := c.kills.copy.flush()
 	if err != nil || c.kills.copy.dir == "" {
-		return state, InMemory, errors.Join(err, errors.New("neither the store nor this replica's disk has taken it: "+afterCrash))
+		return InMemory, errors.Join(err, errors.New("neither the store nor this replica's disk has taken it: "+afterCrash))
 	}
-	return state, InCopy, nil
+	return InCopy, nil
 }
 
 // Revive gives a target its traffic back, by a compare-and-swap on what the
@@ -115,80 +125,27 @@ func (c *Control) unpublishedError() error {
 	return nil
 }
 
-// targeted says why there is nothing that a kill of a target would stop.
-func (c *Control) targeted(t kill.Target) error {
-	if err := t.Validate(); err != nil {
-		return err
-	}
-	s := c.snapshot()
-	if t.Scope == kill.All || s == nil { // without files nothing is known: the kill holds for when they come
-		return nil
-	}
-	var known []string
-	for _, name := range targetsOf(s, t.Scope) {
-		if name == t.Name {
-			return nil
-		}
-		known = append(known, name)
-	}
-	return fmt.Errorf("%w: %s; want one of %s", ErrNoTarget, t, few(known))
-}
-
-// ErrNoTarget is what a kill fails with of something that the files do not have.
-var ErrNoTarget = errors.New("there is no such target")
-
-// targetsOf are the names that a kill of a scope may have.
-func targetsOf(s *compile.Snapshot, scope kill.Scope) (names []string) {
-	switch scope {
-	case kill.Route:
-		for i := range s.Routes {
-			names = append(names, s.Routes[i].Name)
-		}
-	case kill.Model:
-		for i := range s.Models {
-			names = append(names, s.Models[i].Name)
-		}
-	case kill.Version:
-		for i := range s.Models {
-			for j := range s.Models[i].Versions {
-				names = append(names, s.Models[i].Name+"/"+s.Models[i].Versions[j].Name)
-			}
-		}
-	case kill.All:
-	}
-	return names
-}
-
-// few lists names for a person.
-func few(names []string) string {
-	const most = 10
-	text := ""
-	for i, name := range names {
-		if i == most {
-			return text + fmt.Sprintf(" and %d more", len(names)-most)
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += name
-	}
-	if text == "" {
-		return "none"
-	}
-	return text
-}
-
 // followKills takes in what the store tells of kills until ctx ends, and publishes
 // what it means.
 func (c *Control) followKills(ctx context.Context) {
 	for events := range c.o.Store.Watch(ctx, killsPrefix) {
-		first := !c.kills.ready()
-		changed, problems := c.kills.take(events)
-		for _, err := range problems {
-			c.o.Log.Error().Err(err).Msg("a kill cannot be read: what was known of it stays")
+		first, spoiled := !c.kills.ready(), c.kills.unreadable() != nil
+		changed, doubtful, problems := c.kills.take(events)
+		for _, t := range doubtful {
+			if err := c.kills.reread(ctx, t); err != nil {
+				problems = append(problems, err)
+			}
 		}
-		if changed || first {
+		for _, err := range problems {
+			if ctx.Err() == nil {
+				c.o.Log.Error().Err(err).Msg("a kill cannot be read: what was known of it stays")
+			}
+		}
+		if changed || len(doubtful) > 0 || first {
 			c.publishNow()
+		}
+		if spoiled && c.kills.unreadable() == nil {
+			c.o.Reload() // what was refused meanwhile may be taken
 		}
 		c.stir()
 	}
@@ -199,60 +156,6 @@ func (c *Control) Killed(t kill.Target) bool { return c.kills.get(t).state.Kille
 
 // KillsInForce is what is killed, for the hosts in this process.
 func (c *Control) KillsInForce() *kill.Live { return c.kills.live }
-
-// keepKills does until ctx ends what a kill could not wait for: it writes to the
-// store what that could not take, to the trail what is not there, and publishes the
-// steps of ramps.
-func (c *Control) keepKills(ctx context.Context) {
-	tick := time.NewTicker(writesUp)
-	defer tick.Stop()
-	var told string
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			if c.rampsOn(now) || c.otherKeys() {
-				c.publishNow()
-			}
-		}
-		before := c.kills.set()
-		err := errors.Join(c.kills.save(ctx), c.trail())
-		_ = c.register.departed(ctx) // tried again with the next tick
-		if c.kills.set() != before {
-			c.publishNow()
-		}
-		news := ""
-		if err != nil && ctx.Err() == nil {
-			news = err.Error()
-		}
-		if news != "" && news != told {
-			c.o.Log.Error().Err(err).Msg("a kill is in force, and not yet where it has to be")
-		}
-		told = news
-	}
-}
-
-// rampsOn reports whether a ramp has come to its next step since kills were
-// published last.
-func (c *Control) rampsOn(now time.Time) bool {
-	c.publishing.Lock()
-	defer c.publishing.Unlock()
-	return !c.rendered.until.IsZero() && !now.Before(c.rendered.until)
-}
-
-// rampStep is when the next step of a ramp is due; zero: none is.
-func rampStep(set *kill.Set, now time.Time) (next time.Time) {
-	for _, s := range set.All() {
-		if s.Killed || s.Ramp == nil {
-			continue
-		}
-		if _, at := s.Ramp.Percent(now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-			next = at
-		}
-	}
-	return next
-}
 
 func takenBy(r kill.Request, replica string) kill.Request {
 	r.Replica = replica

@@ -3,15 +3,19 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/safestate/safestate/internal/admin"
 	"github.com/safestate/safestate/internal/audit"
 	"github.com/safestate/safestate/internal/kill"
+	"github.com/safestate/safestate/internal/release"
 	"github.com/safestate/safestate/internal/store/storetest"
 )
 
@@ -180,6 +184,50 @@ func TestAKillWithoutTheStore(t *testing.T) {
 	}
 }
 
+// A disk that hangs takes neither the store's write nor the local copy's: the proxies
+// are told before it is waited for, and whoever kills, as the leader does, is not held
+// up for good.
+func TestAKillWhileTheDiskHangs(t *testing.T) {
+	m := storetest.NewMemory(time.Second)
+	b, link := replica(t, m, t.TempDir(), "one", &trail{})
+	b.configure(newModels(t).world(t, one, 1, 100, unedited))
+	goesOn, copied := make(chan struct{}), b.control.kills.copy
+	patient := func(d time.Duration) {
+		copied.mu.Lock()
+		defer copied.mu.Unlock()
+		copied.patience = d
+		copied.replace = func(path string, text []byte) error {
+			<-goesOn
+			return replaceFile(path, text)
+		}
+	}
+	link.Cut(true)
+	patient(10 * time.Millisecond)
+	state, where, err := b.control.Kill(t.Context(), kill.ForVersion(fraud, "v2"), stopping("1"))
+	if where != InMemory || !errors.Is(err, errDiskHangs) || !state.Killed {
+		t.Errorf("%+v in %s, %v", state, where, err)
+	}
+	if !slices.ContainsFunc(b.control.troubles(), func(x admin.Trouble) bool { return strings.Contains(x.What, "what is killed: ") }) {
+		t.Errorf("status does not say it: %+v", b.control.troubles())
+	}
+	patient(time.Hour)
+	killed := make(chan Durability, 1)
+	go func() {
+		_, where, err := b.control.Kill(t.Context(), theModel, stopping("2"))
+		if err != nil {
+			t.Error(err)
+		}
+		killed <- where
+	}()
+	if !eventually(func() bool { return b.weight("v1") == 0 }) {
+		t.Error("the proxies are not told while the disk is waited for")
+	}
+	close(goesOn)
+	if where := <-killed; where != InCopy {
+		t.Errorf("the disk goes on: in %s", where)
+	}
+}
+
 // A trail that takes nothing keeps nobody from killing, and says so; it gets the
 // entry when it can.
 func TestAKillThatTheTrailDoesNotTake(t *testing.T) {
@@ -241,4 +289,37 @@ func TestManyKillsAtOnce(t *testing.T) {
 			t.Errorf("%v: %+v and %+v", target, a.control.kills.get(target).state, b.control.kills.get(target).state)
 		}
 	}
+}
+
+// What has left the files may still have traffic, by a proxy that is cut off: it can be
+// killed, and more strictly than before. What nobody has heard of is a mistake.
+func TestAKillOfWhatHasLeftTheFiles(t *testing.T) {
+	m, dir := storetest.NewMemory(time.Second), t.TempDir()
+	models := newModels(t)
+	before := models.world(t, one, 1, 100, unedited)
+	b, _ := replica(t, m, dir, "one", &trail{})
+	b.configure(before)
+	b.kill(theModel, "1")
+	b.until("the versions are registered", func(s release.State) bool { return len(s.Versions) > 1 })
+	after := models.elsewhere(t, unedited)
+	b.configure(after)
+	v2, rule := kill.ForVersion(fraud, "v2"), kill.ForRoute(before.Routes[0].Name)
+	for i, target := range []kill.Target{theModel, v2, rule} {
+		order := stopping(fmt.Sprint("late", i))
+		order.Mode = kill.Blackhole
+		if state, where, err := b.control.Kill(t.Context(), target, order); err != nil || where != InStore || state.Mode != kill.Blackhole {
+			t.Errorf("%s: %+v in %s, %v", target, state, where, err)
+		}
+	}
+	for _, none := range []kill.Target{kill.ForModel("default/none"), kill.ForVersion(fraud, "v9"), kill.ForVersion("default/none", "v1"), kill.ForRoute("default/none/score")} {
+		if _, where, err := b.control.Kill(t.Context(), none, stopping("none")); !errors.Is(err, ErrNoTarget) || where != "" {
+			t.Errorf("%s: in %s, %v", none, where, err)
+		}
+	}
+	b.stop()
+
+	b, _ = replica(t, m, dir, "one", &trail{})
+	b.configure(after)
+	b.kill(kill.ForVersion(fraud, "v1"), "after a restart")
+	b.kill(rule, "after a restart")
 }

@@ -36,7 +36,7 @@ func (a *API) Command(ctx context.Context, model string, c release.Command) (adm
 // Policy implements admin.Control.
 func (a *API) Policy(ctx context.Context, name string, command admin.PolicyCommand) (admin.Policy, error) {
 	c := a.control
-	for range attempts {
+	for try := range attempts {
 		from := c.policies.get(name)
 		if from.state.Current == 0 {
 			return admin.Policy{}, admin.NotFound("there is no policy %s", name).Hinted("want one of %s", strings.Join(c.policies.names(), ", "))
@@ -60,12 +60,16 @@ func (a *API) Policy(ctx context.Context, name string, command admin.PolicyComma
 		if err != nil {
 			return admin.Policy{}, admin.Conflict(0, "%s", err)
 		}
+		e := policyEntry(name, &from.state, &next, audit.Actor{Name: command.By, How: command.How, Address: command.Address})
+		if try == 0 {
+			c.begin(e)
+		}
 		err = c.putPolicy(ctx, name, from, next)
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
 		if err == nil {
-			err = c.note(policyEntry(name, &from.state, &next))
+			err = c.note(e)
 		}
 		if err != nil {
 			return admin.Policy{}, err
@@ -83,12 +87,14 @@ func (a *API) Deregister(ctx context.Context, node string, d admin.Deregistratio
 		return err
 	}
 	record := admin.ProxyRecord{Node: node, At: time.Now().UTC(), Kind: "deregistered", By: d.By, Reason: d.Reason}
+	e := audit.Entry{
+		Kind: audit.KindDeregistration, Happened: record.At, Actor: audit.Actor{Name: d.By, How: d.How, Address: d.Address}, Target: "proxy/" + node, Reason: d.Reason,
+	}
+	c.begin(e)
 	if err := c.register.deregister(ctx, record); err != nil {
 		return err
 	}
-	if err := c.note(audit.Entry{
-		Kind: audit.KindDeregistration, Happened: record.At, Actor: audit.Actor{Name: d.By}, Target: "proxy/" + node, Reason: d.Reason,
-	}); err != nil {
+	if err := c.note(e); err != nil {
 		return err
 	}
 	if err := c.o.XDS.Deregister(node); err != nil {

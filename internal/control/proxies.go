@@ -20,18 +20,21 @@ import (
 type register struct {
 	store store.Store
 	xds   *xds.Server
+	copy  *localCopy // by node: when it was last known to be connected
 
 	mu       sync.Mutex
 	read     bool // the store was asked once
 	list     registered
 	revision int64
 	written  time.Time
+	kept     map[string]time.Time // what copy has
 }
 
 // registered is the list as the store keeps it.
 type registered struct {
-	Seen map[string]time.Time `json:"seen"` // by node: when it was last known to be connected
-	Gone map[string]time.Time `json:"gone"` // by node: when a person took it out
+	Seen map[string]time.Time `json:"seen"`           // by node: when it was last known to be connected
+	Gone map[string]time.Time `json:"gone"`           // by node: when a person took it out
+	More int                  `json:"more,omitempty"` // that Seen has no room for
 	// Records are who did, and why, the newest last.
 	Records []admin.ProxyRecord `json:"records,omitempty"`
 }
@@ -40,13 +43,14 @@ const (
 	// registerEvery is how often times are written; a proxy that is new is written
 	// within writesUp.
 	registerEvery = time.Minute
-	// registerMost and keptProxyRecords bound the list, and so its size in the store.
-	registerMost     = 8_000
+	// registerRoom, in bytes, and keptProxyRecords bound the list, and so its size in
+	// the store: some ten thousand proxies.
+	registerRoom     = 600 << 10
 	keptProxyRecords = 200
 )
 
 func newRegister(s store.Store, x *xds.Server) *register {
-	return &register{store: s, xds: x, list: registered{Seen: map[string]time.Time{}, Gone: map[string]time.Time{}}}
+	return &register{store: s, xds: x, list: registered{Seen: map[string]time.Time{}, Gone: map[string]time.Time{}}, kept: map[string]time.Time{}}
 }
 
 // follow expects whom the list names, and no more whom a person took out, until
@@ -94,7 +98,7 @@ func (r *register) take(e store.Entry, anyway bool) {
 	if list.Gone != nil {
 		r.list.Gone = list.Gone
 	}
-	r.list.Records = list.Records
+	r.list.Records, r.list.More = list.Records, list.More
 	for node, at := range r.list.Seen {
 		if !r.list.Gone[node].After(at) {
 			r.expect(node, at)
@@ -130,12 +134,12 @@ func (l *registered) resume(now time.Time) {
 func (r *register) write(ctx context.Context, connected []string, now time.Time) error {
 	r.mu.Lock()
 	next := registered{Seen: maps.Clone(r.list.Seen), Gone: maps.Clone(r.list.Gone), Records: r.list.Records}
-	revision, news := r.revision, now.Sub(r.written) >= registerEvery
+	revision, full, news := r.revision, r.list.More > 0, now.Sub(r.written) >= registerEvery
 	r.mu.Unlock()
 	for _, node := range connected {
 		_, known := next.Seen[node]
 		_, gone := next.Gone[node]
-		news = news || !known || gone
+		news = news || !known && !full || gone
 		next.Seen[node] = now.UTC().Truncate(time.Second)
 		delete(next.Gone, node)
 	}
@@ -143,10 +147,29 @@ func (r *register) write(ctx context.Context, connected []string, now time.Time)
 	tooOld := func(_ string, at time.Time) bool { return at.Before(old) }
 	maps.DeleteFunc(next.Seen, tooOld)
 	maps.DeleteFunc(next.Gone, tooOld)
-	if !news || len(next.Seen) > registerMost {
+	if !news {
 		return nil
 	}
+	next.fit()
 	return r.put(ctx, next, revision, now)
+}
+
+// fit leaves out those for whom there is no room.
+func (l *registered) fit() {
+	room := registerRoom
+	for _, node := range sortedKeys(l.Seen) {
+		if room -= len(node) + len(`"":"2006-01-02T15:04:05Z",`); room < 0 {
+			delete(l.Seen, node)
+			l.More++
+		}
+	}
+}
+
+// more is how many proxies the list has no room for.
+func (r *register) more() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.list.More
 }
 
 func (r *register) put(ctx context.Context, next registered, revision int64, now time.Time) error {
@@ -188,7 +211,7 @@ func (r *register) deregister(ctx context.Context, d admin.ProxyRecord) error {
 			r.mu.Unlock()
 			return nil
 		}
-		next := registered{Seen: maps.Clone(r.list.Seen), Gone: maps.Clone(r.list.Gone)}
+		next := registered{Seen: maps.Clone(r.list.Seen), Gone: maps.Clone(r.list.Gone), More: r.list.More}
 		next.Records = append(slices.Clone(r.list.Records), d)
 		next.Records = next.Records[max(0, len(next.Records)-keptProxyRecords):]
 		revision := r.revision

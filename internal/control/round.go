@@ -241,12 +241,18 @@ const writesUp = 250 * time.Millisecond
 func (c *Control) writeUp(ctx context.Context) {
 	tick := time.NewTicker(writesUp)
 	defer tick.Stop()
+	var again time.Time // when records are written next
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			c.record(ctx)
+			if !now.Before(again) {
+				if err := c.record(ctx); err != nil {
+					c.o.Log.Error().Err(err).Msg("releases are not in the audit trail")
+					again = now.Add(trailPatience)
+				}
+			}
 			c.recordPolicies(ctx)
 			if err := c.register.write(ctx, c.proofs.everywhere(), now); err != nil && ctx.Err() == nil {
 				c.o.Log.Warn().Err(err).Msg("the list of proxies cannot be written")

@@ -79,7 +79,7 @@ func (p *proofs) statement() []byte {
 		text, _ = json.Marshal(said)
 	}
 	if len(text) > store.MaxValue {
-		said.Kills.Hosts = killHosts{}
+		said.Kills.Hosts = said.Kills.Hosts.short(0)
 		text, _ = json.Marshal(said)
 	}
 	if len(text) > store.MaxValue {

@@ -25,8 +25,25 @@ type Trail interface {
 // trailPatience is how long the trail has for one entry: its disk may hang.
 const trailPatience = 3 * time.Second
 
-// note brings entries to the trail.
+// note brings entries of what was done to the trail.
 func (c *Control) note(entries ...audit.Entry) error {
+	if err := c.append(entries...); err != nil {
+		return fmt.Errorf("it is done, and the audit trail does not take it: %w", err)
+	}
+	return nil
+}
+
+// begin notes what is about to be done, where nothing but this tells of it after a
+// crash. A trail that does not take it holds nothing up: what was done comes after
+// it, and is answered with an error then.
+func (c *Control) begin(e audit.Entry) {
+	e.ID, e.Outcome = "", audit.OutcomeBegun
+	if err := c.append(e); err != nil {
+		c.o.Log.Error().Err(err).Str("target", e.Target).Msg("what is about to be done is not in the audit trail")
+	}
+}
+
+func (c *Control) append(entries ...audit.Entry) error {
 	if c.o.Trail == nil {
 		return nil
 	}
@@ -34,15 +51,16 @@ func (c *Control) note(entries ...audit.Entry) error {
 	defer cancel()
 	for i := range entries {
 		if _, err := c.o.Trail.Append(ctx, entries[i]); err != nil {
-			return fmt.Errorf("it is done, and the audit trail does not take it: %w", err)
+			return err
 		}
 	}
 	return nil
 }
 
-// trail brings the kills and revives that this replica took to its audit trail.
+// trail brings the kills and revives that this replica took to its audit trail, and
+// where it leads those of replicas that are gone.
 func (c *Control) trail() error {
-	for _, r := range c.kills.untold() {
+	for _, r := range c.kills.untold(time.Now(), c.leads()) {
 		if err := c.note(killEntry(&r)); err != nil {
 			return err
 		}
@@ -72,7 +90,7 @@ func entryID(kind string, parts ...any) string {
 // killKinds are the kinds of entries that tell of kills.
 var killKinds = map[kill.Kind]audit.Kind{
 	kill.KindKill: audit.KindKill, kill.KindAsked: audit.KindRevive, kill.KindApproved: audit.KindApproval,
-	kill.KindRevive: audit.KindRevive, kill.KindMerged: audit.KindMerge,
+	kill.KindRevive: audit.KindRevive, kill.KindMerged: audit.KindMerge, kill.KindCounted: audit.KindKill,
 }
 
 func killEntry(r *kill.Record) audit.Entry {
@@ -80,8 +98,11 @@ func killEntry(r *kill.Record) audit.Entry {
 		Kind: killKinds[r.Kind], ID: entryID("kill", r.Target.Key(), r.Replica, r.Sequence, r.At.UnixNano()), Happened: r.At,
 		Actor: audit.Actor{Name: r.By, How: r.How, Address: r.Address}, Target: r.Target.Key(), Reason: r.Reason, Generation: r.Generation, After: encoded(r),
 	}
-	if r.Kind == kill.KindAsked {
+	switch r.Kind {
+	case kill.KindAsked:
 		e.Outcome = audit.OutcomeBegun
+	case kill.KindCounted:
+		e.Outcome = audit.OutcomeFailed
 	}
 	if r.Evidence != "" {
 		e.Evidence = encoded(r.Evidence)
@@ -112,21 +133,18 @@ func releaseEntry(r *release.Record) audit.Entry {
 	return e
 }
 
-// policyEntry tells of a policy's newest change.
-func policyEntry(name string, from, to *policies.State) audit.Entry {
+// policyEntry tells of a policy's newest change, and who made it.
+func policyEntry(name string, from, to *policies.State, by audit.Actor) audit.Entry {
 	number := func(s *policies.State) json.RawMessage {
 		return encoded(map[string]any{"number": s.Current})
 	}
 	e := audit.Entry{
 		Kind: audit.KindPolicy, ID: entryID("policy", name, from.Current, to.Current), Target: "policy/" + name,
-		Before: number(from), After: number(to), Actor: audit.Actor{Name: release.By},
+		Before: number(from), After: number(to), Actor: by,
 	}
 	if change, ok := to.Change(to.Current); ok {
 		e.ID = entryID("policy", name, from.Current, to.Current, change.At.UnixNano())
 		e.Happened, e.Reason, e.After = change.At, change.Reason, encoded(change)
-		if change.By != "" {
-			e.Actor.Name = change.By
-		}
 	}
 	return e
 }

@@ -24,6 +24,8 @@ func (c *Control) troubles() []admin.Trouble {
 	}
 	add("releases", c.refused(), "what was decided cannot be published, the proxies keep what they have: %s")
 	add("data folder", c.book.copy.trouble(), "without the store a restart would not know the newest releases: %s")
+	add("data folder", c.kills.copy.trouble(), "without the store a restart would not know what is killed: %s")
+	add("data folder", c.register.copy.trouble(), "without the store a restart would not know which proxies there are: %s")
 	add("data folder", c.policies.copy.trouble(), "without the store a restart would not know which policies are held: %s")
 	out = append(out, c.killTroubles(time.Now())...)
 	c.mu.Lock()

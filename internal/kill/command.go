@@ -88,6 +88,7 @@ type Request struct {
 	Reason  string // of a revive
 	// Generation is the one that the person saw: of another nothing is revived.
 	Generation uint64
+	Ask        uint64        // of an approval: the number of what is approved, as the person saw it
 	Ramp       time.Duration // 0: all traffic at once
 	// Second: it takes another person's approval.
 	Second bool
@@ -105,12 +106,23 @@ func (r Request) Validate() error {
 
 // Asked is a revive that waits for a second person.
 type Asked struct {
-	At     time.Time     `json:"at"`
-	By     string        `json:"by"`
-	Person string        `json:"person"`
-	Reason string        `json:"reason"`
-	Ramp   time.Duration `json:"rampNanoseconds,omitempty"`
+	// Number tells it from every other that was asked for the target.
+	Number  uint64        `json:"number"`
+	At      time.Time     `json:"at"`
+	By      string        `json:"by"`
+	Person  string        `json:"person"`
+	How     string        `json:"how,omitempty"`     // By was proven
+	Address string        `json:"address,omitempty"` // that it came from
+	Reason  string        `json:"reason"`
+	Ramp    time.Duration `json:"rampNanoseconds,omitempty"`
 }
+
+// AskedFor is how long a second person may approve what was asked: who asked knew
+// how things were then.
+const AskedFor = time.Hour
+
+// Open reports whether it may still be approved; nil: nothing is asked for.
+func (a *Asked) Open(now time.Time) bool { return a != nil && now.Sub(a.At) < AskedFor }
 
 // Revive gives the target its traffic back, or where a second person is needed
 // asks for it; one that is asked for takes the place of an earlier one. It is
@@ -120,10 +132,10 @@ func Revive(s State, r Request) (State, error) {
 		return s, err
 	}
 	if r.Second {
-		s.Asked = &Asked{At: r.At, By: r.By, Person: cmp.Or(r.Person, r.By), Reason: r.Reason, Ramp: r.Ramp}
+		s.Asked = &Asked{Number: s.Sequence + 1, At: r.At, By: r.By, Person: cmp.Or(r.Person, r.By), How: r.How, Address: r.Address, Reason: r.Reason, Ramp: r.Ramp}
 		return s.record(Record{At: r.At, Kind: KindAsked, By: r.By, How: r.How, Address: r.Address, Replica: r.Replica, Reason: r.Reason, Ramp: rampOf(r.At, r.Ramp)}), nil
 	}
-	return s.revive(r, r.By, r.Reason, r.Ramp), nil
+	return s.revive(r), nil
 }
 
 func expect(s State, generation uint64) error {
@@ -136,13 +148,13 @@ func expect(s State, generation uint64) error {
 	return nil
 }
 
-// revive is by who asked for it; r is the request that does it.
-func (s State) revive(r Request, by, reason string, over time.Duration) State {
+// revive is by who asked for it.
+func (s State) revive(r Request) State {
 	s.Generation++
-	s.Killed, s.Since, s.By, s.Reason, s.Asked = false, r.At, by, reason, nil
-	s.Ramp = rampOf(r.At, over)
+	s.Killed, s.Since, s.By, s.Reason, s.Asked = false, r.At, r.By, r.Reason, nil
+	s.Ramp = rampOf(r.At, r.Ramp)
 	return s.record(Record{
-		At: r.At, Kind: KindRevive, By: by, How: r.How, Address: r.Address, Replica: r.Replica, Reason: reason, Mode: s.Mode, Ramp: s.Ramp,
+		At: r.At, Kind: KindRevive, By: r.By, How: r.How, Address: r.Address, Replica: r.Replica, Reason: r.Reason, Mode: s.Mode, Ramp: s.Ramp,
 	})
 }
 
@@ -165,7 +177,11 @@ func Approve(s State, r Request) (State, error) {
 		return s, fmt.Errorf("%w: nobody has asked to revive %s: ask first, then have a second person approve", ErrRefused, s.Target)
 	case a.Person == cmp.Or(r.Person, r.By):
 		return s, fmt.Errorf("%w: %s asked for it: a second person has to approve", ErrRefused, a.By)
+	case a.Number != r.Ask:
+		return s, fmt.Errorf("%w: what %s asks for is number %d and not %d: %s", ErrRefused, a.By, a.Number, r.Ask, a.Reason)
+	case !a.Open(r.At):
+		return s, fmt.Errorf("%w: %s asked for it over %s ago: ask again", ErrRefused, a.By, AskedFor)
 	}
 	s = s.record(Record{At: r.At, Kind: KindApproved, By: r.By, How: r.How, Address: r.Address, Replica: r.Replica, Reason: r.Reason})
-	return s.revive(r, a.By, a.Reason, a.Ramp), nil
+	return s.revive(Request{At: r.At, By: a.By, How: a.How, Address: a.Address, Replica: r.Replica, Reason: a.Reason, Ramp: a.Ramp}), nil
 }

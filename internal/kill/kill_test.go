@@ -70,7 +70,22 @@ func TestASecondPersonApproves(t *testing.T) {
 	if _, err := Approve(again, Request{By: "bert", Generation: 1}); !errors.Is(err, ErrRefused) {
 		t.Errorf("approved after a new kill: %v", err)
 	}
-	back, err := Approve(asked, Request{At: noon, By: "bert", Generation: 1})
+	bert := Request{At: noon, By: "bert", Generation: 1, Ask: asked.Asked.Number}
+	other, err := Revive(asked, Request{At: noon, By: "anna", Reason: "mended", Generation: 1, Second: true}) // at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Approve(other, bert); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "number 3 and not 2") {
+		t.Errorf("what was asked for anew was approved unseen: %v", err)
+	}
+	late := bert
+	if late.At = noon.Add(AskedFor); asked.Asked.Open(late.At) {
+		t.Error("it is open for over an hour")
+	}
+	if _, err := Approve(asked, late); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "ask again") {
+		t.Errorf("approved after an hour: %v", err)
+	}
+	back, err := Approve(asked, bert)
 	if err != nil || back.Killed || back.By != "anna" || back.Ramp == nil || back.Ramp.Over != time.Minute {
 		t.Fatalf("approved: %+v, %v", back, err)
 	}
@@ -84,6 +99,29 @@ func TestASecondPersonApproves(t *testing.T) {
 }
 
 var later = Moment{noon.Add(time.Hour), "b"}
+
+// TestEachRecordHasItsOwnProof has two persons who proved in different ways, and
+// from different places, who they are.
+func TestEachRecordHasItsOwnProof(t *testing.T) {
+	s := Kill(New(fraud), order("1", Degrade))
+	asked, err := Revive(s, Request{At: noon, By: "ann", How: "token", Address: "10.0.0.1", Reason: "fixed", Generation: 1, Second: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := Approve(asked, Request{At: noon, By: "bert", How: "certificate", Address: "10.0.0.2", Reason: "seen", Generation: 1, Ask: asked.Asked.Number})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range back.Outbox[1:] {
+		how, address := "token", "10.0.0.1"
+		if r.By == "bert" {
+			how, address = "certificate", "10.0.0.2"
+		}
+		if r.How != how || r.Address != address {
+			t.Errorf("%s by %s: proven by %s from %s, want %s from %s", r.Kind, r.By, r.How, r.Address, how, address)
+		}
+	}
+}
 
 // A kill that was taken where the others were not seen holds, though the others
 // revived meanwhile.
@@ -186,7 +224,11 @@ func TestAnyOrder(t *testing.T) {
 			case 2:
 				store, _ = Revive(store, Request{At: noon, By: "x", Reason: "y", Generation: store.Generation, Second: random.IntN(2) == 0})
 			case 3:
-				store, _ = Approve(store, Request{At: noon, By: "z", Generation: store.Generation})
+				r := Request{At: noon, By: "z", Generation: store.Generation}
+				if store.Asked != nil {
+					r.Ask = store.Asked.Number
+				}
+				store, _ = Approve(store, r)
 			case 4:
 				store = Reconcile(replicas[who], store, later)
 				replicas[who] = store

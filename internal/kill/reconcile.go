@@ -55,16 +55,8 @@ func (s State) learn(other State) State {
 		s.Seen = append(slices.Clone(s.Seen), orders...)
 		s.Seen = s.Seen[max(0, len(s.Seen)-mostSeen):]
 	}
-	var records []Record
-	for _, r := range other.Outbox {
-		same := func(x Record) bool { return x.Key() == r.Key() }
-		if !slices.ContainsFunc(s.Outbox, same) {
-			records = append(records, r)
-		}
-	}
-	if len(records) > 0 {
-		s.Outbox = append(records, s.Outbox...)
-		s.Outbox = s.Outbox[max(0, len(s.Outbox)-mostOutbox):]
+	if len(other.Outbox) > 0 {
+		s.Outbox = with(s.Outbox, other.Outbox)
 	}
 	return s
 }

@@ -35,8 +35,7 @@ type State struct {
 
 // Bounds of a state, so that it never outgrows a store's value.
 const (
-	mostSeen   = 64
-	mostOutbox = 64
+	mostSeen = 64
 	// MaxReason is the most bytes of a reason.
 	MaxReason = 1024
 	// MaxName is the most bytes of a person's name or an ID.
@@ -86,6 +85,7 @@ const (
 	KindApproved Kind = "revive-approved"
 	KindRevive   Kind = "revive"
 	KindMerged   Kind = "kill-merged" // a kill that another replica took alone holds
+	KindCounted  Kind = "counted"     // Count others, which no trail took in time
 )
 
 // Record is one change of a target, for the audit trail.
@@ -105,6 +105,8 @@ type Record struct {
 	Automatic  bool      `json:"automatic,omitempty"`
 	Evidence   string    `json:"evidence,omitempty"` // of an automatic one
 	Ramp       *Ramp     `json:"ramp,omitempty"`
+	Count      int       `json:"count,omitempty"`   // of KindCounted
+	Trailed    bool      `json:"trailed,omitempty"` // it is in a trail
 }
 
 // RecordKey tells a record from every other.
@@ -132,14 +134,7 @@ type Moment struct {
 func (s State) record(r Record) State {
 	s.Sequence++
 	r.Sequence, r.Target, r.Generation = s.Sequence, s.Target, s.Generation
-	s.Outbox = append(slices.Clone(s.Outbox), r)
-	s.Outbox = s.Outbox[max(0, len(s.Outbox)-mostOutbox):]
-	return s
-}
-
-// Ack drops records from the outbox: they are in a trail.
-func (s State) Ack(told func(Record) bool) State {
-	s.Outbox = slices.DeleteFunc(slices.Clone(s.Outbox), told)
+	s.Outbox = bounded(append(slices.Clone(s.Outbox), r))
 	return s
 }
 

@@ -5,12 +5,14 @@ package probe
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -33,9 +35,21 @@ type Seen struct {
 	Problem string
 }
 
+// And adds what another connection, or the same proxy at another address, answered.
+func (s Seen) And(more Seen) Seen {
+	sets := maps.Clone(s.Sets)
+	if sets == nil {
+		sets = map[string]int{}
+	}
+	for set, n := range more.Sets {
+		sets[set] += n
+	}
+	return Seen{s.Asked + more.Asked, s.Answered + more.Answered, sets, more.At, cmp.Or(s.Problem, more.Problem)}
+}
+
 // Shows reports whether every connection named the set.
 func (s Seen) Shows(set string) bool {
-	return s.Asked > 0 && s.Answered == s.Asked && s.Sets[set] == s.Asked
+	return s.Problem == "" && s.Asked > 0 && s.Answered == s.Asked && s.Sets[set] == s.Asked
 }
 
 // Answer is the body of an answer.
@@ -53,13 +67,14 @@ const atOnce = 16
 // maxAnswer is the most that is read of an answer.
 const maxAnswer = 4 << 10
 
-// Ask opens so many connections to a proxy and asks once on each, at most 16 at
-// a time: every other one for the routes behind a hop, where a proxy has such. It
-// ends with the first that gives no answer: then nothing is shown. The address is
+// Ask opens so many connections to the proxy of a node id and asks once on each, at
+// most 16 at a time: every other one for the routes behind a hop, where a proxy has
+// such. It ends with the first that gives no answer, or that of another proxy: then
+// nothing is shown. The address is
 // "http://host:port", "https://host:port" (whose certificate is not checked: the
 // answer is no secret, and a forged one claims no more than the peer could do
 // itself) or "unix:///path". It never fails: what went wrong is in what it saw.
-func Ask(ctx context.Context, address string, connections int) Seen {
+func Ask(ctx context.Context, address, node string, connections int) Seen {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	seen := Seen{Asked: connections, Sets: map[string]int{}, At: time.Now()}
@@ -77,7 +92,7 @@ func Ask(ctx context.Context, address string, connections int) Seen {
 		}
 		running.Go(func() {
 			defer func() { <-slots }()
-			answer, err := once(ctx, address, path)
+			answer, err := once(ctx, address, node, path)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -95,7 +110,7 @@ func Ask(ctx context.Context, address string, connections int) Seen {
 	return seen
 }
 
-func once(ctx context.Context, address, path string) (Answer, error) {
+func once(ctx context.Context, address, node, path string) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	conn, err := dial(ctx, address)
@@ -125,6 +140,9 @@ func once(ctx context.Context, address, path string) (Answer, error) {
 	var answer Answer
 	if response.StatusCode != http.StatusOK || json.Unmarshal(body, &answer) != nil || answer.Set == "" {
 		return Answer{}, fmt.Errorf("answered with status %d and no set of kills: want a listener that uses safestate's routes", response.StatusCode)
+	}
+	if by := response.Header.Get(envoy.ProbeNode); by != node {
+		return Answer{}, fmt.Errorf("at %s the proxy %q answers", address, by)
 	}
 	return answer, nil
 }

@@ -23,6 +23,7 @@ func TestAsk(t *testing.T) {
 		if r.Host != envoy.ProbeDomain || !r.Close {
 			set = "of another"
 		}
+		w.Header().Set(envoy.ProbeNode, "edge")
 		fmt.Fprintf(w, `{"killGeneration":7,"set":%q}`, set)
 	})
 	plainly := httptest.NewServer(answer)
@@ -38,12 +39,22 @@ func TestAsk(t *testing.T) {
 	local.Start()
 	defer local.Close()
 	for _, address := range []string{plainly.URL, secretly.URL, "unix://" + socket} {
-		if seen := Ask(t.Context(), address, 8); !seen.Shows("new") || seen.Shows("old") {
+		if seen := Ask(t.Context(), address, "edge", 8); !seen.Shows("new") || seen.Shows("old") {
 			t.Errorf("%s: %+v", address, seen)
 		}
 	}
+	if seen := Ask(t.Context(), plainly.URL, "edge-2", 8); seen.Shows("new") || !strings.Contains(seen.Problem, `the proxy "edge" answers`) {
+		t.Errorf("another proxy is there: %+v", seen)
+	}
+	both := Seen{}.And(Ask(t.Context(), plainly.URL, "edge", 4)).And(Ask(t.Context(), secretly.URL, "edge", 4))
+	if !both.Shows("new") || both.Asked != 8 {
+		t.Errorf("of two: %+v", both)
+	}
+	if both = both.And(Seen{Asked: 4, Problem: "refused"}); both.Shows("new") || both.Problem != "refused" || both.Sets["new"] != 8 {
+		t.Errorf("of three: %+v", both)
+	}
 	stale.Store(1)
-	if seen := Ask(t.Context(), plainly.URL, 8); seen.Shows("new") || seen.Sets["old"] != 1 || seen.Answered != 8 {
+	if seen := Ask(t.Context(), plainly.URL, "edge", 8); seen.Shows("new") || seen.Sets["old"] != 1 || seen.Answered != 8 {
 		t.Errorf("one worker is behind: %+v", seen)
 	}
 }
@@ -64,7 +75,7 @@ func TestAskInVain(t *testing.T) {
 		gone.URL:                      "refused",
 		"ftp://x":                     "want http://host:port",
 	} {
-		seen := Ask(t.Context(), address, 2)
+		seen := Ask(t.Context(), address, "edge", 2)
 		if seen.Shows("new") || seen.Answered != 0 || !strings.Contains(seen.Problem, want) {
 			t.Errorf("%s: %+v, want %q", address, seen, want)
 		}

@@ -3,6 +3,7 @@ package serve
 import (
 	"github.com/safestate/safestate/extproc"
 	"github.com/safestate/safestate/internal/signals"
+	"github.com/safestate/safestate/internal/signals/signalsv1"
 )
 
 // host is the half of a process that judges answers.
@@ -11,6 +12,10 @@ type host struct {
 	reporter  *signals.Reporter // nil: nobody is told
 	processor *extproc.Server
 	kills     *kills
+	// gathered are the reports of filters inside Envoy, and relay hands them to the
+	// control plane, where that is another process; nil elsewhere.
+	gathered *signals.Hub
+	relay    *signals.Relay
 }
 
 // newHost makes the processor, which reports to the plane of the same process or
@@ -45,10 +50,29 @@ func newHost(p *process) (*host, error) {
 		})
 	}
 	h.processor = extproc.New(extproc.Options{
-		Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: state, MaxInFlight: o.MaxBodies, Signals: h.reporter,
+		Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: state, MaxInFlight: o.MaxBodies, Signals: h.reporter, Reports: h.gather(p),
 		Signed: o.strict(), Keys: p.keys, Kills: h.kills.live,
 	})
 	return h, nil
+}
+
+// gather returns who takes the reports of filters inside Envoy: the plane of the same
+// process, or a hub that hands on to another's; nil: nobody.
+func (h *host) gather(p *process) func(*signalsv1.Report) error {
+	if p.plane != nil {
+		if p.options.NoReleases {
+			return nil
+		}
+		return p.plane.hub.Deliver
+	}
+	link := p.link()
+	if link == nil {
+		return nil
+	}
+	h.gathered = signals.NewHub(signals.HubOptions{})
+	h.relay = signals.NewRelay(h.gathered, nil)
+	h.relay.To(link)
+	return h.gathered.Deliver
 }
 
 // link is the way to the control plane; nil: there is none.
@@ -81,5 +105,9 @@ func (h *host) close() {
 	h.processor.Close()
 	h.kills.close()
 	h.reporter.Close()
+	if h.relay != nil {
+		h.relay.Close()
+		h.gathered.Close()
+	}
 	h.state.Close()
 }

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/safestate/safestate/internal/admin"
 	"github.com/safestate/safestate/internal/signing"
 	"github.com/safestate/safestate/internal/signing/keyring"
+	"github.com/safestate/safestate/internal/strictyaml"
 )
 
 // Where the keys come from by which the processor verifies policies.
@@ -53,31 +55,27 @@ const recheckKeys = time.Second
 
 // keyFile is --policy-keys, and what was last read of it.
 type keyFile struct {
-	path    string
-	keys    *signing.Keys
-	changed time.Time
-	size    int64
+	path   string
+	keys   *signing.Keys
+	digest [sha256.Size]byte // zero: nothing was read
 }
 
 // read takes over what the file has, where it has changed. An error leaves the
 // last good keys.
 func (f *keyFile) read() (news bool, err error) {
-	info, err := os.Stat(f.path)
+	text, err := strictyaml.Read(f.path)
 	if err != nil {
 		return false, fmt.Errorf("--policy-keys: %w", err)
 	}
-	if info.ModTime().Equal(f.changed) && info.Size() == f.size {
+	digest := sha256.Sum256(text)
+	if digest == f.digest {
 		return false, nil
-	}
-	text, err := os.ReadFile(f.path)
-	if err != nil {
-		return false, fmt.Errorf("--policy-keys: %w", err)
 	}
 	public, err := signing.ParsePublic(text)
 	if err != nil {
 		return false, fmt.Errorf("--policy-keys %s: %w", f.path, err)
 	}
-	f.changed, f.size = info.ModTime(), info.Size()
+	f.digest = digest
 	f.keys.Set(keysOfFile, public...)
 	return true, nil
 }
@@ -121,7 +119,7 @@ func (p *process) followKeys(ctx context.Context) error {
 func (pl *plane) openRing(ctx context.Context) (err error) {
 	p := pl.p
 	pl.ring, err = keyring.Open(ctx, keyring.Options{
-		Store: pl.store, Replica: p.options.Replica, DataDir: p.options.DataDir, Age: p.options.KeyAge, Log: p.log,
+		Store: pl.store, Replica: p.options.Replica, DataDir: p.options.DataDir, Age: p.options.KeyAge, Log: p.log, Noted: pl.rotated,
 		Trust: func(keys ...signing.Public) {
 			p.keys.Set(keysOfStore, keys...)
 			pl.trusted.Store(&keys)

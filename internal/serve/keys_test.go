@@ -3,6 +3,7 @@ package serve
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,6 +105,24 @@ func TestPolicyKeysAreReadAgain(t *testing.T) {
 		}
 		if got := after(two.PEM()); len(got) != 1 || got[0] != two.ID {
 			t.Errorf("the second: %v", got)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.WriteFile(path, one.PEM(), 0o600), os.Chtimes(path, info.ModTime(), info.ModTime())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * recheckKeys)
+		synctest.Wait()
+		if got := p.keys.Current().IDs(); len(got) != 1 || got[0] != one.ID {
+			t.Errorf("another of the same size and time: %v", got)
+		}
+		if err := os.Chmod(path, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if got := after(two.PEM()); got[0] != one.ID || !strings.Contains(lines.String(), "may be written by others") {
+			t.Errorf("a file that everybody may write is taken: %v\n%s", got, lines.String())
 		}
 	})
 }

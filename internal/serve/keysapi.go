@@ -17,7 +17,9 @@ func (k keysAPI) Keys(context.Context) (admin.Keys, error) { return keysOf(k.rin
 
 // RotateKeys implements admin.Keyring.
 func (k keysAPI) RotateKeys(ctx context.Context, r admin.KeyRotation) (admin.Keys, error) {
-	state, err := k.ring.Rotate(ctx, signing.Rotation{By: r.By, Reason: r.Reason, After: r.After, Overlap: r.Overlap, Force: r.Force})
+	state, err := k.ring.Rotate(ctx, signing.Rotation{
+		By: r.By, How: r.How, Address: r.Address, Reason: r.Reason, After: r.After, Overlap: r.Overlap, Force: r.Force,
+	})
 	if errors.Is(err, signing.ErrUnderWay) {
 		return admin.Keys{}, admin.Conflict(0, "%s", err).
 			Hinted("safestate keys list says what it waits for; with --force it takes its next step whoever is missing")

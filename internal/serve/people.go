@@ -25,10 +25,12 @@ func (o *Options) checkPeople() error {
 		return errors.New("--notify-file is for a control plane with releases: this process has nothing to tell")
 	case o.HTTPTLS && !o.TLS.set():
 		return errors.New("--http-tls needs --tls-cert, --tls-key and --tls-client-ca")
-	case o.AccessFile == "" || o.HTTPTLS || o.HTTPUnprotected:
+	case noAPI || o.HTTPUnprotected || onlyLocal("--http", o.HTTP) == nil:
 		return nil
-	}
-	if onlyLocal("--http", o.HTTP) != nil {
+	case o.AccessFile == "":
+		return fmt.Errorf("--http %s can be dialled by other machines, and without --access-file all of them may read, and change what a proxy on this machine passes on: "+
+			"want --access-file, a loopback address, or ask for it by --http-unprotected", o.HTTP)
+	case !o.HTTPTLS:
 		return fmt.Errorf("--http %s can be dialled by other machines, in plain text, and tokens would travel readably: "+
 			"want --http-tls, a loopback address, or ask for it by --http-unprotected where something in front speaks TLS", o.HTTP)
 	}

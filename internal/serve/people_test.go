@@ -25,6 +25,8 @@ func TestWhatContradictsWhoMayAsk(t *testing.T) {
 		"nothing to tell":         {Options{NoReleases: true, ConfigDir: "c", NotifyFile: "n"}, "has nothing to tell"},
 		"TLS without certificate": {Options{ConfigDir: "c", HTTPTLS: true}, "--http-tls needs --tls-cert"},
 		"tokens in the clear":     {Options{ConfigDir: "c", AccessFile: "a", HTTP: "0.0.0.0:8686"}, "tokens would travel readably"},
+		"everybody's":             {Options{ConfigDir: "c", HTTP: "0.0.0.0:8686"}, "without --access-file"},
+		"everybody's, over TLS":   {Options{ConfigDir: "c", HTTP: ":8686", HTTPTLS: true, TLS: TLSFiles{"a", "b", "c"}}, "without --access-file"},
 		"no such file":            {Options{ConfigDir: folder(t), DataDir: t.TempDir(), AccessFile: "/none/access.yaml"}, "--access-file: /none/access.yaml: no such file"},
 		"no such notify file":     {Options{ConfigDir: folder(t), DataDir: t.TempDir(), NotifyFile: "/none/notify.yaml"}, "--notify-file: /none/notify.yaml: no such file"},
 	} {
@@ -36,9 +38,17 @@ func TestWhatContradictsWhoMayAsk(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	fine := Options{Role: RoleAll, AccessFile: "a", HTTP: "0.0.0.0:8686", HTTPUnprotected: true}
-	if err := fine.checkPeople(); err != nil {
-		t.Errorf("asked for: %v", err)
+	for name, fine := range map[string]Options{
+		"asked for":              {Role: RoleAll, AccessFile: "a", HTTP: "0.0.0.0:8686", HTTPUnprotected: true},
+		"asked for, nobody's":    {Role: RoleAll, HTTP: "0.0.0.0:8686", HTTPUnprotected: true},
+		"without an API":         {Role: RoleExtProc, HTTP: "0.0.0.0:8686"},
+		"without releases":       {Role: RoleAll, NoReleases: true, HTTP: "0.0.0.0:8686"},
+		"of this machine":        {Role: RoleAll, HTTP: "127.0.0.1:8686"},
+		"an access file and TLS": {Role: RoleAll, AccessFile: "a", HTTP: "0.0.0.0:8686", HTTPTLS: true, TLS: TLSFiles{"a", "b", "c"}},
+	} {
+		if err := fine.checkPeople(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

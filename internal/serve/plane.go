@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -69,11 +70,11 @@ func newPlane(ctx context.Context, p *process) (*plane, error) {
 		pl.close()
 		return nil, err
 	}
-	if err := pl.openRing(ctx); err != nil {
+	if err := pl.openTrail(); err != nil {
 		pl.close()
 		return nil, err
 	}
-	if err := pl.openTrail(); err != nil {
+	if err := pl.openRing(ctx); err != nil {
 		pl.close()
 		return nil, err
 	}
@@ -149,8 +150,10 @@ func (o *Options) open() bool { return !o.TLS.set() && onlyLocal("--grpc", o.GRP
 func (pl *plane) newAPI() *admin.API {
 	return admin.New(admin.Options{Hosts: pl.p.options.APIHosts, Access: pl.authenticator(), Keys: keysAPI{pl.ring}, Trail: pl.trail, Attempted: pl.attempted, Control: control.NewAPI(pl.rules, control.APIOptions{
 		Build: pl.p.options.Version, Engine: pl.p.options.engine(), Configuration: pl.p.config.forAPI,
-		Backup:   pl.store.backup,
-		Troubles: func() []admin.Trouble { return append(pl.p.troubles(), pl.people.troubles()...) },
+		Backup: pl.backup,
+		Troubles: func() []admin.Trouble {
+			return slices.Concat(pl.p.troubles(), pl.people.troubles(), trailTroubles(pl.trail.Status()))
+		},
 	})})
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/safestate/safestate/internal/admin"
 	"github.com/safestate/safestate/internal/audit"
+	"github.com/safestate/safestate/internal/signing"
 )
 
 // trailFolder is the audit trail's place in the data folder.
@@ -61,6 +63,9 @@ func (pl *plane) openTrail() error {
 		Dir: filepath.Join(o.DataDir, trailFolder), Name: name[:min(len(name), 63)], About: about, Store: pl.store, Anchors: anchors,
 		Warn: func(text string) { pl.p.log.Warn().Msg(text) },
 	})
+	if err == nil {
+		pl.p.metrics.Audit(func() float64 { return float64(len(trailTroubles(pl.trail.Status()))) })
+	}
 	return err
 }
 
@@ -88,7 +93,7 @@ func (pl *plane) configured(ctx context.Context, before, after string) {
 		text, _ := json.Marshal(map[string]string{"version": version}) // of text: it cannot fail
 		return text
 	}
-	if _, err := pl.trail.Append(ctx, audit.Entry{
+	if err := pl.note(ctx, audit.Entry{
 		Kind: audit.KindConfiguration, Actor: audit.Actor{Name: "safestate"}, Target: "configuration",
 		Reason: "the files in " + pl.p.options.ConfigDir + " are in use", Before: quoted(before), After: quoted(after),
 	}); err != nil {
@@ -96,11 +101,41 @@ func (pl *plane) configured(ctx context.Context, before, after string) {
 	}
 }
 
+// trailPatience is how long the trail has for one entry: its disk may hang.
+const trailPatience = 3 * time.Second
+
+func (pl *plane) note(ctx context.Context, e audit.Entry) error {
+	ctx, cancel := context.WithTimeout(ctx, trailPatience)
+	defer cancel()
+	_, err := pl.trail.Append(ctx, e)
+	return err
+}
+
+// rotated notes in the trail what was done to the keys that sign policies.
+func (pl *plane) rotated(ctx context.Context, r signing.Record) error {
+	return pl.note(ctx, audit.Entry{
+		Kind: audit.KindKey, ID: fmt.Sprintf("key/%d/%s/%s/%d", r.Sequence, r.Step, r.Key, r.At.UnixNano()), Happened: r.At,
+		Actor: audit.Actor{Name: r.By, How: r.How, Address: r.Address}, Target: "key/" + r.Key, Reason: string(r.Step) + ": " + r.Reason,
+	})
+}
+
+// backup gives out the store's content, the private keys in it included: not
+// without an entry that says to whom.
+func (pl *plane) backup(ctx context.Context, to audit.Actor, w io.Writer) error {
+	if err := pl.note(ctx, audit.Entry{
+		Kind: audit.KindBackup, Actor: to, Target: "store", Reason: "all of the store's content, with the keys that sign policies", Outcome: audit.OutcomeBegun,
+	}); err != nil {
+		return admin.Unavailable("the audit trail does not take it, and without its entry nothing is given out: %s", err)
+	}
+	return pl.store.backup(ctx, w)
+}
+
 // attempted notes in the trail what somebody was refused.
 func (pl *plane) attempted(a admin.Attempt) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if _, err := pl.trail.Append(ctx, audit.Entry{
+	if a.LeftOut > 0 {
+		pl.p.log.Warn().Int("count", a.LeftOut).Msg(a.Why)
+	}
+	if err := pl.note(context.Background(), audit.Entry{
 		Kind: audit.KindRefused, Actor: audit.Actor{Name: a.By, How: a.How, Address: a.Address}, Target: a.Target,
 		Reason: a.Why, Outcome: audit.OutcomeRefused,
 	}); err != nil {

@@ -22,6 +22,8 @@ type Ring struct {
 	Current  Key    `json:"current"`            // signs
 	Next     *Key   `json:"next,omitempty"`     // is being handed to the hosts
 	Previous *Key   `json:"previous,omitempty"` // what it signed is still out there
+	// Records are its last changes, which may not be in an audit trail yet.
+	Records []Record `json:"records,omitempty"`
 }
 
 // Key is one key of a ring.
@@ -92,7 +94,8 @@ func newKey(random io.Reader, now time.Time) (Key, error) {
 
 // Rotation is what somebody asks for.
 type Rotation struct {
-	By, Reason string
+	By, Reason   string
+	How, Address string // By was proven, and that it came from
 	// After is how long the new key waits at least before it signs; 0:
 	// DefaultSettle. Overlap is how long the old one is accepted at least after
 	// that; 0: DefaultOverlap.

@@ -385,6 +385,7 @@ func TestTableIsWhatIsExported(t *testing.T) {
 	m.Kills(func() (float64, float64, float64) { return 1, 2, 3 })
 	m.KillProofs(func() (float64, float64) { return 1, 2 })
 	m.PolicyKeys(func() (time.Duration, time.Duration) { return time.Hour, 0 })
+	m.Audit(one)
 	m.ConfigApplied(time.Now())
 	m.Releases(func(emit func(ModelReleases)) {
 		emit(ModelReleases{Model: "default/fraud", Generation: 2, Weights: map[string]int{"v1": 100}, Degraded: true, Stuck: []string{"bound"}, Unproven: 1})

@@ -34,6 +34,10 @@ func (m *Metrics) PolicyRefused(r Refusal) {
 	}
 }
 
+// Audit lets what is not well with the audit trail be counted at each scrape. Call it
+// once.
+func (m *Metrics) Audit(troubles func() float64) { m.gaugeFunc(auditTroubles, troubles) }
+
 // PolicyKeys lets the age of the key that signs policies be read at each scrape,
 // and for how long a rotation is under way. Call it once.
 func (m *Metrics) PolicyKeys(ages func() (key, rotation time.Duration)) {

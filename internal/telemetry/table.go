@@ -203,6 +203,10 @@ var (
 		Name: "safestate_policy_key_rotation_seconds", Kind: Gauge,
 		Help: "For how long a rotation of the keys that sign policies is under way; 0: none is. safestate keys list says what it waits for.",
 	}
+	auditTroubles = Metric{
+		Name: "safestate_audit_troubles", Kind: Gauge,
+		Help: "What is not well with the audit trail: its disk, its chain, each anchor that does not keep its heads, the store's copy; 0: nothing. safestate status says what.",
+	}
 	notifications = Metric{
 		Name: "safestate_notifications_total", Kind: Counter,
 		Labels: []string{"receiver", "outcome"},
@@ -265,7 +269,7 @@ var Table = []Metric{
 	extprocMessages, extprocStreams, bodiesBytes,
 	breakerState, breakerTransitions, bulkheadInFlight, bulkheadRejected,
 	cacheLookups, cacheWrites, cacheBytes, cacheEntries, refreshes,
-	configReloads, configLastSuccess, configErrors, policiesRefused, policyKeyAge, policyKeyRotation, xdsResponses, xdsProxies, xdsProcessors, xdsDenied, killTargets, killUnproven, killsInForce, killsGeneration, killsUnheard, notifications,
+	configReloads, configLastSuccess, configErrors, policiesRefused, policyKeyAge, policyKeyRotation, xdsResponses, xdsProxies, xdsProcessors, xdsDenied, killTargets, killUnproven, killsInForce, killsGeneration, killsUnheard, auditTroubles, notifications,
 	releaseWeight, releaseGeneration, releaseDegraded, releaseStuck, releaseUnproven, releaseRecords, releaseLeading,
 	logDropped, traceExportFailures, buildInfo,
 }

@@ -1220,7 +1220,10 @@ type ApproveRequest struct {
 	// Required.
 	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	// reason for the audit trail. Required.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// ask is the number of what is asked for, as the person saw it: another one is not
+	// approved. Required.
+	Ask           uint64 `protobuf:"varint,4,opt,name=ask,proto3" json:"ask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1274,6 +1277,13 @@ func (x *ApproveRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *ApproveRequest) GetAsk() uint64 {
+	if x != nil {
+		return x.Ask
+	}
+	return 0
 }
 
 // Trouble is one thing that is not as it should be.
@@ -4325,11 +4335,13 @@ func (x *Keys) GetWaiting() string {
 
 // AskedRevive waits for a second person.
 type AskedRevive struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
-	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	Ramp          string                 `protobuf:"bytes,4,opt,name=ramp,proto3" json:"ramp,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	At     *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	By     string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Reason string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Ramp   string                 `protobuf:"bytes,4,opt,name=ramp,proto3" json:"ramp,omitempty"`
+	// number is what the approval names; one that is asked for anew has another.
+	Number        uint64 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4390,6 +4402,13 @@ func (x *AskedRevive) GetRamp() string {
 		return x.Ramp
 	}
 	return ""
+}
+
+func (x *AskedRevive) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
 }
 
 // KillState is how one target stands.
@@ -5092,13 +5111,14 @@ const file_admin_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04ramp\x18\x04 \x01(\tR\x04ramp\"`\n" +
+	"\x04ramp\x18\x04 \x01(\tR\x04ramp\"r\n" +
 	"\x0eApproveRequest\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"{\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x10\n" +
+	"\x03ask\x18\x04 \x01(\x04R\x03ask\"{\n" +
 	"\aTrouble\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\tR\x05level\x12\x14\n" +
 	"\x05about\x18\x02 \x01(\tR\x05about\x12\x12\n" +
@@ -5393,12 +5413,13 @@ const file_admin_proto_rawDesc = "" +
 	"\x03pem\x18\b \x01(\tR\x03pem\"M\n" +
 	"\x04Keys\x12+\n" +
 	"\x04keys\x18\x01 \x03(\v2\x17.safestate.admin.v1.KeyR\x04keys\x12\x18\n" +
-	"\awaiting\x18\x02 \x01(\tR\awaiting\"u\n" +
+	"\awaiting\x18\x02 \x01(\tR\awaiting\"\x8d\x01\n" +
 	"\vAskedRevive\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04ramp\x18\x04 \x01(\tR\x04ramp\"\x9a\x02\n" +
+	"\x04ramp\x18\x04 \x01(\tR\x04ramp\x12\x16\n" +
+	"\x06number\x18\x05 \x01(\x04R\x06number\"\x9a\x02\n" +
 	"\tKillState\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x16\n" +
 	"\x06killed\x18\x02 \x01(\bR\x06killed\x12\x12\n" +

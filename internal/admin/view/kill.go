@@ -24,7 +24,7 @@ func Revived(s admin.KillState) string {
 	switch a := s.Asked; {
 	case a != nil:
 		p.text("", fmt.Sprintf("STILL KILLED: %s, generation %d. %s asked to revive it: a second person has to approve.", s.Target, s.Generation, a.By))
-		p.line("  safestate approve %s --generation %d --reason \"…\"", s.Target, s.Generation)
+		p.line("  safestate approve %s --generation %d --ask %d --reason \"…\"", s.Target, s.Generation, a.Number)
 	case s.Killed:
 		p.line("STILL KILLED: %s, generation %d.", s.Target, s.Generation)
 	case s.Percent < 100:

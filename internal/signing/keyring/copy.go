@@ -55,5 +55,17 @@ func writeCopy(dir string, r signing.Ring) error {
 	if err == nil {
 		err = os.Rename(f.Name(), filepath.Join(dir, File))
 	}
+	if err == nil {
+		err = syncFolder(dir)
+	}
 	return err
+}
+
+// syncFolder makes a rename in a folder durable.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

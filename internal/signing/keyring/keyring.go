@@ -38,6 +38,9 @@ type Options struct {
 	// Hosts are those elsewhere that are expected to have a key and have not said
 	// so, each in a line; nil: there are none that say. It must not block.
 	Hosts func(keyID string) []string
+	// Noted brings a change that this replica made to its audit trail, and returns
+	// when it is durable there. One change may come again. nil: there is no trail.
+	Noted func(context.Context, signing.Record) error
 	Log   *telemetry.Log
 }
 
@@ -65,6 +68,7 @@ type Keyring struct {
 	others   map[string]statement // by replica
 	heard    bool                 // what they say is known
 	runs     bool
+	noted    uint64 // changes up to this one are in the trail
 }
 
 // Bounds of the wait for the store's first answer: without a local copy nothing can
@@ -137,7 +141,11 @@ func (k *Keyring) first(copied *signing.Ring) (signing.Ring, error) {
 	if copied != nil {
 		return *copied, nil
 	}
-	return signing.First(rand.Reader, time.Now())
+	ring, err := signing.First(rand.Reader, time.Now())
+	if err != nil {
+		return ring, err
+	}
+	return ring.Recorded(signing.Ring{}, k.record(signing.Rotation{By: itself, Reason: "the first start"})), nil
 }
 
 func parse(text []byte) (signing.Ring, error) {

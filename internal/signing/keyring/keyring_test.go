@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -320,6 +321,77 @@ func TestTheStoreIsAwayAtTheStart(t *testing.T) {
 		}
 		if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "move it away") {
 			t.Errorf("with a copy that is none: %v", err)
+		}
+	})
+}
+
+// notes is a trail, by the IDs of what it was told.
+type notes struct {
+	mu   sync.Mutex
+	all  []signing.Record
+	fail bool
+}
+
+func (n *notes) take(_ context.Context, r signing.Record) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.fail {
+		return errors.New("the disk is full")
+	}
+	for _, old := range n.all {
+		if old.Sequence == r.Sequence {
+			return nil
+		}
+	}
+	n.all = append(n.all, r)
+	return nil
+}
+
+func (n *notes) set(fail bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fail = fail
+}
+
+func (n *notes) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []string
+	for _, r := range n.all {
+		out = append(out, fmt.Sprintf("%d %s by %s", r.Sequence, r.Step, strings.TrimSpace(r.By+" "+r.How+" "+r.Address)))
+	}
+	return strings.Join(out, ", ")
+}
+
+// Each step of a rotation is in the trail of the replica that took it, once.
+func TestRotationsAreNoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, m, trail, other := t.TempDir(), storetest.NewMemory(time.Second), &notes{}, &notes{}
+		noted := func(n *notes) func(*Options) { return func(o *Options) { o.Noted = n.take } }
+		a := start(t, m, "a", dir, noted(trail))
+		start(t, m, "b", t.TempDir(), noted(other))
+		time.Sleep(2 * time.Second)
+		ann := signing.Rotation{By: "ann", How: "token", Address: "10.0.0.1", Reason: "yearly", Force: true}
+		if _, err := a.Rotate(t.Context(), ann); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := trail.String(), "1 made by safestate, 2 made by ann token 10.0.0.1"; got != want {
+			t.Errorf("before the answer the trail has %q, want %q", got, want)
+		}
+		trail.set(true)
+		if s, err := a.Rotate(t.Context(), ann); err == nil || !strings.Contains(err.Error(), "audit trail") || s.Ring.Previous == nil {
+			t.Errorf("a trail that takes nothing: %v, %s", err, stateOf(a))
+		}
+		a.stop() // what is not in the trail is told by who goes on
+		trail.set(false)
+		start(t, m, "a", dir, noted(trail))
+		time.Sleep(2 * time.Second)
+		if got, want := trail.String(), "1 made by safestate, 2 made by ann token 10.0.0.1, 3 signs by ann token 10.0.0.1"; got != want {
+			t.Errorf("after a restart the trail has %q, want %q", got, want)
+		}
+		time.Sleep(time.Hour)
+		if got := trail.String() + ", " + other.String(); strings.Count(got, "4 dropped by safestate") != 1 {
+			t.Errorf("the last step is once in %q", got)
 		}
 	})
 }

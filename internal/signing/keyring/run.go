@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -89,7 +90,7 @@ func (k *Keyring) restore(ctx context.Context, revision int64) {
 	}
 }
 
-// step takes the steps that are due.
+// step takes the steps that are due, each once those before it are in the trail.
 func (k *Keyring) step(ctx context.Context) {
 	tick := time.NewTicker(looks)
 	defer tick.Stop()
@@ -99,8 +100,12 @@ func (k *Keyring) step(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := k.advance(ctx, time.Now()); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrConflict) {
-			k.o.Log.Warn().Err(err).Msg("a rotation of the keys of policies waits for the store")
+		err := k.note(ctx)
+		if err == nil {
+			err = k.advance(ctx, time.Now())
+		}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrConflict) {
+			k.o.Log.Warn().Err(err).Msg("a rotation of the keys of policies waits")
 		}
 	}
 }
@@ -111,9 +116,11 @@ func (k *Keyring) advance(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	next, changed := ring.Advance(now, k.progress(ring))
+	what := signing.Rotation{By: itself, Reason: "everybody has what follows it"}
 	if !changed && ring.Due(now, k.o.Age) {
 		var err error
-		next, err = ring.Rotate(rand.Reader, now, signing.Rotation{By: "safestate", Reason: "the key is older than " + k.o.Age.String()})
+		what.Reason = "the key is older than " + k.o.Age.String()
+		next, err = ring.Rotate(rand.Reader, now, what)
 		if err != nil {
 			return err
 		}
@@ -122,7 +129,40 @@ func (k *Keyring) advance(ctx context.Context, now time.Time) error {
 	if !changed || revision == 0 {
 		return nil
 	}
-	return k.put(ctx, next, revision)
+	if err := k.put(ctx, next.Recorded(ring, k.record(what)), revision); err != nil {
+		return err
+	}
+	return k.note(ctx)
+}
+
+// itself is who does what nobody asked for.
+const itself = "safestate"
+
+func (k *Keyring) record(what signing.Rotation) signing.Record {
+	return signing.Record{At: time.Now().UTC(), By: what.By, How: what.How, Address: what.Address, Reason: what.Reason, Replica: k.o.Replica}
+}
+
+// note brings what this replica did to the audit trail: also what it could not
+// before, or was not told to have.
+func (k *Keyring) note(ctx context.Context) error {
+	if k.o.Noted == nil {
+		return nil
+	}
+	k.mu.Lock()
+	records, noted := k.ring.Records, k.noted
+	k.mu.Unlock()
+	for _, r := range records {
+		if r.Replica != k.o.Replica || r.Sequence <= noted {
+			continue
+		}
+		if err := k.o.Noted(ctx, r); err != nil {
+			return fmt.Errorf("it is done, and the audit trail does not take it: %w", err)
+		}
+		k.mu.Lock()
+		k.noted = max(k.noted, r.Sequence)
+		k.mu.Unlock()
+	}
+	return nil
 }
 
 func (k *Keyring) now() (signing.Ring, int64) {
@@ -135,7 +175,8 @@ func (k *Keyring) now() (signing.Ring, int64) {
 const attempts = 5
 
 // Rotate begins a rotation, or with Force takes the next step of the one that is
-// under way; else that is signing.ErrUnderWay. It returns when that is durable.
+// under way; else that is signing.ErrUnderWay. It returns when that is durable, and in the audit
+// trail; with a State and an error it is not in the trail yet.
 func (k *Keyring) Rotate(ctx context.Context, what signing.Rotation) (State, error) {
 	var err error
 	for range attempts {
@@ -144,9 +185,10 @@ func (k *Keyring) Rotate(ctx context.Context, what signing.Rotation) (State, err
 		if next, err = ring.Rotate(rand.Reader, time.Now(), what); err != nil {
 			return State{}, err
 		}
-		if err = k.put(ctx, next, revision); err == nil {
+		if err = k.put(ctx, next.Recorded(ring, k.record(what)), revision); err == nil {
 			k.o.Log.Warn().Str("by", what.By).Str("reason", what.Reason).Bool("force", what.Force).Msg("rotation of the keys of policies")
-			return k.State(), nil
+			err = k.note(ctx)
+			return k.State(), err
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			return State{}, err
