@@ -49,6 +49,13 @@ build: ## The binaries into bin
 	@mkdir -p bin
 	$(GO) build -o bin/ ./cmd/...
 
+# The same bytes wherever it is built: no paths, no version control, no build id.
+.PHONY: wasm
+wasm: ## The filter that runs inside Envoy, into bin/safestate.wasm, with its size and checksum
+	@mkdir -p bin
+	@CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm GOFLAGS= $(GO) build -trimpath -buildvcs=false -buildmode=c-shared -ldflags="-s -w -buildid=" -o bin/safestate.wasm ./wasm
+	@echo "bytes=$$(wc -c < bin/safestate.wasm) sha256=$$(sha256sum bin/safestate.wasm | cut -d ' ' -f 1)"
+
 .PHONY: run
 run: setup $(if $(filter mlserver,$(MODELS)),$(CACHE)/mlserver.ready) build ## Models, safestate and Envoy on this machine; MODELS=mlserver for real scikit-learn models
 	@exec bin/sandbox -models $(MODELS) -envoy "$$($(WHERE) envoy)" $(RUN_FLAGS)

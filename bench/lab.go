@@ -111,10 +111,11 @@ func (l *lab) config(name, sample string, edit func(text string) string) (string
 }
 
 // envoy renders a static configuration and starts Envoy on it.
-func (l *lab) envoy(name, dir, processor string, edit func(text string) string) (address string, pid int, err error) {
+func (l *lab) envoy(name, dir, processor string, edit func(text string) string, flags ...string) (address string, pid int, err error) {
 	traffic, admin := freePort(), freePort()
-	render := exec.Command(l.settings.safestate, "render", "envoy", dir,
-		"--traffic", traffic, "--envoy-admin", admin, "--processor", processor)
+	render := exec.Command(l.settings.safestate, append([]string{
+		"render", "envoy", dir, "--traffic", traffic, "--envoy-admin", admin, "--processor", processor,
+	}, flags...)...)
 	var stderr bytes.Buffer
 	render.Stderr = &stderr
 	text, err := render.Output()

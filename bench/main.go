@@ -40,7 +40,7 @@ func main() {
 	flag.StringVar(&s.samples, "samples", "docs/samples", "the folder of the samples")
 	flag.IntVar(&s.rounds, "rounds", 7, "rounds of each target, interleaved")
 	flag.DurationVar(&s.during, "during", 2*time.Second, "how long a round takes")
-	flag.StringVar(&s.only, "only", "", "one scenario: scanner, unary, fallback, chat or grpc (default: all)")
+	flag.StringVar(&s.only, "only", "", "one scenario: scanner, unary, fallback, wasm, chat or grpc (default: all)")
 	flag.StringVar(&s.out, "out", "bench/out", "where ratios.json is written")
 	flag.Parse()
 	if err := run(&s); err != nil {
@@ -60,7 +60,7 @@ func run(s *settings) (err error) {
 		name string
 		run  func(ratios map[string]float64) error
 	}{
-		{"scanner", micro}, {"unary", l.proxies}, {"fallback", l.fallback}, {"chat", l.chat}, {"grpc", l.grpc},
+		{"scanner", micro}, {"unary", l.proxies}, {"fallback", l.fallback}, {"wasm", l.filters}, {"chat", l.chat}, {"grpc", l.grpc},
 	} {
 		if s.only != "" && s.only != scenario.name {
 			continue

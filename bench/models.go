@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ const (
 	pathGood  = "/v2/models/fraud/infer"
 	pathBroke = "/v2/models/fraud/versions/broken/infer" // 500 always
 	pathRetry = "/v2/models/fraud/versions/retry/infer"  // 500 at the first attempt
+	pathWide  = "/v2/models/fraud/versions/wide/infer"   // an answer of 4 KiB
 )
 
 const answerText = `{"model_name":"fraud","model_version":"v1","outputs":[` +
@@ -48,6 +50,9 @@ func startModels() (*models, error) {
 }
 
 func (m *models) serve(text string) (int, error) {
+	more := strings.Repeat("0.0123456789,", (4<<10-len(text))/len("0.0123456789,"))
+	wide := strings.TrimSuffix(text, "]}") + `,{"name":"embedding","datatype":"FP32","shape":[` +
+		strconv.Itoa(strings.Count(more, ",")) + `],"data":[` + strings.TrimSuffix(more, ",") + `]}]}`
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
@@ -59,6 +64,10 @@ func (m *models) serve(text string) (int, error) {
 		if r.URL.Path == pathBroke || r.URL.Path == pathRetry && r.Header.Get("X-Envoy-Attempt-Count") == "1" {
 			w.WriteHeader(http.StatusInternalServerError)
 			_, _ = io.WriteString(w, `{"error":"out of memory"}`)
+			return
+		}
+		if r.URL.Path == pathWide {
+			_, _ = io.WriteString(w, wide)
 			return
 		}
 		_, _ = io.WriteString(w, text)

@@ -40,8 +40,8 @@ var chatGroups = []struct{ name, detect, breaker string }{
 }
 
 // chatPlane is a data plane with a route of every group to every lane's model,
-// all with the same fallback.
-func chatPlane(t *testing.T, in []*lane) (*dataplane.Plane, *fm.Server) {
+// all with the same fallback and a policy's host; empty: the processor.
+func chatPlane(t *testing.T, host string, in []*lane) (*dataplane.Plane, *fm.Server) {
 	t.Helper()
 	fallback, err := fm.Start(fm.Options{Version: "small"})
 	if err != nil {
@@ -53,7 +53,7 @@ func chatPlane(t *testing.T, in []*lane) (*dataplane.Plane, *fm.Server) {
 		for _, g := range chatGroups {
 			route := chatRoute(l, g.name)
 			text := fill(t, "chat-route.yaml.tmpl", map[string]any{
-				"Route": route, "PrimaryPort": l.model.Port(), "FallbackPort": fallback.Port(),
+				"Host": host, "Route": route, "PrimaryPort": l.model.Port(), "FallbackPort": fallback.Port(),
 				"Deadline": chatDeadline, "FirstToken": firstToken, "BetweenTokens": betweenTokens, "FallbackDeadline": fallbackDeadline,
 				"Detect": g.detect, "Default": chatDefault, "Breaker": orElse(g.breaker, patient),
 			})
@@ -62,7 +62,11 @@ func chatPlane(t *testing.T, in []*lane) (*dataplane.Plane, *fm.Server) {
 			}
 		}
 	}
-	return dataplane.Start(t, dataplane.Options{Config: dir}), fallback
+	var module []string
+	if host != "" {
+		module = []string{"--wasm-module", dataplane.Module(t)}
+	}
+	return dataplane.Start(t, dataplane.Options{Config: dir, Serve: module, Render: module}), fallback
 }
 
 // chatRoute is the name of a route, and of the model that it leads to.

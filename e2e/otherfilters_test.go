@@ -105,7 +105,7 @@ func forgetRoutes(manager map[string]any) {
 // authorization that failed is never turned into an answer.
 func TestOtherFiltersFailuresStayTheirs(t *testing.T) {
 	primary, fallback := models(t)
-	config := writeConfig(t, primary, fallback)
+	config := writeConfig(t, "", primary, fallback)
 	route := routeName(fm.V2, "main")
 	for _, other := range otherFilters() {
 		t.Run(other.name, func(t *testing.T) {

@@ -102,10 +102,15 @@ func base(o Options) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
+	metadata, err := nodeMetadata(o)
+	if err != nil {
+		return nil, err
+	}
 	return &bootstrapv3.Bootstrap{
-		Node:            &corev3.Node{Id: o.NodeID, Cluster: o.NodeCluster},
+		Node:            &corev3.Node{Id: o.NodeID, Cluster: o.NodeCluster, Metadata: metadata},
 		Admin:           &bootstrapv3.Admin{Address: admin},
 		LayeredRuntime:  runtime(o),
+		StatsConfig:     wasmStats(o),
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{processor, answers}},
 		// For the listeners behind which a gRPC call has its last rung.
 		BootstrapExtensions: []*corev3.TypedExtensionConfig{{

@@ -25,16 +25,20 @@ const detailsUnjudged = "unjudged_upstream_5xx"
 // lastRungCounter counts what no processor counts. The processor gives the same
 // default, with the same headers: then the details are its own, or the
 // upstream's where it changed an answer in place.
-func lastRungCounter() *accesslogv3.AccessLog {
+func lastRungCounter(o Options) *accesslogv3.AccessLog {
 	source := "response.headers['" + headerSource + "']"
+	conditions := []string{
+		"'" + headerSource + "' in response.headers",
+		source + " == '" + sourceDefault + "'",
+		"response.code_details != 'via_upstream'",
+		"!response.code_details.startsWith('safestate_')",
+	}
+	if o.WASM != "" { // the filter's own answers have none, and it counts them
+		conditions = append(conditions, "response.code_details != ''")
+	}
 	return &accesslogv3.AccessLog{
-		Name: "envoy.access_loggers.stats",
-		Filter: celFilter(strings.Join([]string{
-			"'" + headerSource + "' in response.headers",
-			source + " == '" + sourceDefault + "'",
-			"response.code_details != 'via_upstream'",
-			"!response.code_details.startsWith('safestate_')",
-		}, " && ")),
+		Name:   "envoy.access_loggers.stats",
+		Filter: celFilter(strings.Join(conditions, " && ")),
 		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: packed(&statslogv3.Config{
 			StatsScope: &typev3.Scope{Prefix: StatPrefix},
 			Counters: []*statslogv3.Config_Counter{{

@@ -18,8 +18,9 @@ const evidenceWithin = 50 * time.Millisecond
 // left it to Envoy to say how a clean stream ended, which did not end well.
 const (
 	ownMetadata = "metadata.filter_metadata['" + policy.MetadataNamespace + "']"
-	wordSaid    = "'" + policy.MetadataNamespace + "' in metadata.filter_metadata && '" + policy.MetadataVerdict + "' in " + ownMetadata
-	endIsOpen   = ownMetadata + "['" + policy.MetadataVerdict + "'] in ['" + policy.VerdictClean + "', '" + policy.VerdictObserved + "']" +
+	wordSaid    = "'" + policy.MetadataNamespace + "' in metadata.filter_metadata && '" + policy.MetadataVerdict + "' in " + ownMetadata +
+		" && " + ownMetadata + "['" + policy.MetadataVerdict + "'] != '" + policy.VerdictSeen + "'"
+	endIsOpen = ownMetadata + "['" + policy.MetadataVerdict + "'] in ['" + policy.VerdictClean + "', '" + policy.VerdictObserved + "']" +
 		" && response.code_details != '" + policy.DetailsWhole + "'"
 )
 

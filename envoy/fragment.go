@@ -36,6 +36,9 @@ func Fragment(s *compile.Snapshot, o Options, ads bool) (*bootstrapv3.Bootstrap,
 	if ads {
 		how = overADS
 	}
+	if err := haveModule(s, o); err != nil {
+		return nil, err
+	}
 	b, err := base(o)
 	if err != nil {
 		return nil, err
@@ -48,7 +51,7 @@ func Fragment(s *compile.Snapshot, o Options, ads bool) (*bootstrapv3.Bootstrap,
 	if err != nil {
 		return nil, err
 	}
-	yours, err := listenerFor(OwnListenerName, fragmentForms(s), o, how, &routev3.RouteConfiguration{Name: RouteConfigName})
+	yours, err := listenerFor(OwnListenerName, s, fragmentForms(s), o, how, &routev3.RouteConfiguration{Name: RouteConfigName})
 	if err != nil {
 		return nil, err
 	}

@@ -54,8 +54,13 @@ func TestFragmentFile(t *testing.T) {
 	if read := bootstrapIn(t, text); !proto.Equal(read, b) {
 		t.Error("it reads differently")
 	}
+	inside, err := FragmentYAML(fragment(t, nil, Options{WASM: "/etc/safestate.wasm"}, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bootstrapIn(t, inside)
 	for _, c := range fragmentComments {
-		if !strings.Contains(string(text), "# "+strings.Split(c.text, "\n")[0]) && c.line != "bootstrap_extensions:" {
+		if !strings.Contains(string(inside), "# "+strings.Split(c.text, "\n")[0]) && c.line != "bootstrap_extensions:" {
 			t.Errorf("no line begins with %s", c.line)
 		}
 	}

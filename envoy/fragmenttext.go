@@ -28,6 +28,9 @@ var fragmentComments = []struct{ line, text string }{
 		"timeouts and retries, are dropped before a route is chosen."},
 	{"- disabled: true", "In this order, and yours in front of them. They are off unless a route turns\n" +
 		"them on, so a route without a policy costs nothing."},
+	{"name: " + filterWASM, "For the routes whose policy has host WASM or Both. Envoy takes requests once the\n" +
+		"module is compiled, some seconds after its start."},
+	{"stats_config:", "Takes the labels out of the names of the WASM filter's metrics."},
 	{"local_reply_config:", "The last rung: the route's own default while processor, model or both are away.\n" +
 		"Whatever is not on this list stays what it is: every 5xx would make an answer\n" +
 		"of a refused authorization. Mappers of your own come in front."},

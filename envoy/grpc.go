@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,9 @@ func guardsGRPC(r *compile.Route) bool {
 // model untouched. Where Envoy alone answers by a message the first two are
 // behind an internal listener, and the way to it is in their place.
 func grpcRoutes(s *compile.Snapshot, m *compile.Match, r *compile.Route, o Options) ([]*routev3.Route, error) {
+	if r.Policy.Host != policy.HostProcessor {
+		return nil, fmt.Errorf("policy %s has host %q, and the WASM filter does not read gRPC", r.Policy.Name, r.Policy.Host)
+	}
 	routes, err := inferRoutes(s, m, r, o)
 	if err != nil {
 		return nil, err

@@ -148,7 +148,7 @@ func hopListeners(o Options, how delivery, inner, defaults *routev3.RouteConfigu
 	innerHCM, defaultsHCM := innerManager(o), internalManager(defaultsName)
 	how.setRoutes(innerHCM, inner)
 	how.setRoutes(defaultsHCM, defaults)
-	defaultsHCM.AccessLog = []*accesslogv3.AccessLog{lastRungCounter()}
+	defaultsHCM.AccessLog = []*accesslogv3.AccessLog{lastRungCounter(o)}
 	return []*listenerv3.Listener{
 		internalListener(innerName, innerHCM),
 		internalListener(messageName, bridgeManager()),

@@ -173,7 +173,7 @@ func probeHost(s *compile.Snapshot, inner bool) *routev3.VirtualHost {
 		Name:  ProbeDomain,
 		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		ResponseHeadersToAdd: []*corev3.HeaderValueOption{
-			setHeader("content-type", "application/json"), setHeader("cache-control", "no-store"),
+			setHeader("content-type", "application/json"), setHeader("cache-control", "no-store"), setHeader(ProbeNode, nodeID),
 		},
 		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
 			Status: 200, Body: inline(fmt.Sprintf(`{"killGeneration":%d,"set":%q}`, mark.Generation, mark.Enforced)),

@@ -35,6 +35,7 @@ const (
 	causeAway   = "away"   // the processor is dead or hung
 	causeBroken = "broken" // the model is refused, reset or has no endpoint
 	causeLate   = "late"   // the model or the whole exchange took too long
+	causeTrap   = "trap"   // the WASM filter died
 )
 
 // ReasonProcessorAway is x-safestate-reason where Envoy answered because the
@@ -58,7 +59,7 @@ type rungCause struct {
 
 // reason is x-safestate-reason, an access log format.
 func (c *rungCause) reason() string {
-	if c.cause == causeAway {
+	if c.code == verdict.ProcessorAway {
 		return ReasonProcessorAway
 	}
 	return string(c.code) + " %RESPONSE_CODE_DETAILS%"
@@ -82,6 +83,19 @@ var rungCauses = []rungCause{
 		verdict.ProcessorAway},
 }
 
+// trapCause is one more row where no other WASM filter is in the chain. One that
+// dies takes the requests with it that its worker has under way, and which filter it
+// was Envoy does not say: another one's may be an authorization.
+var trapCause = rungCause{causeTrap, `response.code_details == 'wasm_fail_stream'`, verdict.ProcessorAway}
+
+// causesIn are the causes of the last rung in a listener of the given name.
+func causesIn(listener string, o Options) []rungCause {
+	if o.WASM == "" || listener != ListenerName || len(o.ExtraFilters) > 0 {
+		return rungCauses
+	}
+	return append(slices.Clone(rungCauses), trapCause)
+}
+
 // processorFailed is true where a call of our own processor failed, as its
 // filter wrote down in its filter state. Another team's ext_proc has the same
 // code details: it is told apart by this alone, whatever our processor has
@@ -100,6 +114,9 @@ func processorFailed() string {
 // signature, and the default for Envoy alone where every request is enforced.
 func policyMetadata(r *compile.Route, o Options) (*corev3.Metadata, error) {
 	fields := map[string]*structpb.Value{policy.MetadataPolicy: structpb.NewStringValue(r.PolicyJSON)}
+	if r.Policy.Host.WASM() {
+		fields[policy.MetadataPolicyDigest] = structpb.NewStringValue(policy.Digest(r.PolicyJSON))
+	}
 	if o.Sign != nil {
 		fields[policy.MetadataSignature] = structpb.NewStringValue(o.Sign(r.Name, r.Namespace, r.PolicyJSON))
 	}
@@ -135,8 +152,11 @@ func answersAlone(p *policy.Policy) bool {
 
 func causesOf(p *policy.Policy) []string {
 	var out []string
-	if failsClosed(p) {
+	if failsClosed(p) && p.Host.Processor() {
 		out = append(out, causeAway)
+	}
+	if p.Host.WASM() {
+		out = append(out, causeTrap)
 	}
 	if b := p.Detect.Broken; b != nil && b.Mode.Enforces() {
 		out = append(out, causeBroken)
@@ -188,14 +208,14 @@ func formsOf(s *compile.Snapshot) []rungForm {
 }
 
 // lastRung renders the local replies: for each form one mapper a cause.
-func lastRung(forms []rungForm) *hcmv3.LocalReplyConfig {
+func lastRung(forms []rungForm, causes []rungCause) *hcmv3.LocalReplyConfig {
 	if len(forms) == 0 {
 		return nil
 	}
 	out := &hcmv3.LocalReplyConfig{}
 	for i := range forms {
-		for j := range rungCauses {
-			out.Mappers = append(out.Mappers, mapper(&forms[i], &rungCauses[j]))
+		for j := range causes {
+			out.Mappers = append(out.Mappers, mapper(&forms[i], &causes[j]))
 		}
 	}
 	return out
@@ -279,7 +299,7 @@ func defaultFilter() *hcmv3.HttpFilter {
 // processor has judged carries its source, and what it refused (the fallback
 // budget is used up), its reason.
 func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
-	if !answersAlone(p) || p.WhenProcessorAway != policy.AwayPass || p.Detect.Broken == nil || !p.Detect.Broken.Mode.Enforces() {
+	if !answersAlone(p) || !p.Host.Processor() || p.WhenProcessorAway != policy.AwayPass || p.Detect.Broken == nil || !p.Detect.Broken.Mode.Enforces() {
 		return nil
 	}
 	form, body := formOf(p), p.Default().Body

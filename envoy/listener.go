@@ -35,21 +35,24 @@ var callersHeaders = []string{
 }
 
 func trafficListener(s *compile.Snapshot, o Options, how delivery, routes *routev3.RouteConfiguration) (*listenerv3.Listener, error) {
-	return listenerFor(ListenerName, formsOf(s), o, how, routes)
+	return listenerFor(ListenerName, s, formsOf(s), o, how, routes)
 }
 
-// listenerFor takes traffic for routes, whose defaults have one of the forms.
-func listenerFor(name string, forms []rungForm, o Options, how delivery, routes *routev3.RouteConfiguration) (*listenerv3.Listener, error) {
+// listenerFor takes traffic for the routes of s, whose defaults have one of the forms.
+func listenerFor(name string, s *compile.Snapshot, forms []rungForm, o Options, how delivery, routes *routev3.RouteConfiguration) (*listenerv3.Listener, error) {
 	addr, err := address("listen", o.Listen)
 	if err != nil {
 		return nil, err
 	}
-	hcm := connectionManager(forms, o)
+	hcm := connectionManager(forms, causesIn(name, o), o)
 	how.setRoutes(hcm, routes)
+	if name == ListenerName {
+		awaitRoutes(hcm, o)
+	}
 	return &listenerv3.Listener{
 		Name:                          name,
 		Address:                       addr,
-		PerConnectionBufferLimitBytes: wrapperspb.UInt32(listenerBuffer),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(listenerBufferFor(s, o)),
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(hcm)},
@@ -57,7 +60,7 @@ func listenerFor(name string, forms []rungForm, o Options, how delivery, routes 
 	}, nil
 }
 
-func connectionManager(forms []rungForm, o Options) *hcmv3.HttpConnectionManager {
+func connectionManager(forms []rungForm, causes []rungCause, o Options) *hcmv3.HttpConnectionManager {
 	hcm := &hcmv3.HttpConnectionManager{
 		StatPrefix: StatPrefix,
 		// A path is matched as the model's server will read it. What is only
@@ -70,10 +73,10 @@ func connectionManager(forms []rungForm, o Options) *hcmv3.HttpConnectionManager
 		MergeSlashes:                  true,
 		PathWithEscapedSlashesAction:  hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD,
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{stripCallers()},
-		LocalReplyConfig:              lastRung(forms),
+		LocalReplyConfig:              lastRung(forms, causes),
 	}
 	if hcm.LocalReplyConfig != nil {
-		hcm.AccessLog = []*accesslogv3.AccessLog{lastRungCounter()}
+		hcm.AccessLog = []*accesslogv3.AccessLog{lastRungCounter(o)}
 	}
 	hcm.AccessLog = append(hcm.AccessLog, cutAnswers())
 	if o.AccessLog != "" {
@@ -89,6 +92,9 @@ func connectionManager(forms []rungForm, o Options) *hcmv3.HttpConnectionManager
 		defaultFilter(),
 		deadlineFilter(),
 		rememberFilter(),
+	)
+	hcm.HttpFilters = append(hcm.HttpFilters, wasmFilters(o)...)
+	hcm.HttpFilters = append(hcm.HttpFilters,
 		processorFilter(),
 		&hcmv3.HttpFilter{Name: "envoy.filters.http.router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{})}},
 	)

@@ -60,6 +60,7 @@ const defaultMessageTimeout = 200 * time.Millisecond
 type Options struct {
 	NodeID      string // of the proxy; default "safestate"
 	NodeCluster string // default "safestate"
+	Probe       string // where the control plane asks the proxy what it has killed, see ParseProbe; empty: at the port of Listen
 
 	// Listen and Admin are host:port. Defaults: DefaultListen, DefaultAdmin.
 	Listen string
@@ -92,6 +93,10 @@ type Options struct {
 	// a kill without the control plane that a restart does not undo. The folder that
 	// the link is in has to exist when Envoy starts, the link need not. Empty: none.
 	RuntimeDir string
+
+	// WASM is the path of safestate.wasm on Envoy's machine. Routes whose policy has
+	// the filter for a host need it. Empty: there is no such filter.
+	WASM string
 
 	// MessageTimeout bounds the wait for one message of the processor. 0: 200
 	// ms or half the deadline of the route's policy, whichever is less, so that

@@ -76,6 +76,9 @@ func RenderUnchecked(s *compile.Snapshot, o Options) (*Resources, error) {
 }
 
 func render(s *compile.Snapshot, o Options, how delivery) (*Resources, error) {
+	if err := haveModule(s, o); err != nil {
+		return nil, err
+	}
 	routes, err := routeConfig(s, o)
 	if err != nil {
 		return nil, err

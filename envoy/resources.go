@@ -195,7 +195,9 @@ func validate(m proto.Message) []error {
 // eachAny calls f for every Any in m that is not inside another Any.
 func eachAny(m protoreflect.Message, f func(*anypb.Any)) {
 	if a, ok := m.Interface().(*anypb.Any); ok {
-		f(a)
+		if a.GetTypeUrl() != "" { // an empty one says that there is nothing more to say
+			f(a)
+		}
 		return
 	}
 	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {

@@ -101,9 +101,9 @@ func entryRoutes(s *compile.Snapshot, m *compile.Match, r *compile.Route, o Opti
 	guarded.TypedPerFilterConfig = policyFilters(guarded.TypedPerFilterConfig, r.Policy, o)
 	// What is compressed cannot be read, so the model is asked for identity.
 	guarded.RequestHeadersToAdd = append(guarded.RequestHeadersToAdd, setHeader("accept-encoding", "identity"))
-	guarded.RequestBodyBufferLimit = wrapperspb.UInt64(uint64(r.Policy.Limits.BodyBytes))
+	guarded.RequestBodyBufferLimit = wrapperspb.UInt64(uint64(bodyBuffer(r.Policy)))
 	plain.Name += " (no inference)"
-	if r.Policy.Needs.Duplex {
+	if r.Policy.Needs.Duplex && r.Policy.Host.Processor() {
 		return []*routev3.Route{answerRoute(guarded, r), guarded, plain}, nil
 	}
 	return []*routev3.Route{guarded, plain}, nil
@@ -208,7 +208,14 @@ func formatLiteral(s string) string { return strings.ReplaceAll(s, "%", "%%") }
 // policyFilters turns the filters that a policy needs on for one route, beside
 // those that already are.
 func policyFilters(on map[string]*anypb.Any, p *policy.Policy, o Options) map[string]*anypb.Any {
-	return merged(map[string]*anypb.Any{filterProcessor: processorPerRoute(p, messageTimeout(p, o))}, on, defaultPerRoute(p))
+	out := merged(on, defaultPerRoute(p))
+	if p.Host.Processor() {
+		out = merged(out, map[string]*anypb.Any{filterProcessor: processorPerRoute(p, messageTimeout(p, o))})
+	}
+	if p.Host.WASM() {
+		out = merged(out, map[string]*anypb.Any{filterWASM: wasmPerRoute()})
+	}
+	return out
 }
 
 // merged puts filters together; nil: there are none.

@@ -101,7 +101,8 @@ func (d *duplex) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.Ht
 	e := d.exchange
 	e.respond = headersOf(h)
 	if e.stage == stageFinished {
-		return d.echo(nil, nil)
+		d.state = echoing
+		return e.out.send(continueResponseHeaders)
 	}
 	x := e.judge
 	x.ResponseHeaders = e.respond
@@ -155,6 +156,9 @@ func (d *duplex) hold() error {
 	e := d.exchange
 	d.state = held
 	e.server.streams.add(d)
+	if ended, err := d.stopIfKilled(); ended { // by a kill that did not find it there
+		return err
+	}
 	switch d.kind {
 	case eventStream:
 		d.stream = e.route.detector.Stream(e.judge)
@@ -369,6 +373,9 @@ func (d *duplex) echo(tags []ladder.Header, strip []string) error {
 	d.state = echoing
 	e := d.exchange
 	if len(tags) == 0 && len(strip) == 0 {
+		if e.out.tells {
+			return e.out.send(seenResponseHeaders)
+		}
 		return e.out.send(continueResponseHeaders)
 	}
 	return e.out.send(dynamic(done(beginning(0, tags, strip).message)))

@@ -41,6 +41,7 @@ type caller struct {
 	told       map[string]string // headers that the request was given
 	over       bool              // the processor has ended its stream
 	word       *structpb.Struct  // what the processor said last of its verdict; nil: nothing
+	begunWord  *structpb.Struct  // the same when the headers went out
 }
 
 // converse sends the request's messages and waits for their replies.
@@ -164,6 +165,9 @@ func (c *talk) carryOut(r *extprocv3.ProcessingResponse) (request bool) {
 	g := &c.got
 	if word := r.GetDynamicMetadata(); word != nil {
 		g.word = word
+	}
+	if !g.begun {
+		g.begunWord = g.word
 	}
 	switch v := r.Response.(type) {
 	case *extprocv3.ProcessingResponse_RequestHeaders:

@@ -91,8 +91,9 @@ type result struct {
 	body      string
 	asked     bool // the model saw the request
 	immediate bool
-	messages  int // how many the processor was sent
-	extended  int // how often it asked for more time
+	messages  int              // how many the processor was sent
+	extended  int              // how often it asked for more time
+	word      *structpb.Struct // what the processor said last of its verdict; nil: nothing
 	err       error
 }
 
@@ -278,6 +279,9 @@ func (x *play) exchange(m *extprocv3.ProcessingRequest) bool {
 }
 
 func (x *play) apply(r *extprocv3.ProcessingResponse) bool {
+	if word := r.GetDynamicMetadata(); word != nil {
+		x.out.word = word
+	}
 	var c *extprocv3.CommonResponse
 	switch v := r.Response.(type) {
 	case *extprocv3.ProcessingResponse_ImmediateResponse:

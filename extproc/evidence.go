@@ -73,7 +73,7 @@ func (v *evidence) take(node string, entry *datav3.HTTPAccessLogEntry) {
 		return // the ladder's own upstream, or a version that is gone
 	}
 	switch saidOf(common)[policy.MetadataVerdict].GetStringValue() {
-	case "":
+	case "", policy.VerdictSeen:
 		v.cut(r, version, node, entry)
 	case policy.VerdictClean:
 		v.clean(version, node, entry, (*signals.Row).Clean)

@@ -87,6 +87,7 @@ func TestWhatIsLoggedCountsWhereNothingElseHas(t *testing.T) {
 		want          string
 	}{
 		{"cut", infer, cutDetails, nil, nil, "v1: asked 1 bad 1 broken 1"},
+		{"cut, and seen before", infer, cutDetails, toldSeen, nil, "v1: asked 1 bad 1 broken 1"},
 		{"cut, and counted before", infer, cutDetails, toldCounted, nil, "v1: asked 1"},
 		{"cut, and no inference", "/v2/health/ready", cutDetails, nil, nil, "v1: asked 1"},
 		{"cut, and no inference before it was rewritten", infer, cutDetails, nil, func(e *datav3.HTTPAccessLogEntry) {

@@ -123,7 +123,7 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 		e.server.metrics.Uninspected("", unusedFor(err))
 		return nil, err
 	}
-	e.route = r
+	e.route, e.out.tells = r, r.policy.Host == policy.HostBoth
 	req := headersOf(h)
 	e.judge.Method, e.judge.Path = req.text(":method"), req.text(":path")
 	e.judge.RequestHeaders = req

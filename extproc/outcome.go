@@ -38,7 +38,12 @@ func (e *exchange) setAside(c telemetry.Cause) {
 
 // leave ends the processor's part in the response.
 func (e *exchange) leave(at phase) *reply {
-	if at == responseBody {
+	switch {
+	case e.out.tells && at == responseBody:
+		return seenResponseBody
+	case e.out.tells:
+		return seenSkipResponseBody
+	case at == responseBody:
 		return continueResponseBody
 	}
 	return skipResponseBody

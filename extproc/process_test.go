@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,13 @@ func TestProcess(t *testing.T) {
 			"content-type": "application/json", "x-safestate-source": "cache", "x-safestate-reason": "fine", "x-safestate-other": "1",
 		}}, 200, "primary", "-", cleanAnswer, true},
 	} {
+		both := *c.request.policy // the WASM filter asks of every answer whether it was looked at
+		both.Host = policy.HostBoth
+		asBoth := c.request
+		asBoth.policy = &both
+		if got, want := newProxy(t).do(asBoth), newProxy(t).do(c.request); verdictIn(got.word) == "" || got.status != want.status || got.body != want.body || !maps.Equal(got.headers, want.headers) {
+			t.Errorf("%s, beside the filter: %+v\nalone: %+v", c.name, got, want)
+		}
 		t.Run(c.name, func(t *testing.T) {
 			got := newProxy(t).do(c.request)
 			if got.err != nil {

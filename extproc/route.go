@@ -101,9 +101,12 @@ func newVersion(v policy.Version, p *policy.Policy, s *State) *version {
 	}
 	out.tags = local.VersionTags(v)
 	strip := []string{verdict.HeaderReason}
+	body, stream := dynamic(tagged(responseBody, out.tags, strip)), beginning(0, out.tags, []string{verdict.HeaderReason, "content-length"})
+	if p.Host == policy.HostBoth {
+		body, stream = worded(body), worded(stream)
+	}
 	out.asHeaders = static(tagged(responseHeaders, out.tags, strip))
-	out.asBody = static(tagged(responseBody, out.tags, strip))
-	out.asStream = static(beginning(0, out.tags, []string{verdict.HeaderReason, "content-length"}).message)
+	out.asBody, out.asStream = static(body.message), static(stream.message)
 	return out
 }
 

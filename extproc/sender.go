@@ -13,12 +13,18 @@ import (
 // its stream, may be over by then. It is safe for concurrent use.
 type sender struct {
 	stream grpc.BidiStreamingServer[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse]
+	// tells: the WASM filter asks of every answer whether it has been looked at. It is
+	// set before there is another goroutine.
+	tells bool
 
 	mu   sync.Mutex
 	done bool // the ladder has answered
 }
 
 func (s *sender) send(r *reply) error {
+	if s.tells {
+		r = worded(r)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stream.SendMsg(r)

@@ -25,6 +25,7 @@ import (
 	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/signals"
+	"github.com/safestate/safestate/internal/signals/signalsv1"
 	"github.com/safestate/safestate/internal/signing"
 	"github.com/safestate/safestate/internal/telemetry"
 )
@@ -37,7 +38,8 @@ const DefaultMaxInFlight = 512 << 20
 // surrounds them.
 const MaxMessageBytes = 96 << 20
 
-// Options are what a Server needs; all are required but MaxInFlight, Signals and Keys.
+// Options are what a Server needs; all are required but MaxInFlight, Signals, Reports
+// and Keys.
 type Options struct {
 	Metrics *telemetry.Metrics
 	Log     *telemetry.Log
@@ -46,6 +48,9 @@ type Options struct {
 	// Signals tells the control plane what was seen of each version; nil: nobody
 	// is told. It must outlive the server.
 	Signals *signals.Reporter
+	// Reports gathers what filters inside Envoy report; nil: nobody does. An error
+	// says why a report is refused.
+	Reports func(*signalsv1.Report) error
 	// MaxInFlight bounds the bytes of bodies held at once; 0 is
 	// DefaultMaxInFlight.
 	MaxInFlight int64
@@ -67,6 +72,7 @@ type Server struct {
 	log         *telemetry.Log
 	tracer      *telemetry.Tracer
 	signals     *signals.Reporter
+	reports     func(*signalsv1.Report) error
 	routes      *routes
 	exchanges   sync.Pool
 	judges      sync.Pool
@@ -84,7 +90,7 @@ type Server struct {
 
 // New makes a Server.
 func New(o Options) *Server {
-	s := &Server{metrics: o.Metrics, log: o.Log, tracer: o.Tracer, signals: o.Signals, maxInFlight: o.MaxInFlight}
+	s := &Server{metrics: o.Metrics, log: o.Log, tracer: o.Tracer, signals: o.Signals, reports: o.Reports, maxInFlight: o.MaxInFlight}
 	if s.maxInFlight <= 0 {
 		s.maxInFlight = DefaultMaxInFlight
 	}

@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -31,6 +32,40 @@ var toldCounted = told(policy.VerdictCounted, nil)
 func done(m *message) *message {
 	m.DynamicMetadata = toldCounted
 	return m
+}
+
+// toldSeen is what Envoy is told, on a route where the WASM filter looks at what the
+// processor leaves, of an answer that is none of the filter's: it is judged here as it
+// comes, or passes unread.
+var toldSeen = told(policy.VerdictSeen, nil)
+
+// Replies that let an answer go on, with that word.
+var (
+	seenResponseHeaders  = static(seen(&message{Response: continueResponseHeaders.message.Response}))
+	seenResponseBody     = static(seen(&message{Response: continueResponseBody.message.Response}))
+	seenSkipResponseBody = static(seen(&message{Response: skipResponseBody.message.Response, ModeOverride: skipResponseBody.message.ModeOverride}))
+)
+
+// seen marks a message as done does.
+func seen(m *message) *message {
+	m.DynamicMetadata = toldSeen
+	return m
+}
+
+// worded adds the word to a reply that was made for one request: one that answers, or
+// lets an answer out. A reply to response headers is final where it has one already;
+// else the answer's body follows, and is judged as it comes.
+func worded(r *reply) *reply {
+	if r.wire != nil || r.message.DynamicMetadata != nil {
+		return r
+	}
+	switch r.message.Response.(type) {
+	case *extprocv3.ProcessingResponse_ImmediateResponse, *extprocv3.ProcessingResponse_ResponseBody:
+		done(r.message)
+	case *extprocv3.ProcessingResponse_ResponseHeaders:
+		seen(r.message)
+	}
+	return r
 }
 
 // fieldDynamicMetadata is the number of ProcessingResponse.dynamic_metadata.

@@ -27,8 +27,18 @@ import (
 // process does not know is answered 503.
 //
 // It answers, and counts the rungs and what the answer took; the exchange that
-// Envoy has open at the processor counts what was served.
-func (s *Server) Upstream() http.Handler { return http.HandlerFunc(s.answerUpstream) }
+// Envoy has open at the processor, or the filter that asks, counts what was served.
+//
+// It takes the reports of the filters as well: policy.HeaderReport marks them.
+func (s *Server) Upstream() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(policy.HeaderReport) != "" {
+			s.takeReport(w, r)
+			return
+		}
+		s.answerUpstream(w, r)
+	})
+}
 
 var (
 	errBinary        = errors.New("its binary part does not fit its header")
@@ -55,6 +65,7 @@ func (s *Server) answerUpstream(w http.ResponseWriter, r *http.Request) {
 	f := causeOf(r.Header.Get(policy.HeaderAnswer))
 	a := route.ladder.Answer(r.Context(), &ladder.Ask{
 		Exchange: judge, Version: version.Version, Cause: f, Deadline: time.Now().Add(patienceOf(r.Header, route.policy)),
+		Budgeted: r.Header.Get(policy.HeaderBudgeted) != "",
 	})
 	if grpc {
 		s.writeMessage(w, route, &a, f, judge.RequestBody)

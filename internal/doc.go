@@ -24,8 +24,9 @@
 //	  │        │        │  └ tensor · chat
 //	  │        └───── scan ───┘                      bytes → values
 //	  │             policy · verdict                 the words that all share
+//	  │             fault · time (plain)             what stands for fmt and time in WASM
 //	  │
-//	  ├ signals (signalsv1)                          hosts → counts of each version
+//	  ├ signals (signalsv1, slot)                    hosts → counts of each version
 //	  ├ sequential                                   counts → is it worse?
 //	  ├ release · policies                           evidence → weights, and their story
 //	  ├ kill · probe · feed                          what is stopped, and what shows that it is
@@ -36,9 +37,14 @@
 //	  └ checks · readiness                           what else a decision asks
 //
 // The core (policy, verdict, scan, tensor, expr, inflate, rules, chat, protocol,
-// detect, local) imports the standard library and itself, without net/http, regexp,
-// cel-go and gRPC: it is small enough for a WASM module, and it does no I/O, so
-// that a decision depends on its arguments alone. Everything that waits,
+// detect, local, fault, time) imports the standard library and itself, without
+// net/http, regexp, cel-go and gRPC: it is small enough for a WASM module, and it
+// does no I/O, so that a decision depends on its arguments alone. What it is built
+// of for that module is less still, see wasm_test.go. Everything that waits,
 // connects or reads files is above it. Package deploytest and the folder e2e
 // test what is shipped and are imported by nobody.
+//
+// The folder wasm is the same core inside Envoy: filter, on proxywasm (abi,
+// types), which binds Proxy-Wasm's ABI. Its emulator is Envoy's side of that,
+// for tests, and is held against Envoy by one program that runs in both: probe.
 package internal

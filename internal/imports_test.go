@@ -21,7 +21,16 @@ const module = "github.com/safestate/safestate/"
 // nobody uses. Paths are relative to the module.
 var edges = map[string]map[string]string{
 	// The core: pure decisions.
-	"internal/policy":  {},
+	"internal/fault":      {},
+	"internal/time/plain": {},
+	"internal/time": {
+		"internal/time/plain": "what stands for the standard package in the WASM filter",
+	},
+	"internal/policy": {
+		"internal/fault": "errors without package fmt",
+		"internal/scan":  "a policy's text is read by the one parser",
+		"internal/time":  "durations",
+	},
 	"internal/scan":    {},
 	"internal/tensor":  {},
 	"internal/inflate": {},
@@ -32,10 +41,12 @@ var edges = map[string]map[string]string{
 		"internal/scan": "completions, chunks and schemas are read in place, by the one parser",
 	},
 	"internal/expr": {
-		"internal/scan": "conditions read requests and answers in place, without a copy",
+		"internal/fault": "errors without package fmt",
+		"internal/scan":  "conditions read requests and answers in place, without a copy",
 	},
 	"internal/rules": {
 		"internal/expr":   "the rows of a decision table are conditions",
+		"internal/fault":  "errors without package fmt",
 		"internal/policy": "a table is compiled from a policy's rules",
 		"internal/scan":   "templates splice values of the request as they were written",
 	},
@@ -48,11 +59,13 @@ var edges = map[string]map[string]string{
 	"internal/detect": {
 		"internal/chat":     "what a request for a completion asks for, and what its choices say",
 		"internal/expr":     "detectors by condition",
+		"internal/fault":    "errors without package fmt",
 		"internal/inflate":  "an answer that is compressed all the same is judged by its content",
 		"internal/policy":   "a detector is compiled from a policy",
 		"internal/protocol": "where an answer's outputs are",
 		"internal/scan":     "what an output's values are",
 		"internal/tensor":   "raw elements of binary outputs",
+		"internal/time":     "how long answers take",
 		"internal/verdict":  "what it returns",
 	},
 
@@ -86,10 +99,12 @@ var edges = map[string]map[string]string{
 	// The ladder: what answers.
 	"internal/breaker": {
 		"internal/policy": "its settings",
+		"internal/time":   "its clock",
 	},
 	"internal/bulkhead": {},
 	"internal/budget": {
 		"internal/policy": "its settings",
+		"internal/time":   "its clock",
 	},
 	"internal/cache": {
 		"internal/breaker": "a dead Redis is not asked",
@@ -146,10 +161,14 @@ var edges = map[string]map[string]string{
 		"internal/store": "replicas see each other's chains there",
 	},
 	"internal/signals/signalsv1": {},
+	"internal/signals/slot": {
+		"internal/time": "latencies",
+	},
 	"internal/signals": {
 		"internal/breaker":           "hosts share the states of theirs",
 		"internal/policy":            "a shared breaker has the settings of the hosts' own",
 		"internal/signals/signalsv1": "what goes over the wire",
+		"internal/signals/slot":      "every host puts an answer in the same place",
 		"internal/verdict":           "bad answers are counted by detector",
 	},
 	"internal/checks": {},
@@ -202,6 +221,33 @@ var edges = map[string]map[string]string{
 		"internal/telemetry":    "the log",
 	},
 
+	// Inside Envoy.
+	"wasm": {
+		"wasm/filter":    "what it does",
+		"wasm/proxywasm": "how it starts",
+	},
+	"wasm/proxywasm": {
+		"wasm/proxywasm/abi":   "the numbers, and the form of header pairs",
+		"wasm/proxywasm/types": "the contexts that it calls",
+	},
+	"wasm/proxywasm/abi":   {},
+	"wasm/proxywasm/types": {},
+	"wasm/filter": {
+		"internal/breaker":      "each worker has its own",
+		"internal/budget":       "the share of a route's requests that are answered in the model's place",
+		"internal/chat":         "streams of events are told from whole answers",
+		"internal/detect":       "the verdict",
+		"internal/inflate":      "what a compressed body may become counts as memory",
+		"internal/local":        "the answer",
+		"internal/policy":       "what the route's metadata has",
+		"internal/scan":         "the plugin's configuration",
+		"internal/signals/slot": "where an answer counts",
+		"internal/time":         "when what waits is due",
+		"internal/verdict":      "the reason on the wire",
+		"wasm/proxywasm":        "how Envoy is asked and told",
+		"wasm/proxywasm/types":  "what Envoy calls",
+	},
+
 	// The process.
 	"internal/telemetry": {
 		"internal/breaker": "its states are a metric",
@@ -217,23 +263,24 @@ var edges = map[string]map[string]string{
 		"internal/signing": "whose policies a host is told to take",
 	},
 	"extproc": {
-		"internal/breaker":   "a version whose breaker is open is not asked",
-		"internal/budget":    "spent and earned per route",
-		"internal/bulkhead":  "requests in flight at a version",
-		"internal/cache":     "one store for all routes",
-		"internal/chat":      "a committed stream that fails ends with an error event",
-		"internal/detect":    "the verdict",
-		"internal/kill":      "what is killed is not asked, and its answers are not given",
-		"internal/inflate":   "what a compressed body may become counts as memory",
-		"internal/ladder":    "the answer",
-		"internal/local":     "what a caller is told in errors, and the tags of answers",
-		"internal/policy":    "what Envoy hands over with a request",
-		"internal/protocol":  "gRPC's frames, statuses and messages are made at this edge",
-		"internal/refresh":   "one reader for all routes",
-		"internal/signals":   "what is seen of each version is reported",
-		"internal/signing":   "a policy that others can bring is verified",
-		"internal/telemetry": "every outcome is counted",
-		"internal/verdict":   "the reason on the wire",
+		"internal/breaker":           "a version whose breaker is open is not asked",
+		"internal/budget":            "spent and earned per route",
+		"internal/bulkhead":          "requests in flight at a version",
+		"internal/cache":             "one store for all routes",
+		"internal/chat":              "a committed stream that fails ends with an error event",
+		"internal/detect":            "the verdict",
+		"internal/kill":              "what is killed is not asked, and its answers are not given",
+		"internal/inflate":           "what a compressed body may become counts as memory",
+		"internal/ladder":            "the answer",
+		"internal/local":             "what a caller is told in errors, and the tags of answers",
+		"internal/policy":            "what Envoy hands over with a request",
+		"internal/protocol":          "gRPC's frames, statuses and messages are made at this edge",
+		"internal/refresh":           "one reader for all routes",
+		"internal/signals":           "what is seen of each version is reported",
+		"internal/signals/signalsv1": "what filters inside Envoy report",
+		"internal/signing":           "a policy that others can bring is verified",
+		"internal/telemetry":         "every outcome is counted",
+		"internal/verdict":           "the reason on the wire",
 	},
 	"envoy": {
 		"internal/chat":     "the error object that Envoy alone answers chat with",
@@ -247,26 +294,28 @@ var edges = map[string]map[string]string{
 		"envoy": "what it serves",
 	},
 	"internal/serve": {
-		"envoy":                    "what the proxies' configuration depends on",
-		"envoy/xds":                "the proxies are served here",
-		"extproc":                  "the processor is served here",
-		"internal/access":          "who may ask is opened here",
-		"internal/audit":           "the trail is opened here",
-		"internal/admin":           "its API is served here",
-		"internal/compile":         "configuration becomes policies",
-		"internal/config":          "the folder is read here",
-		"internal/control":         "releases are decided here",
-		"internal/feed":            "a processor that runs apart is told of kills",
-		"internal/kill":            "what is killed is told of",
-		"internal/notify":          "who is told is opened here",
-		"internal/policy":          "routes are told apart by it",
-		"internal/release":         "its records are told of",
-		"internal/signals":         "the processor's reports go to the control plane",
-		"internal/signing":         "whose policies the processor takes",
-		"internal/signing/keyring": "the keys are kept by the process that has the store",
-		"internal/store":           "one that is away is joined later",
-		"internal/store/etcd":      "the store is opened here",
-		"internal/telemetry":       "/metrics, the log and traces",
+		"envoy":                      "what the proxies' configuration depends on",
+		"envoy/xds":                  "the proxies are served here",
+		"extproc":                    "the processor is served here",
+		"internal/access":            "who may ask is opened here",
+		"internal/audit":             "the trail is opened here",
+		"internal/admin":             "its API is served here",
+		"internal/compile":           "configuration becomes policies",
+		"internal/config":            "the folder is read here",
+		"internal/control":           "releases are decided here",
+		"internal/feed":              "a processor that runs apart is told of kills",
+		"internal/kill":              "what is killed is told of",
+		"internal/notify":            "who is told is opened here",
+		"internal/policy":            "routes are told apart by it",
+		"internal/release":           "its records are told of",
+		"internal/signals":           "the processor's reports go to the control plane",
+		"internal/signals/signalsv1": "reports of filters inside Envoy are handed on",
+		"internal/signing":           "whose policies the processor takes",
+		"internal/signing/keyring":   "the keys are kept by the process that has the store",
+		"internal/store":             "one that is away is joined later",
+		"internal/store/etcd":        "the store is opened here",
+		"internal/strictyaml":        "a file that others may write is refused, here too",
+		"internal/telemetry":         "/metrics, the log and traces",
 	},
 	"cmd/safestate": {
 		"envoy":               "render",
@@ -276,6 +325,7 @@ var edges = map[string]map[string]string{
 		"internal/admin":      "the client of the control plane's API",
 		"internal/admin/view": "what on-call reads",
 		"internal/compile":    "validate and render",
+		"internal/config":     "a host for a whole folder, held against its policies",
 		"internal/control":    "what a data folder remembers beside the store",
 		"internal/release":    "the steps and commands that a person writes",
 		"internal/serve":      "serve",
@@ -296,6 +346,20 @@ var edges = map[string]map[string]string{
 	"e2e/streams": {
 		"e2e/dataplane":  "a real Envoy and a real safestate",
 		"e2e/faultmodel": "models whose streams break on command",
+	},
+	"wasm/emulator": {
+		"e2e/dataplane":        "a real Envoy to be held against",
+		"wasm/proxywasm":       "a filter that runs natively",
+		"wasm/proxywasm/abi":   "what a host hands over, and how",
+		"wasm/proxywasm/types": "the filter's contexts",
+	},
+	"wasm/emulator/probe": {
+		"wasm/proxywasm":       "what a host is asked, to compare hosts",
+		"wasm/proxywasm/types": "what a host calls, to compare hosts",
+	},
+	"wasm/emulator/probe/module": {
+		"wasm/emulator/probe": "what it does",
+		"wasm/proxywasm":      "how it starts",
 	},
 	"e2e/dataplane": {},
 	"e2e/clients": {
@@ -330,7 +394,7 @@ var edges = map[string]map[string]string{
 var core = []string{
 	"internal/policy", "internal/verdict", "internal/scan", "internal/tensor", "internal/inflate",
 	"internal/expr", "internal/rules", "internal/chat", "internal/protocol", "internal/detect",
-	"internal/local",
+	"internal/local", "internal/fault", "internal/time", "internal/time/plain",
 }
 
 // outside are the packages from outside the standard library that one package

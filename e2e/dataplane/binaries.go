@@ -54,6 +54,15 @@ var built struct {
 	paths map[string]string
 }
 
+const module = "safestate.wasm"
+
+// Module builds the filter that Envoy loads, as `make wasm` does, once per test
+// process and returns its path. Cleanup removes it.
+func Module(t testing.TB) string {
+	t.Helper()
+	return Program(t, module)
+}
+
 // Program builds a command of this module once per test process and returns
 // its path. Cleanup removes it.
 func Program(t testing.TB, name string) string {
@@ -72,9 +81,13 @@ func Program(t testing.TB, name string) string {
 	}
 	path := filepath.Join(built.dir, name)
 	cmd := exec.Command("go", "build", "-o", path, "./cmd/"+name)
+	if name == module {
+		cmd = exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-buildmode=c-shared", "-ldflags=-s -w -buildid=", "-o", path, "./wasm")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=wasip1", "GOARCH=wasm")
+	}
 	cmd.Dir = Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build ./cmd/%s: %v\n%s", name, err, out)
+		t.Fatalf("go build of %s: %v\n%s", name, err, out)
 	}
 	built.paths[name] = path
 	return path

@@ -16,9 +16,9 @@ package breaker
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/time"
 )
 
 // Breaker decides request by request whether to ask. It is safe for concurrent

@@ -1,6 +1,6 @@
 package breaker
 
-import "time"
+import "github.com/safestate/safestate/internal/time"
 
 // grant is what the machine remembers of an admitted request: the generation
 // of the state that admitted it (0 never counts) and, half-open, its slot.

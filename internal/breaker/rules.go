@@ -1,9 +1,8 @@
 package breaker
 
 import (
-	"time"
-
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/time"
 )
 
 // Defaults of the fields of policy.Breaker that are 0.

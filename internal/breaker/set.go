@@ -2,9 +2,9 @@ package breaker
 
 import (
 	"sync"
-	"time"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/time"
 )
 
 // Set keeps breakers by key, so that their state outlives the policies that

@@ -1,6 +1,6 @@
 package breaker
 
-import "time"
+import "github.com/safestate/safestate/internal/time"
 
 // VersionPrefix begins the keys of breakers of versions.
 const VersionPrefix = "version/"

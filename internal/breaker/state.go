@@ -1,6 +1,6 @@
 package breaker
 
-import "time"
+import "github.com/safestate/safestate/internal/time"
 
 // State is where a breaker stands. The zero value is Closed.
 type State uint8

@@ -1,6 +1,6 @@
 package breaker
 
-import "time"
+import "github.com/safestate/safestate/internal/time"
 
 // Counts is what a window holds.
 type Counts struct{ Requests, Failures, Slow int }

@@ -5,9 +5,9 @@ package budget
 
 import (
 	"sync"
-	"time"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/time"
 )
 
 // Defaults of the fields of policy.Budget that are 0.

@@ -1,7 +1,6 @@
 package compile
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -55,7 +54,7 @@ func (c *compiler) detect(p *config.Object[v1alpha1.FailSafePolicy]) policy.Dete
 }
 
 // expression compiles a CEL condition; nil: it was wrong, and said so.
-func (c *compiler) expression(source *config.Source, field, text string) json.RawMessage {
+func (c *compiler) expression(source *config.Source, field, text string) policy.Program {
 	if strings.TrimSpace(text) == "" {
 		return nil // reported by validation
 	}
@@ -66,10 +65,10 @@ func (c *compiler) expression(source *config.Source, field, text string) json.Ra
 		c.fail(source, field, "at %s", text)
 		return nil
 	}
-	return wire
+	return policy.Program(wire)
 }
 
-func dependency(e *v1alpha1.Dependency, m policy.Mode, program json.RawMessage) policy.Dependency {
+func dependency(e *v1alpha1.Dependency, m policy.Mode, program policy.Program) policy.Dependency {
 	out := policy.Dependency{Mode: m, Name: e.Name, Program: program}
 	if b := breaker(e.Breaker); b != nil {
 		out.Breaker = *b

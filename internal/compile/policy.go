@@ -50,6 +50,7 @@ func (c *compiler) policy(p *config.Object[v1alpha1.FailSafePolicy]) *policy.Pol
 			out.EnforcePercent = percent
 		}
 	}
+	out.Host = hosts[spec.Host]
 	out.MaxConcurrent = int(or(spec.MaxConcurrent, 0))
 	if spec.WhenProcessorAway == v1alpha1.AwayPass {
 		out.WhenProcessorAway = policy.AwayPass
@@ -58,6 +59,13 @@ func (c *compiler) policy(p *config.Object[v1alpha1.FailSafePolicy]) *policy.Pol
 	out.Ladder = c.ladder(p, out.Limits.BodyBytes)
 	out.Needs = policy.Needs{RequestBody: readsRequest(spec)}
 	return out
+}
+
+// hosts are the hosts as policies have them; Processor, and none, is the zero
+// value.
+var hosts = map[v1alpha1.Host]policy.Host{
+	v1alpha1.HostWASM: policy.HostWASM,
+	v1alpha1.HostBoth: policy.HostBoth,
 }
 
 // attach makes a policy one route's own.

@@ -34,6 +34,7 @@ func (c *checker) policy(p *Object[v1alpha1.FailSafePolicy]) {
 	spec := &p.Value.Spec
 	c.deadline(s)
 	c.targets(s)
+	c.host(p)
 	c.mode(spec)
 	c.stream(s)
 	c.lastRung(spec, s.grpc)

@@ -1,10 +1,9 @@
 package detect
 
 import (
-	"time"
-
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
+	"github.com/safestate/safestate/internal/time"
 	"github.com/safestate/safestate/internal/verdict"
 )
 

@@ -1,11 +1,11 @@
 package detect
 
 import (
-	"fmt"
 	"math"
 	"strings"
 
 	"github.com/safestate/safestate/internal/chat"
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
 	"github.com/safestate/safestate/internal/scan"
@@ -70,7 +70,7 @@ func newLogprobs(c policy.Confidence) (confidence, error) {
 		conf.aggregate = policy.AggregateMin
 	case policy.AggregateMin, policy.AggregateMean:
 	default:
-		return conf, fmt.Errorf("%q is none of min and mean, which log probabilities can be folded by", c.Aggregate)
+		return conf, fault.Errorf("%q is none of min and mean, which log probabilities can be folded by", string(c.Aggregate))
 	}
 	return conf, nil
 }

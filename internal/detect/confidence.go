@@ -1,11 +1,11 @@
 package detect
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
 
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
 	"github.com/safestate/safestate/internal/scan"
@@ -28,19 +28,19 @@ func (t *plan) compileConfidence(p *policy.Policy) error {
 		if t.protocol == policy.OpenAI && c.Value == logprobsValue {
 			conf, err := newLogprobs(c)
 			if err != nil {
-				return fmt.Errorf("detect.confidence[%d].aggregate: %w", i, err)
+				return fault.Errorf("detect.confidence[%d].aggregate: %w", i, err)
 			}
 			t.confidences = append(t.confidences, conf)
 			continue
 		}
 		path, err := answerPath(c.Value)
 		if err != nil {
-			return fmt.Errorf("detect.confidence[%d].value: %w", i, err)
+			return fault.Errorf("detect.confidence[%d].value: %w", i, err)
 		}
 		switch c.Aggregate {
 		case "", policy.AggregateMin, policy.AggregateMean, policy.AggregateMax, policy.AggregateMargin:
 		default:
-			return fmt.Errorf("detect.confidence[%d].aggregate: %q is none of min, mean, max and margin", i, c.Aggregate)
+			return fault.Errorf("detect.confidence[%d].aggregate: %q is none of min, mean, max and margin", i, string(c.Aggregate))
 		}
 		conf := confidence{mode: c.Mode, path: path, aggregate: c.Aggregate, min: c.Min}
 		if conf.aggregate == "" {

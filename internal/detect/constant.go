@@ -1,15 +1,15 @@
 package detect
 
 import (
-	"fmt"
 	"hash/maphash"
 	"strconv"
 	"sync"
-	"time"
 
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
 	"github.com/safestate/safestate/internal/scan"
+	"github.com/safestate/safestate/internal/time"
 	"github.com/safestate/safestate/internal/verdict"
 )
 
@@ -33,11 +33,11 @@ type constant struct {
 func newConstant(cfg *policy.Constant) (*constant, error) {
 	switch {
 	case cfg.MinRequests < 1 || cfg.MinRequests > maxConstantRequests:
-		return nil, fmt.Errorf("detect.constant.minRequests: %d is not between 1 and %d", cfg.MinRequests, maxConstantRequests)
+		return nil, fault.Errorf("detect.constant.minRequests: %d is not between 1 and %d", cfg.MinRequests, maxConstantRequests)
 	case cfg.MinInputs < 1 || cfg.MinInputs > maxConstantInputs:
-		return nil, fmt.Errorf("detect.constant.minInputs: %d is not between 1 and %d", cfg.MinInputs, maxConstantInputs)
+		return nil, fault.Errorf("detect.constant.minInputs: %d is not between 1 and %d", cfg.MinInputs, maxConstantInputs)
 	case cfg.Window <= 0:
-		return nil, fmt.Errorf("detect.constant.window: %s is not above 0", cfg.Window.D())
+		return nil, fault.Errorf("detect.constant.window: %s is not above 0", cfg.Window.D())
 	}
 	return &constant{cfg: cfg, seed: maphash.MakeSeed(), versions: map[string]*run{}}, nil
 }

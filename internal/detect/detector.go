@@ -2,9 +2,9 @@ package detect
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/safestate/safestate/internal/expr"
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
 	"github.com/safestate/safestate/internal/verdict"
@@ -45,7 +45,7 @@ func Compile(p *policy.Policy) (*Detector, error) {
 		}
 		plan, err := newFallbackPlan(p, fb)
 		if err != nil {
-			return nil, fmt.Errorf("ladder[%d].fallback: %w", i, err)
+			return nil, fault.Errorf("ladder[%d].fallback: %w", i, err)
 		}
 		d.fallbacks = append(d.fallbacks, fallbackPlan{of: fb, plan: plan})
 	}
@@ -95,6 +95,8 @@ func (d *Detector) env(x *Exchange, response *side, status int, h Headers) *expr
 
 // found is a finding under a mode; the zero mode means that the detector is
 // off, and gives none.
+//
+//go:noinline // it is rare, and at ninety places
 func found(mode policy.Mode, code verdict.Code, detail string) verdict.Finding {
 	if mode == "" {
 		return verdict.Finding{}

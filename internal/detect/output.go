@@ -2,10 +2,10 @@ package detect
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
 	"github.com/safestate/safestate/internal/scan"
@@ -55,7 +55,7 @@ func (t *plan) compileOutputs(p *policy.Policy) error {
 		var err error
 		if t.protocol == policy.JSON {
 			if o.path, err = answerPath(c.Name); err != nil {
-				return fmt.Errorf("detect.contract.outputs[%d].name: %w", i, err)
+				return fault.Errorf("detect.contract.outputs[%d].name: %w", i, err)
 			}
 			o.text = pathText(o.path)
 		}
@@ -65,7 +65,7 @@ func (t *plan) compileOutputs(p *policy.Policy) error {
 		if c.Datatype != "" {
 			var ok bool
 			if o.datatype, ok = tensor.Parse(c.Datatype); !ok {
-				return fmt.Errorf("detect.contract.outputs[%d].datatype: %q is none of the Open Inference Protocol's", i, c.Datatype)
+				return fault.Errorf("detect.contract.outputs[%d].datatype: %q is none of the Open Inference Protocol's", i, c.Datatype)
 			}
 		}
 		if c.Min != nil {

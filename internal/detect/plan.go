@@ -1,11 +1,12 @@
 package detect
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/safestate/safestate/internal/expr"
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/protocol"
 	"github.com/safestate/safestate/internal/scan"
 )
 
@@ -42,10 +43,15 @@ type plan struct {
 
 // newPlan compiles what the policy asks of a model's answers.
 func newPlan(p *policy.Policy, proto policy.Protocol, servedName string) (*plan, error) {
+	known := false
 	switch proto {
-	case policy.OpenInferenceV1, policy.OpenInferenceV2, policy.OpenInferenceGRPC, policy.TensorFlowServing, policy.MLflow, policy.JSON, policy.OpenAI:
-	default:
-		return nil, fmt.Errorf("%w: %q", ErrProtocol, proto)
+	case policy.OpenInferenceV1, policy.OpenInferenceV2, policy.TensorFlowServing, policy.MLflow, policy.JSON, policy.OpenAI:
+		known = true
+	case policy.OpenInferenceGRPC:
+		known = protocol.GRPC
+	}
+	if !known {
+		return nil, fault.Errorf("%w: %q", ErrProtocol, string(proto))
 	}
 	t := &plan{
 		protocol: proto, servedName: servedName, own: true,
@@ -128,7 +134,7 @@ func (t *plan) compileNonFinite(p *policy.Policy) error {
 	for i, text := range p.Detect.NonFinite.Paths {
 		path, err := answerPath(text)
 		if err != nil {
-			return fmt.Errorf("detect.nonFinite.paths[%d]: %w", i, err)
+			return fault.Errorf("detect.nonFinite.paths[%d]: %w", i, err)
 		}
 		t.nonFinitePaths = append(t.nonFinitePaths, path)
 	}
@@ -158,14 +164,14 @@ func (t *plan) compileConditions(p *policy.Policy) error {
 	for i, e := range p.Detect.CEL {
 		program, err := expr.Decode(e.Program)
 		if err != nil {
-			return fmt.Errorf("detect.cel[%d] %s: %w", i, e.Name, err)
+			return fault.Errorf("detect.cel[%d] %s: %w", i, e.Name, err)
 		}
 		t.conditions = append(t.conditions, condition{mode: e.Mode, name: e.Name, program: program})
 	}
 	for i, e := range p.Detect.Dependencies {
 		program, err := expr.Decode(e.Program)
 		if err != nil {
-			return fmt.Errorf("detect.dependencies[%d] %s: %w", i, e.Name, err)
+			return fault.Errorf("detect.dependencies[%d] %s: %w", i, e.Name, err)
 		}
 		mode := e.Mode
 		if mode == "" {

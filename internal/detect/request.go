@@ -1,10 +1,10 @@
 package detect
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/inflate"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
@@ -28,13 +28,13 @@ func newRequestChecks(list []policy.RequestCheck) ([]requestCheck, error) {
 		c := requestCheck{cfg: &list[i], min: math.Inf(-1), max: math.Inf(1)}
 		var err error
 		if c.path, err = pathFrom("request", c.cfg.Field); err != nil {
-			return nil, fmt.Errorf("detect.request[%d].field: %w", i, err)
+			return nil, fault.Errorf("detect.request[%d].field: %w", i, err)
 		}
 		c.text = pathText(c.path)
 		switch c.cfg.Type {
 		case "", "number", "integer", "string", "boolean", "array", "object":
 		default:
-			return nil, fmt.Errorf("detect.request[%d].type: %q is none of number, integer, string, boolean, array and object", i, c.cfg.Type)
+			return nil, fault.Errorf("detect.request[%d].type: %q is none of number, integer, string, boolean, array and object", i, c.cfg.Type)
 		}
 		if c.cfg.Min != nil {
 			c.bounded, c.min = true, *c.cfg.Min

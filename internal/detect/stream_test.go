@@ -1,7 +1,6 @@
 package detect
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -335,7 +334,7 @@ func TestFallbackStream(t *testing.T) {
 // An error may be a dependency's.
 func TestStreamDependency(t *testing.T) {
 	p := chatPolicy(policy.Enforce)
-	p.Detect.Dependencies = []policy.Dependency{{Name: "features", Program: json.RawMessage(`["contains",[".",[".",["response"],"error"],"code"],"FEATURES"]`)}}
+	p.Detect.Dependencies = []policy.Dependency{{Name: "features", Program: policy.Program(`["contains",[".",[".",["response"],"error"],"code"],"FEATURES"]`)}}
 	d := compiled(t, p)
 	got := play(t, d.Stream(chatExchange(chatPath, asked)), events(role, `{"error":{"code":"FEATURES"}}`), nil)
 	if got.said != "dependency features" {

@@ -1,7 +1,6 @@
 package detect
 
 import (
-	"encoding/json"
 	"slices"
 	"testing"
 
@@ -18,8 +17,8 @@ func unreadPolicy(over policy.Over, change func(*policy.Detect)) *policy.Policy 
 			Broken: &policy.Broken{Mode: policy.Enforce, Statuses: []int{429}},
 			Late:   &policy.Late{Mode: policy.Enforce},
 			Dependencies: []policy.Dependency{
-				{Mode: policy.Enforce, Name: "by-body", Program: json.RawMessage(`["contains",[".",["response"],"error"],"store"]`)},
-				{Name: "by-status", Program: json.RawMessage(`["==",["status"],503]`)}, // no mode: Enforce
+				{Mode: policy.Enforce, Name: "by-body", Program: policy.Program(`["contains",[".",["response"],"error"],"store"]`)},
+				{Name: "by-status", Program: policy.Program(`["==",["status"],503]`)}, // no mode: Enforce
 			},
 		},
 	}
@@ -38,8 +37,8 @@ func TestUnread(t *testing.T) {
 	condition := func(d *policy.Detect) {
 		observe(d)
 		d.CEL = []policy.Expression{
-			{Mode: policy.Enforce, Name: "by-body", Program: json.RawMessage(`["contains",[".",["response"],"error"],"store"]`)},
-			{Mode: policy.Enforce, Name: "by-status", Program: json.RawMessage(`["==",["status"],502]`)},
+			{Mode: policy.Enforce, Name: "by-body", Program: policy.Program(`["contains",[".",["response"],"error"],"store"]`)},
+			{Mode: policy.Enforce, Name: "by-status", Program: policy.Program(`["==",["status"],502]`)},
 		}
 	}
 	for name, c := range map[string]struct {

@@ -2,9 +2,9 @@ package expr
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/scan"
 )
 
@@ -15,17 +15,17 @@ var ErrWire = errors.New("not a compiled expression")
 // anything over the bounds of this package, so that evaluation needs no checks.
 func Decode(wire []byte) (*Program, error) {
 	if len(wire) > MaxWire {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrWire, len(wire), MaxWire)
+		return nil, fault.Errorf("%w: %d bytes, at most %d", ErrWire, len(wire), MaxWire)
 	}
 	var doc scan.Document
 	// A little deeper than this package reads, so that its own message comes.
 	if err := doc.Parse(wire, scan.Limits{Depth: MaxDepth + 4, NumberChars: 32, Nodes: MaxWire}); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrWire, err)
+		return nil, fault.Errorf("%w: %w", ErrWire, err)
 	}
 	d := decoder{left: MaxNodes}
 	root, err := d.node(doc.Root(), 1)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrWire, err)
+		return nil, fault.Errorf("%w: %w", ErrWire, err)
 	}
 	return &Program{root: root}, nil
 }
@@ -39,10 +39,10 @@ type decoder struct {
 // node decodes one node.
 func (d *decoder) node(n scan.Node, depth int) (node, error) {
 	if d.left--; d.left < 0 {
-		return nil, fmt.Errorf("more than %d operators and literals", MaxNodes)
+		return nil, fault.Errorf("more than %d operators and literals", MaxNodes)
 	}
 	if depth > MaxDepth {
-		return nil, fmt.Errorf("deeper than %d operators", MaxDepth)
+		return nil, fault.Errorf("deeper than %d operators", MaxDepth)
 	}
 	switch n.Kind() {
 	case scan.Null:
@@ -54,7 +54,7 @@ func (d *decoder) node(n scan.Node, depth int) (node, error) {
 	case scan.Number:
 		i, ok := n.Int()
 		if !ok {
-			return nil, fmt.Errorf("the number %s is no int", n.Raw())
+			return nil, fault.Errorf("the number %s is no int", n.Raw())
 		}
 		return &literal{integer(i)}, nil
 	case scan.Array:
@@ -87,7 +87,7 @@ func (c call) arg(i int) (node, error) {
 // exactly decodes all operands, of which there must be n.
 func (c call) exactly(n int) ([]node, error) {
 	if c.args() != n {
-		return nil, fmt.Errorf("%d operands, want %d", c.args(), n)
+		return nil, fault.Errorf("%d operands, want %d", c.args(), n)
 	}
 	return c.from(1)
 }
@@ -108,7 +108,7 @@ func (c call) from(i int) ([]node, error) {
 // word is operand i as a text.
 func (c call) word(i int) (string, error) {
 	if i > c.args() || c.n.At(i).Kind() != scan.String {
-		return "", fmt.Errorf("operand %d is no text", i)
+		return "", fault.Errorf("operand %d is no text", i)
 	}
 	return string(c.n.At(i).Text(nil)), nil
 }
@@ -119,7 +119,7 @@ type operatorError struct {
 	err error
 }
 
-func (e *operatorError) Error() string { return fmt.Sprintf("%.20q: %v", e.op, e.err) }
+func (e *operatorError) Error() string { return fault.Errorf("%.20q: %v", e.op, e.err).Error() }
 
 // operator decodes an array by its operator.
 func (d *decoder) operator(op string, c call) (node, error) {
@@ -311,7 +311,7 @@ func comprehension(op string, c call) (node, error) {
 		want = 3
 	}
 	if c.args() != want {
-		return nil, fmt.Errorf("%d operands, want %d", c.args(), want)
+		return nil, fault.Errorf("%d operands, want %d", c.args(), want)
 	}
 	over, err := c.arg(1)
 	if err != nil {
@@ -319,7 +319,7 @@ func comprehension(op string, c call) (node, error) {
 	}
 	slot := c.d.vars
 	if slot == MaxVars {
-		return nil, fmt.Errorf("more than %d comprehensions inside each other", MaxVars)
+		return nil, fault.Errorf("more than %d comprehensions inside each other", MaxVars)
 	}
 	c.d.vars++
 	x, err := c.from(2)
@@ -348,7 +348,7 @@ func convert(op string, c call) (node, error) {
 			return nil, err
 		}
 		if n.from = kindNamed(from); n.from == kindError {
-			return nil, fmt.Errorf("no such type: %q", from)
+			return nil, fault.Errorf("no such type: %q", from)
 		}
 	} else if c.args() != 1 {
 		return nil, errors.New("want a value and at most a type")

@@ -65,6 +65,7 @@ type Ask struct {
 	Version  policy.Version // what was asked, or would have been
 	Cause    verdict.Finding
 	Deadline time.Time // of the answer; of a streamed one, of its first content
+	Budgeted bool      // who asks has asked the route's budget
 }
 
 // Outcome says how a rung ended; it is a metric label.
@@ -136,7 +137,7 @@ type Ladder struct {
 // of the local rungs, and never without an answer. ctx bounds the rungs, and a
 // streamed answer until Answer returns; from then on its Close does.
 func (l *Ladder) Answer(ctx context.Context, ask *Ask) Answer {
-	if l.budget != nil && !l.budget.Spend(time.Now()) {
+	if l.budget != nil && !ask.Budgeted && !l.budget.Spend(time.Now()) {
 		refuse := l.policy.Budget.Refuse
 		l.observer.OverBudget(refuse)
 		if refuse {

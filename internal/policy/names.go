@@ -1,10 +1,5 @@
 package policy
 
-import (
-	"crypto/sha256"
-	"encoding/hex"
-)
-
 // MetadataNamespace is the key under which a route's metadata carries
 // safestate's fields, and the namespace of the dynamic metadata that the
 // processor writes on every response it has judged.
@@ -13,6 +8,7 @@ const MetadataNamespace = "safestate"
 // Keys inside MetadataNamespace of a route's metadata.
 const (
 	MetadataPolicy        = "policy"           // the compiled policy, a JSON string
+	MetadataPolicyDigest  = "policy_digest"    // Digest of the policy, where a host is to fetch its text once per content and not with every request
 	MetadataSignature     = "policy_signature" // of the policy for this route, see package signing; absent: it is not signed
 	MetadataDefaultBody   = "default_body"     // the last rung's body, static
 	MetadataDefaultStatus = "default_status"   // the last rung's status, a string such as "200"
@@ -49,7 +45,8 @@ const (
 
 // Keys inside MetadataNamespace of a request's own metadata, which the processor
 // writes where the model may still break off an answer on which it has said its word:
-// what it counted, so that the answer does not count once more.
+// what it counted, so that the answer does not count once more. With HostBoth it
+// writes a verdict with every answer, which the WASM filter then leaves alone.
 const (
 	MetadataVerdict = "verdict" // one of the verdicts
 	MetadataTook    = "took_ms" // of a stream that was clean: the time until its first content, a number
@@ -62,6 +59,9 @@ const (
 	VerdictCounted  = "counted"
 	VerdictClean    = "clean"
 	VerdictObserved = "observed" // clean, but for what a detector that observes found
+	// VerdictSeen is said to the WASM filter alone: the answer is the processor's to
+	// judge, or passes unread as its policy has it. Nothing is counted by that.
+	VerdictSeen = "seen"
 )
 
 // What Envoy tells the processor of afterwards, by its access log service: an
@@ -80,6 +80,11 @@ const (
 	HeaderAnswer = "x-safestate-answer"
 	// HeaderDigest names the route's policy: Digest of its text.
 	HeaderDigest = "x-safestate-policy"
+	// HeaderBudgeted says that the route's budget has been asked already.
+	HeaderBudgeted = "x-safestate-budgeted"
+	// HeaderReport marks a report of a WASM filter, in signals.proto's form: it asks for
+	// no answer.
+	HeaderReport = "x-safestate-report"
 	// HeaderCluster names the version that was asked, or would have been, by
 	// its Envoy cluster: a key of Policy.Versions.
 	HeaderCluster = "x-safestate-cluster"
@@ -93,9 +98,3 @@ const (
 	HeaderGRPCStatus  = "x-safestate-grpc-status"
 	HeaderGRPCMessage = "x-safestate-grpc-message"
 )
-
-// Digest names a compiled policy: the sha256 of its text in lower-case hex.
-func Digest(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])
-}

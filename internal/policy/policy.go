@@ -8,13 +8,7 @@
 // concurrent use.
 package policy
 
-import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"time"
-)
+import "github.com/safestate/safestate/internal/time"
 
 // FormatVersion is the version that this build writes. A host reads its own
 // and the one before.
@@ -35,6 +29,22 @@ const (
 
 // Enforces reports whether the mode acts.
 func (m Mode) Enforces() bool { return m == Enforce }
+
+// Host names what judges a route's answers. The zero value is HostProcessor.
+type Host string
+
+// The hosts.
+const (
+	HostProcessor Host = ""     // the external processor
+	HostWASM      Host = "wasm" // the WASM filter in Envoy
+	HostBoth      Host = "both" // the processor, and the filter for what it has not judged
+)
+
+// Processor reports whether the processor sees the route's requests.
+func (h Host) Processor() bool { return h != HostWASM }
+
+// WASM reports whether the WASM filter does.
+func (h Host) WASM() bool { return h == HostWASM || h == HostBoth }
 
 // Protocol names how requests and answers are shaped.
 type Protocol string
@@ -72,6 +82,9 @@ type Policy struct {
 	Format int    `json:"format"`
 	Name   string `json:"name"`  // namespace/name of the FailSafePolicy
 	Route  string `json:"route"` // namespace/route/rule: the route label of every metric
+
+	// Host is where answers are judged.
+	Host Host `json:"host,omitempty"`
 
 	Mode           Mode    `json:"mode,omitempty"`
 	EnforcePercent float64 `json:"enforcePercent,omitempty"` // 0 to 100, with Mode Enforce; absent means 100
@@ -251,20 +264,23 @@ type Constant struct {
 	MinInputs   int      `json:"minInputs"`
 }
 
+// Program is a compiled condition in package expr's wire form, which is JSON.
+type Program []byte
+
 // Expression is one CEL condition, compiled; true means failed.
 type Expression struct {
-	Mode    Mode            `json:"mode"`
-	Name    string          `json:"name"`
-	Program json.RawMessage `json:"program"` // package expr's wire form
+	Mode    Mode    `json:"mode"`
+	Name    string  `json:"name"`
+	Program Program `json:"program"` // package expr's wire form
 }
 
 // Dependency names the dependency that made a model fail, by a condition on
 // its answer; it has its own breaker.
 type Dependency struct {
-	Mode    Mode            `json:"mode,omitempty"` // empty: Enforce
-	Name    string          `json:"name"`
-	Program json.RawMessage `json:"program"`
-	Breaker Breaker         `json:"breaker"`
+	Mode    Mode    `json:"mode,omitempty"` // empty: Enforce
+	Name    string  `json:"name"`
+	Program Program `json:"program"`
+	Breaker Breaker `json:"breaker"`
 }
 
 // RequestCheck looks at one field of the request before the model is asked.
@@ -364,9 +380,9 @@ type Rules struct {
 
 // ScoreRule is one row: where When holds, Add is added and Reason listed.
 type ScoreRule struct {
-	When   json.RawMessage `json:"when"` // package expr's wire form
-	Add    float64         `json:"add"`
-	Reason string          `json:"reason"`
+	When   Program `json:"when"` // package expr's wire form
+	Add    float64 `json:"add"`
+	Reason string  `json:"reason"`
 }
 
 // SafeDefault is the rung that always answers. Of Body, Template and Refresh
@@ -432,46 +448,4 @@ func (p *Policy) Default() *SafeDefault { return p.Ladder[len(p.Ladder)-1].SafeD
 // alone answer with the default: it cannot draw lots.
 func (p *Policy) FullyEnforced() bool {
 	return p.Mode.Enforces() && (p.EnforcePercent == 0 || p.EnforcePercent >= 100)
-}
-
-// Marshal writes the form that the mesh carries. Equal policies give equal
-// bytes.
-func (p *Policy) Marshal() ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(p); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(buf.Bytes(), "\n"), nil
-}
-
-// Errors that Parse wraps.
-var (
-	ErrTooLarge = fmt.Errorf("a compiled policy has at most %d bytes", MaxBytes)
-	ErrFormat   = errors.New("a policy format this host does not read")
-)
-
-// Parse reads what Marshal wrote and refuses what a host could be hurt by.
-func Parse(text string) (*Policy, error) {
-	if len(text) > MaxBytes {
-		return nil, fmt.Errorf("%w: got %d", ErrTooLarge, len(text))
-	}
-	var p Policy
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
-	if p.Format != FormatVersion {
-		return nil, fmt.Errorf("%w: got %d, want %d", ErrFormat, p.Format, FormatVersion)
-	}
-	if len(p.Ladder) == 0 || p.Ladder[len(p.Ladder)-1].SafeDefault == nil {
-		return nil, errors.New("policy: the ladder has no safeDefault as its last rung")
-	}
-	if p.Deadline <= 0 || p.Reserve < 0 || p.Reserve >= p.Deadline {
-		return nil, fmt.Errorf("policy: deadline %s with reserve %s leaves the model no time", p.Deadline.D(), p.Reserve.D())
-	}
-	if p.Limits.BodyBytes <= 0 {
-		return nil, fmt.Errorf("policy: limits.bodyBytes is %d, want more than 0", p.Limits.BodyBytes)
-	}
-	return &p, nil
 }

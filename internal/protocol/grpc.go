@@ -1,8 +1,13 @@
+//go:build !wasip1
+
 package protocol
 
 import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
+
+// GRPC says whether this build reads and writes gRPC messages, see grpcnone.go.
+const GRPC = true
 
 // The messages of inference.GRPCInferenceService, by field number. Source: the
 // Open Inference Protocol's and Triton's grpc_service.proto, which agree on all

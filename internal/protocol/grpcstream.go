@@ -1,3 +1,5 @@
+//go:build !wasip1
+
 package protocol
 
 import "google.golang.org/protobuf/encoding/protowire"

@@ -2,11 +2,11 @@ package rules
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/scan"
 )
 
@@ -28,9 +28,9 @@ func (p path) at(v *Values) (scan.Node, error) {
 	n, ambiguous := p.path.First(v.Request)
 	switch {
 	case ambiguous:
-		return scan.Node{}, fmt.Errorf("%s: a key on the way is there more than once", p.text)
+		return scan.Node{}, fault.Errorf("%s: a key on the way is there more than once", p.text)
 	case !n.Exists():
-		return scan.Node{}, fmt.Errorf("%s: the request has no such value", p.text)
+		return scan.Node{}, fault.Errorf("%s: the request has no such value", p.text)
 	}
 	return n, nil
 }
@@ -119,7 +119,7 @@ func (l arrayAt) elements(v *Values) ([]scan.Node, error) {
 		return nil, err
 	}
 	if n.Kind() != scan.Array {
-		return nil, fmt.Errorf("%s: not an array", l.path.text)
+		return nil, fault.Errorf("%s: not an array", l.path.text)
 	}
 	out := make([]scan.Node, 0, n.Len())
 	for it := n.Children(); it.Next(); {
@@ -157,7 +157,7 @@ func (l pickOf) elements(v *Values) ([]scan.Node, error) {
 	for i, n := range nodes {
 		got, ambiguous := l.field.First(n)
 		if ambiguous || !got.Exists() {
-			return nil, fmt.Errorf("pick %s: element %d does not have it exactly once", l.name, i)
+			return nil, fault.Errorf("pick %s: element %d does not have it exactly once", l.name, i)
 		}
 		nodes[i] = got
 	}
@@ -191,7 +191,7 @@ func (l sortOf) elements(v *Values) ([]scan.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]keyed, len(nodes))
+	keys := make([]*keyed, len(nodes)) // sorting moves them often
 	for i, n := range nodes {
 		keys[i] = l.key(n)
 	}
@@ -202,8 +202,8 @@ func (l sortOf) elements(v *Values) ([]scan.Node, error) {
 	return nodes, nil
 }
 
-func (l sortOf) key(n scan.Node) keyed {
-	k := keyed{node: n, rank: rankNone}
+func (l sortOf) key(n scan.Node) *keyed {
+	k := &keyed{node: n, rank: rankNone}
 	got, ambiguous := l.field.First(n)
 	if ambiguous {
 		return k
@@ -219,7 +219,7 @@ func (l sortOf) key(n scan.Node) keyed {
 	return k
 }
 
-func (l sortOf) compare(a, b keyed) int {
+func (l sortOf) compare(a, b *keyed) int {
 	if a.rank == rankNone || b.rank == rankNone || a.rank != b.rank {
 		return a.rank - b.rank
 	}

@@ -2,10 +2,10 @@ package rules
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/scan"
 )
 
@@ -30,15 +30,15 @@ func CompileTemplate(s string) (*Template, error) {
 		}
 		name, after, closed := strings.Cut(after, "}}")
 		if !closed {
-			return nil, fmt.Errorf("template: {{%s has no }}", shorten(name))
+			return nil, fault.Errorf("template: {{%s has no }}", shorten(name))
 		}
 		name = strings.TrimSpace(name)
 		if inText {
-			return nil, fmt.Errorf("template: {{%s}} is inside a JSON string: it is a whole JSON value, write it without the quotes", name)
+			return nil, fault.Errorf("template: {{%s}} is inside a JSON string: it is a whole JSON value, write it without the quotes", name)
 		}
 		var err error
 		if p.fill, err = t.placeholder(name); err != nil {
-			return nil, fmt.Errorf("template: {{%s}}: %w", name, err)
+			return nil, fault.Errorf("template: {{%s}}: %w", name, err)
 		}
 		if name == "id" {
 			p.optional, p.keep, p.skip = member(before, after)
@@ -47,7 +47,7 @@ func CompileTemplate(s string) (*Template, error) {
 		rest = after
 	}
 	if err := t.try(); err != nil {
-		return nil, fmt.Errorf("template: %w", err)
+		return nil, fault.Errorf("template: %w", err)
 	}
 	return t, nil
 }
@@ -94,7 +94,7 @@ func (t *Template) try() error {
 		}
 		var doc scan.Document
 		if err := doc.Parse(out, scan.Limits{Nodes: MaxFilled}); err != nil {
-			return fmt.Errorf("not JSON once it is filled, such as %s: %w", shorten(string(out)), err)
+			return fault.Errorf("not JSON once it is filled, such as %s: %w", shorten(string(out)), err)
 		}
 		if !finite(doc.Root()) {
 			return errors.New("JSON has no NaN or Infinity")
@@ -137,7 +137,7 @@ func (t *Template) placeholder(name string) (filler, error) {
 	}
 	words := fields(name)
 	if len(words) == 0 {
-		return nil, fmt.Errorf("empty; allowed are %s", allowed)
+		return nil, fault.Errorf("empty; allowed are %s", allowed)
 	}
 	if name == "count reasons" {
 		t.needs.score = true
@@ -180,7 +180,7 @@ func requestPath(word string) (path, error) {
 		return path{text: word}, nil
 	}
 	if !ok || (rest[0] != '.' && rest[0] != '[') {
-		return path{}, fmt.Errorf("unknown; allowed are %s", allowed)
+		return path{}, fault.Errorf("unknown; allowed are %s", allowed)
 	}
 	if strings.Contains(rest, "[*]") {
 		return path{}, errors.New("a path names one value here, [*] names many")
@@ -194,7 +194,7 @@ func requestPath(word string) (path, error) {
 
 // parseList reads LIST, from the outside in.
 func parseList(words []string) (list, error) {
-	unknown := fmt.Errorf("unknown; allowed are %s", allowed)
+	unknown := fault.Errorf("unknown; allowed are %s", allowed)
 	if len(words) == 0 {
 		return nil, unknown
 	}
@@ -205,7 +205,7 @@ func parseList(words []string) (list, error) {
 		}
 		n, err := strconv.Atoi(words[1])
 		if err != nil || n < 1 || n > maxFirst {
-			return nil, fmt.Errorf("first %s: want a number from 1 to %d", words[1], maxFirst)
+			return nil, fault.Errorf("first %s: want a number from 1 to %d", words[1], maxFirst)
 		}
 		l, err := parseList(words[2:])
 		return firstOf{n, l}, err

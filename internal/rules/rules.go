@@ -5,10 +5,10 @@
 package rules
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/safestate/safestate/internal/expr"
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/policy"
 )
 
@@ -39,26 +39,26 @@ type rule struct {
 func Compile(r *policy.Rules) (*Table, error) {
 	max, ok := units(r.MaxScore)
 	if !ok || max <= 0 {
-		return nil, fmt.Errorf("rules: maxScore is %v, want more than 0 and at most %g", r.MaxScore, maxAdd)
+		return nil, fault.Errorf("rules: maxScore is %v, want more than 0 and at most %g", r.MaxScore, maxAdd)
 	}
 	if !(r.Confidence >= 0 && r.Confidence <= 1) {
-		return nil, fmt.Errorf("rules: confidence is %v, want 0 to 1", r.Confidence)
+		return nil, fault.Errorf("rules: confidence is %v, want 0 to 1", r.Confidence)
 	}
 	t := &Table{max: max, confidence: r.Confidence}
 	for i, s := range r.Score {
 		when, err := expr.Decode(s.When)
 		if err != nil {
-			return nil, fmt.Errorf("rules: score[%d] (%s): %w", i, s.Reason, err)
+			return nil, fault.Errorf("rules: score[%d] (%s): %w", i, s.Reason, err)
 		}
 		add, ok := units(s.Add)
 		if !ok {
-			return nil, fmt.Errorf("rules: score[%d] (%s): add is %v, want a number within %g", i, s.Reason, s.Add, maxAdd)
+			return nil, fault.Errorf("rules: score[%d] (%s): add is %v, want a number within %g", i, s.Reason, s.Add, maxAdd)
 		}
 		t.rules = append(t.rules, rule{when, add, s.Reason})
 	}
 	var err error
 	if t.template, err = CompileTemplate(r.Template); err != nil {
-		return nil, fmt.Errorf("rules: %w", err)
+		return nil, fault.Errorf("rules: %w", err)
 	}
 	return t, nil
 }
@@ -81,7 +81,7 @@ func (t *Table) Score(env *expr.Env) (score float64, reasons []string, err error
 		r := &t.rules[i]
 		holds, err := r.when.Bool(env)
 		if err != nil {
-			return 0, nil, fmt.Errorf("rules: score[%d] (%s): %w", i, r.reason, err)
+			return 0, nil, fault.Errorf("rules: score[%d] (%s): %w", i, r.reason, err)
 		}
 		if holds {
 			sum += r.add

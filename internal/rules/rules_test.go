@@ -39,7 +39,7 @@ func (s source) table(t testing.TB) *rules.Table {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Score = append(r.Score, policy.ScoreRule{When: wire, Add: row.Add, Reason: row.Reason})
+		r.Score = append(r.Score, policy.ScoreRule{When: policy.Program(wire), Add: row.Add, Reason: row.Reason})
 	}
 	table, err := rules.Compile(r)
 	if err != nil {
@@ -242,7 +242,7 @@ func TestScoreIsDecimalAndCapped(t *testing.T) {
 	} {
 		r := &policy.Rules{MaxScore: c.max, Template: `{{score}}`}
 		for _, a := range c.adds {
-			r.Score = append(r.Score, policy.ScoreRule{When: json.RawMessage("true"), Add: a, Reason: "r"})
+			r.Score = append(r.Score, policy.ScoreRule{When: policy.Program("true"), Add: a, Reason: "r"})
 		}
 		table, err := rules.Compile(r)
 		if err != nil {
@@ -256,7 +256,7 @@ func TestScoreIsDecimalAndCapped(t *testing.T) {
 }
 
 func TestCompileRefuses(t *testing.T) {
-	good := policy.ScoreRule{When: json.RawMessage("true"), Add: 0.5, Reason: "why"}
+	good := policy.ScoreRule{When: policy.Program("true"), Add: 0.5, Reason: "why"}
 	for want, r := range map[string]policy.Rules{
 		"maxScore is 0":                       {Template: "1"},
 		"maxScore is NaN":                     {MaxScore: math.NaN(), Template: "1"},
@@ -264,7 +264,7 @@ func TestCompileRefuses(t *testing.T) {
 		"confidence is 1.5":                   {MaxScore: 1, Confidence: 1.5, Template: "1"},
 		"confidence is NaN":                   {MaxScore: 1, Confidence: math.NaN(), Template: "1"},
 		"score[1] (why): add is NaN":          {MaxScore: 1, Template: "1", Score: []policy.ScoreRule{good, {When: good.When, Add: math.NaN(), Reason: "why"}}},
-		"score[0] (x): not a compiled":        {MaxScore: 1, Template: "1", Score: []policy.ScoreRule{{When: json.RawMessage("[]"), Reason: "x"}}},
+		"score[0] (x): not a compiled":        {MaxScore: 1, Template: "1", Score: []policy.ScoreRule{{When: policy.Program("[]"), Reason: "x"}}},
 		"template: {{scor}}: unknown":         {MaxScore: 1, Template: "{{scor}}"},
 		"template: not JSON once it is fille": {MaxScore: 1, Template: `{"a": {{score}}`},
 	} {

@@ -2,10 +2,10 @@ package rules
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 
+	"github.com/safestate/safestate/internal/fault"
 	"github.com/safestate/safestate/internal/scan"
 )
 
@@ -105,11 +105,11 @@ func (t *Template) render(dst []byte, fill func([]byte, filler) ([]byte, error))
 			case errors.Is(err, errAbsent):
 				out = append(out, "null"...)
 			default:
-				return dst[:start], fmt.Errorf("%w: %w", ErrUnfilled, err)
+				return dst[:start], fault.Errorf("%w: %w", ErrUnfilled, err)
 			}
 		}
 		if dst = out; len(dst)-start > MaxFilled {
-			return dst[:start], fmt.Errorf("%w: over %d bytes", ErrUnfilled, MaxFilled)
+			return dst[:start], fault.Errorf("%w: over %d bytes", ErrUnfilled, MaxFilled)
 		}
 	}
 	return dst, nil

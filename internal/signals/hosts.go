@@ -17,11 +17,15 @@ type Host struct {
 	// added while the set is in force.
 	Kills    string
 	InFlight uint64
+	// InProxy: it is a part of a proxy, and kills reach it with the routes.
+	InProxy bool
 }
 
 // Settled is how long it takes until a hub that began to listen, or a control plane
 // that began to lead, has heard of every host that lives: each gives up a control
-// plane that is gone, finds another, and is handed on.
+// plane that is gone, finds another, and is handed on. A reporter inside a proxy that
+// has been silent for as long is gone: it cannot end with a word, and begins anew under
+// another name. Of a proxy that lives and is cut off the proof of its routes tells.
 const Settled = 10 * time.Second
 
 // Hosts returns the reporters that count a version, by name, and since when the hub
@@ -33,7 +37,7 @@ func (h *Hub) Hosts(v Version) (hosts []Host, since time.Time) {
 	defer h.mu.Unlock()
 	if known := h.versions[v]; known != nil {
 		for r := range known.hosts {
-			if !r.ended {
+			if !r.gone(time.Now()) {
 				hosts = append(hosts, r.host())
 			}
 		}
@@ -49,7 +53,7 @@ func (h *Hub) Reporting() (hosts []Host, since time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range h.reporters {
-		if !r.ended {
+		if !r.gone(time.Now()) {
 			hosts = append(hosts, r.host())
 		}
 	}
@@ -58,5 +62,9 @@ func (h *Hub) Reporting() (hosts []Host, since time.Time) {
 }
 
 func (r *reporter) host() Host {
-	return Host{Name: r.name, Heard: r.lastSeen, Kills: r.stopped.set, InFlight: r.stopped.open}
+	return Host{Name: r.name, Heard: r.lastSeen, Kills: r.stopped.set, InFlight: r.stopped.open, InProxy: r.inProxy}
+}
+
+func (r *reporter) gone(now time.Time) bool {
+	return r.ended || r.inProxy && now.Sub(r.lastSeen) > Settled
 }

@@ -92,6 +92,7 @@ type reporter struct {
 	ended    bool      // it counts nothing more
 	signed   bool      // the relay has said that it lives, or ended
 	stopped  stopped   // what it says of kills
+	inProxy  bool      // it is a part of a proxy
 	rows     map[rowName]*hubRow
 	// dropped is the newest beginning of a row that was forgotten: one that comes
 	// back with it has been counted.

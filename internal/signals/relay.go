@@ -210,8 +210,10 @@ func (r *reporter) sign(now time.Time) *signalsv1.Report {
 	return r.saying(&signalsv1.Report{Reporter: r.name, Epoch: r.epoch, Sequence: r.sequence, Held: age(now, r.lastSeen), Ends: r.ended})
 }
 
-// saying adds what the newest of its own said of kills to a report of that number.
+// saying adds what it is, and what the newest of its own said of kills, to a report of
+// that number.
 func (r *reporter) saying(m *signalsv1.Report) *signalsv1.Report {
+	m.InProxy = r.inProxy
 	if m.Sequence == r.sequence {
 		m.Kills, m.InFlight = r.stopped.set, r.stopped.open
 	}

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/safestate/safestate/internal/signals/slot"
 	"github.com/safestate/safestate/internal/verdict"
 )
 
@@ -91,7 +92,7 @@ func (w *Row) Clean(took time.Duration, caller Place) {
 		return
 	}
 	w.endStreak()
-	w.counts[latencyAt+bucketOf(took)].Add(1)
+	w.counts[latencyAt+slot.OfLatency(took)].Add(1)
 	w.counts[cleanAt+int(caller%Places)].Add(1)
 	w.touch()
 }
@@ -133,7 +134,7 @@ func (w *Row) Bad(detector verdict.Detector, took time.Duration, caller Place) {
 	w.lastBad.Store(now)
 	w.run.Add(1)
 	w.counts[detectorsAt+slotOf(string(detector))].Add(1)
-	w.counts[latencyAt+bucketOf(took)].Add(1)
+	w.counts[latencyAt+slot.OfLatency(took)].Add(1)
 	w.counts[badAt+int(caller%Places)].Add(1)
 	w.touch()
 	if first {

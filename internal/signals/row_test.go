@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/signals/signalsv1"
+	"github.com/safestate/safestate/internal/signals/slot"
 	"github.com/safestate/safestate/internal/verdict"
 )
 
@@ -40,7 +41,7 @@ func TestBucketOf(t *testing.T) {
 		{262144 * time.Millisecond, 19},
 		{1000 * time.Hour, 19},
 	} {
-		if got := bucketOf(c.took); got != c.want {
+		if got := slot.OfLatency(c.took); got != c.want {
 			t.Errorf("%s is in bucket %d, want %d", c.took, got, c.want)
 		}
 	}

@@ -59,6 +59,7 @@ func (h *Hub) take(peer string, m *signalsv1.Report, tallies []tally, now time.T
 		h.reporters[m.Reporter] = r
 		h.charge(peer, share{reporters: 1})
 	}
+	r.inProxy = r.inProxy || m.InProxy
 	if m.Sequence >= r.sequence && m.Kills != "" { // a relay's may come in several
 		r.stopped = stopped{m.Kills, m.InFlight}
 	}

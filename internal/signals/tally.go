@@ -3,19 +3,18 @@ package signals
 import (
 	"errors"
 	"fmt"
-	"math/bits"
-	"time"
 
 	"github.com/safestate/safestate/internal/signals/signalsv1"
+	"github.com/safestate/safestate/internal/signals/slot"
 	"github.com/safestate/safestate/internal/verdict"
 )
 
 const (
 	// Places is into how many places callers are put, by a hash of who they are.
-	Places = 64
+	Places = slot.Places
 	// Buckets is how many buckets latencies have: bucket i holds those of less
 	// than 2^i ms, the last one all others (262 s and more).
-	Buckets = 20
+	Buckets = slot.Buckets
 	// detectorSlots is more than there are detectors; the last slot takes those
 	// of a reporter that is newer than this build.
 	detectorSlots = 16
@@ -63,11 +62,6 @@ func (t *tally) sum(from, n int) uint64 {
 
 func (t *tally) clean() uint64 { return t.sum(cleanAt, Places) }
 func (t *tally) bad() uint64   { return t.sum(badAt, Places) }
-
-// bucketOf returns the bucket of a latency; a negative one is none.
-func bucketOf(took time.Duration) int {
-	return min(bits.Len64(uint64(max(took.Milliseconds(), 0))), Buckets-1)
-}
 
 func slotOf(detector string) int {
 	for i, d := range verdict.Detectors {

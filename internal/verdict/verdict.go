@@ -299,11 +299,16 @@ func (v *Verdict) Clean() bool { return !v.Failed.Found() }
 // Add records a finding: the first enforced one fails the answer, later ones
 // and observed ones are kept for counting.
 func (v *Verdict) Add(f Finding) {
-	switch {
-	case !f.Found():
-	case f.Enforced && v.Clean():
-		v.Failed = f
-	default:
-		v.Observed = append(v.Observed, f)
+	if f.Found() {
+		v.add(&f)
+	}
+}
+
+//go:noinline // it is rare, and Add is at fifty places
+func (v *Verdict) add(f *Finding) {
+	if f.Enforced && v.Clean() {
+		v.Failed = *f
+	} else {
+		v.Observed = append(v.Observed, *f)
 	}
 }

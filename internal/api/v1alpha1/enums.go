@@ -15,6 +15,19 @@ const (
 // Values lists the modes of a policy.
 func (PolicyMode) Values() []string { return []string{"Observe", "Enforce"} }
 
+// Host says what judges a route's answers.
+type Host string
+
+// The hosts.
+const (
+	HostProcessor Host = "Processor" // the external processor
+	HostWASM      Host = "WASM"      // the WASM filter inside the proxy
+	HostBoth      Host = "Both"      // the processor, and the filter for what it has not judged
+)
+
+// Values lists the hosts.
+func (Host) Values() []string { return []string{"Processor", "WASM", "Both"} }
+
 // Mode says what is done with one detector's failed verdict. The third state
 // is spelled Disabled, since readers of YAML 1.1 turn Off into a boolean.
 type Mode string

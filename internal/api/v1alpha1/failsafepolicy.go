@@ -19,6 +19,11 @@ type FailSafePolicySpec struct {
 	// least one. A rule has at most one policy.
 	TargetRefs []gatewayv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRefs"`
 
+	// Host is what judges the answers: the external processor, the WASM filter
+	// inside the proxy, or both, of which the filter judges what the processor
+	// has not. WASM and Both are for HTTPRoutes. Default: Processor.
+	Host Host `json:"host,omitempty"`
+
 	// Mode is Observe or Enforce. Default: Observe.
 	Mode PolicyMode `json:"mode,omitempty"`
 

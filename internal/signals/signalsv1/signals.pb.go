@@ -50,8 +50,11 @@ type Report struct {
 	// not say. in_flight is how many requests to what that set stops the reporter has
 	// let go to a version and not seen the end of. It is counted with the set in
 	// force, so that no request is added to it later.
-	Kills         string `protobuf:"bytes,10,opt,name=kills,proto3" json:"kills,omitempty"`
-	InFlight      uint64 `protobuf:"varint,11,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Kills    string `protobuf:"bytes,10,opt,name=kills,proto3" json:"kills,omitempty"`
+	InFlight uint64 `protobuf:"varint,11,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// in_proxy says that the reporter is a part of the proxy: kills reach it with the
+	// routes, and what is proven of the proxy is proven of it.
+	InProxy       bool `protobuf:"varint,12,opt,name=in_proxy,json=inProxy,proto3" json:"in_proxy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -161,6 +164,13 @@ func (x *Report) GetInFlight() uint64 {
 		return x.InFlight
 	}
 	return 0
+}
+
+func (x *Report) GetInProxy() bool {
+	if x != nil {
+		return x.InProxy
+	}
+	return false
 }
 
 // Counts are one version's, as requests of one route of one proxy met it.
@@ -601,7 +611,7 @@ var File_signals_proto protoreflect.FileDescriptor
 
 const file_signals_proto_rawDesc = "" +
 	"\n" +
-	"\rsignals.proto\x12\x14safestate.signals.v1\"\xdd\x02\n" +
+	"\rsignals.proto\x12\x14safestate.signals.v1\"\xf8\x02\n" +
 	"\x06Report\x12\x1a\n" +
 	"\breporter\x18\x01 \x01(\tR\breporter\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1a\n" +
@@ -614,7 +624,8 @@ const file_signals_proto_rawDesc = "" +
 	"\x04ends\x18\t \x01(\bR\x04ends\x12\x14\n" +
 	"\x05kills\x18\n" +
 	" \x01(\tR\x05kills\x12\x1b\n" +
-	"\tin_flight\x18\v \x01(\x04R\binFlight\"\xff\x04\n" +
+	"\tin_flight\x18\v \x01(\x04R\binFlight\x12\x19\n" +
+	"\bin_proxy\x18\f \x01(\bR\ainProxy\"\xff\x04\n" +
 	"\x06Counts\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05route\x18\x02 \x01(\tR\x05route\x12\x14\n" +

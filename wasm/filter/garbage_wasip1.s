@@ -1,0 +1,1 @@
+// The body of setGCPercent is the runtime's.
