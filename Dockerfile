@@ -1,4 +1,5 @@
-# Two images of one build: safestate, and the sample model of docker-compose.yaml.
+# Three images of one build: safestate, the sample model of docker-compose.yaml, and
+# the WASM filter.
 # Static binaries on nothing: no shell, no package manager, no root.
 FROM golang:1.26.8-bookworm AS build
 WORKDIR /src
@@ -8,6 +9,8 @@ COPY . .
 ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/ \
     ./cmd/safestate ./cmd/samplemodel ./internal/deploytest/probe
+RUN CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm go build -trimpath -buildvcs=false -buildmode=c-shared \
+    -ldflags="-s -w -buildid=" -o /out/plugin.wasm ./wasm && sha256sum /out/plugin.wasm
 RUN mkdir /data
 
 # What both images hold besides their binary. /probe is their health check.
@@ -15,6 +18,11 @@ FROM scratch AS base
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/probe /probe
 USER 65532:65532
+
+# The WASM filter as OCI registries hold one, and as Istio's WasmPlugin fetches it:
+# docker build --target wasm .
+FROM scratch AS wasm
+COPY --from=build /out/plugin.wasm /plugin.wasm
 
 FROM base AS samplemodel
 COPY --from=build /out/samplemodel /samplemodel

@@ -65,8 +65,8 @@ func (v *evidence) read(stream accesslogv3.AccessLogService_StreamAccessLogsServ
 func (v *evidence) take(node string, entry *datav3.HTTPAccessLogEntry) {
 	common := entry.GetCommonProperties()
 	r := v.server.routes.named(common.GetRouteName())
-	if r == nil {
-		return
+	if r == nil || !r.policy.Host.Processor() {
+		return // a filter inside Envoy counts by itself how its answers ended
 	}
 	version, known := r.versions[common.GetUpstreamCluster()]
 	if !known {

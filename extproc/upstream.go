@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -46,9 +47,10 @@ var (
 )
 
 func (s *Server) answerUpstream(w http.ResponseWriter, r *http.Request) {
-	route := s.routes.byDigest(r.Header.Get(policy.HeaderDigest))
+	route := s.known(r.Header)
 	grpc := strings.HasPrefix(r.Header.Get("Content-Type"), protocol.TypeGRPC)
 	if route == nil {
+		w.Header().Set(policy.HeaderPolicyUnknown, "1")
 		refuseUpstream(w, grpc, errUnknownPolicy.Error())
 		return
 	}
@@ -80,6 +82,25 @@ func (s *Server) answerUpstream(w http.ResponseWriter, r *http.Request) {
 	if prompt, completion, ok := usageOf(&a); ok {
 		route.metrics.Tokens(a.Model, a.Version, prompt, completion, false)
 	}
+}
+
+// known returns the route of the policy that a request names, or brings along as a
+// request of Envoy's would: through the same gate. nil: there is none.
+func (s *Server) known(h http.Header) *route {
+	if route := s.routes.byDigest(h.Get(policy.HeaderDigest)); route != nil {
+		return route
+	}
+	text, err := url.PathUnescape(h.Get(policy.HeaderPolicyText))
+	if err != nil || text == "" {
+		return nil
+	}
+	name, _, _ := strings.Cut(h.Get(policy.HeaderPolicyRoute), " ")
+	route, err := s.routes.get(&carried{policy: text, signature: h.Get(policy.HeaderPolicySignature), route: name})
+	if err != nil {
+		s.metrics.Uninspected("", unusedFor(err))
+		return nil
+	}
+	return route
 }
 
 // readUpstream reads the request's body as far as the policy's limit and the

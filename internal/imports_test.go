@@ -379,6 +379,10 @@ var edges = map[string]map[string]string{
 		"internal/config":  "a world of routes like a user's",
 		"internal/kill":    "a kill is measured",
 	},
+	"bench/noopfilter": {
+		"wasm/proxywasm":       "what any filter in Go is made of",
+		"wasm/proxywasm/types": "what any filter in Go is made of",
+	},
 	"e2e/tlsmesh":               {},
 	"e2e/api":                   {},
 	"e2e/releases":              {},

@@ -204,12 +204,13 @@ type proxy struct {
 
 // startProxy starts an Envoy that gets its configuration from control, and asks
 // host about answers.
-func startProxy(t testing.TB, node string, control, host *replica) *proxy {
+func startProxy(t testing.TB, node string, control, host *replica, flags ...string) *proxy {
 	t.Helper()
 	p := &proxy{admin: address(t)}
-	cmd := exec.Command(dataplane.Program(t, "safestate"), "render", "bootstrap", "--node-id", node,
-		"--envoy-admin", p.admin,
-		"--xds", control.grpc, "--processor", host.grpc, "--answers-upstream", host.answers)
+	cmd := exec.Command(dataplane.Program(t, "safestate"), append([]string{
+		"render", "bootstrap", "--node-id", node, "--envoy-admin", p.admin,
+		"--xds", control.grpc, "--processor", host.grpc, "--answers-upstream", host.answers,
+	}, flags...)...)
 	text, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -239,8 +240,12 @@ type stand struct {
 // newStand starts all of it. It ends with the test.
 func newStand(t *testing.T, w *world) *stand {
 	t.Helper()
-	s := &stand{replica: newReplica(t, "--config", w.dir, "--traffic", anyPort), world: w}
+	var module []string
+	if w.Host != "" {
+		module = []string{"--wasm-module", dataplane.Module(t)}
+	}
+	s := &stand{replica: newReplica(t, append([]string{"--config", w.dir, "--traffic", anyPort}, module...)...), world: w}
 	s.start()
-	s.proxy = startProxy(t, "envoy", s.replica, s.replica)
+	s.proxy = startProxy(t, "envoy", s.replica, s.replica, module...)
 	return s
 }

@@ -35,6 +35,7 @@ type world struct {
 	dir      string
 	Versions []*version
 	Session  bool
+	Host     string // of the policy; empty: the processor
 	Deadline time.Duration
 	CoolDown time.Duration
 	Default  string

@@ -44,6 +44,9 @@ func (c *checker) hostRung(field string, r *v1alpha1.Rung) {
 	if k := r.Cache; k != nil && k.When == v1alpha1.First {
 		c.fail(field+".cache.when", "is First, and the filter asks a cache only once the model failed; want when: OnFailure, or host: Processor or Both")
 	}
+	if k := r.Cache; k != nil && k.When != v1alpha1.First {
+		c.warn(field+".cache", "is filled by processors only: the filter sends no clean answer anywhere; it finds what routes of host: Processor or Both have put there for the same model")
+	}
 	if d := r.SafeDefault; d != nil && d.Refresh != nil {
 		c.fail(field+".safeDefault.refresh", "reads a file or a URL, which the filter cannot; want body or template alone, or host: Processor or Both")
 	}

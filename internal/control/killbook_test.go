@@ -231,7 +231,7 @@ func TestAKillThatCannotBeRead(t *testing.T) {
 		return err != nil && strings.Contains(err.Error(), name)
 	}
 	taken := func() bool { return b.control.kills.unreadable() == nil }
-	for _, key := range []string{theModel.Key(), "modle/default/fraud"} {
+	for _, key := range []string{theModel.Key(), "no-kind/default/fraud"} {
 		bad := put(key, "{")
 		if !eventually(func() bool { return refused("out of the store") }) {
 			t.Errorf("%s: the files are taken", key)

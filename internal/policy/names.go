@@ -82,6 +82,13 @@ const (
 	HeaderDigest = "x-safestate-policy"
 	// HeaderBudgeted says that the route's budget has been asked already.
 	HeaderBudgeted = "x-safestate-budgeted"
+	// HeaderPolicyUnknown on an answer says that the policy is not known there. Then
+	// HeaderPolicyText brings it, percent-encoded, with HeaderPolicySignature, its
+	// signature, and HeaderPolicyRoute, Envoy's name of the route that it is signed for.
+	HeaderPolicyUnknown   = "x-safestate-policy-unknown"
+	HeaderPolicyText      = "x-safestate-policy-text"
+	HeaderPolicySignature = "x-safestate-policy-signature"
+	HeaderPolicyRoute     = "x-safestate-policy-route"
 	// HeaderReport marks a report of a WASM filter, in signals.proto's form: it asks for
 	// no answer.
 	HeaderReport = "x-safestate-report"

@@ -69,6 +69,9 @@ func (h *Host) Open(headers [][2]string, end bool) *Stream {
 	return s
 }
 
+// SetRoute replaces what Envoy says of the route of streams that begin from now on.
+func (h *Host) SetRoute(r Route) { h.options.Route = r }
+
 // SetRoute replaces what Envoy says of the stream's route.
 func (s *Stream) SetRoute(r Route) { s.route = r }
 

@@ -225,6 +225,9 @@ func (s *stream) setAside(cause string) {
 }
 
 func (s *stream) uninspected(cause string) {
+	if s.route.policy == nil {
+		return // it has been counted as a policy that cannot be used
+	}
 	c := s.route.uninspected[cause]
 	if c == nil {
 		c = s.plugin.metrics.counter(metricUninspected, label{"route", s.route.policy.Route}, label{"cause", cause})

@@ -54,6 +54,9 @@ func (s *stream) asking(left time.Duration) [][2]string {
 			out = append(out, h)
 		}
 	}
+	if s.told {
+		out = append(out, s.route.brought...)
+	}
 	return append(out,
 		[2]string{policy.HeaderDigest, s.route.digest},
 		[2]string{policy.HeaderAnswer, s.cause.Reason()},
@@ -78,6 +81,12 @@ func (s *stream) called(_, bodySize, _ int) {
 	list, err := proxywasm.GetHttpCallResponseHeaders()
 	got := headers(list)
 	source := got.text(verdict.HeaderSource)
+	if _, unknown := got.Get(policy.HeaderPolicyUnknown); unknown && !s.told {
+		s.told = true // it has no files, and nobody has brought it the policy lately
+		if s.call() {
+			return
+		}
+	}
 	if err != nil || source == "" || got.status() == 0 {
 		s.climb()
 		return

@@ -6,6 +6,8 @@ import "github.com/safestate/safestate/internal/policy"
 var (
 	propertyDigest     = []string{"xds", "route_metadata", "filter_metadata", policy.MetadataNamespace, policy.MetadataPolicyDigest}
 	propertyPolicy     = []string{"xds", "route_metadata", "filter_metadata", policy.MetadataNamespace, policy.MetadataPolicy}
+	propertySignature  = []string{"xds", "route_metadata", "filter_metadata", policy.MetadataNamespace, policy.MetadataSignature}
+	propertyRoute      = []string{"xds", "route_name"}
 	propertyGeneration = []string{"xds", "route_metadata", "filter_metadata", policy.MetadataNamespace, policy.MetadataGeneration}
 	propertyVerdict    = []string{"metadata", "filter_metadata", policy.MetadataNamespace, policy.MetadataVerdict}
 	propertyCluster    = []string{"xds", "cluster_name"}

@@ -19,6 +19,7 @@ const mostRoutes = 1000
 // for the state behind its breakers and its budget, which outlive the policy.
 type route struct {
 	digest   string
+	brought  [][2]string // what makes the policy known to a safestate that has no files
 	policy   *policy.Policy
 	detector *detect.Detector
 	rungs    []rung
@@ -85,6 +86,9 @@ func (p *plugin) read(digest string) *route {
 	if err == nil {
 		r, err = p.compile(digest, string(text))
 	}
+	if err == nil && r.escalates() {
+		r.brought = introduction(text)
+	}
 	if err != nil {
 		proxywasm.LogError("safestate: the policy " + digest + " cannot be used: " + err.Error())
 		r = &route{digest: digest, unreadable: err, open: policy.PassesUnread(string(text))}
@@ -94,6 +98,34 @@ func (p *plugin) read(digest string) *route {
 	}
 	p.routes[digest] = r
 	return r
+}
+
+// introduction is the policy of the request at hand with what it is signed by, as
+// headers.
+func introduction(text []byte) [][2]string {
+	out := [][2]string{{policy.HeaderPolicyText, escaped(text)}}
+	if signature, err := proxywasm.GetProperty(propertySignature); err == nil && len(signature) > 0 {
+		out = append(out, [2]string{policy.HeaderPolicySignature, string(signature)})
+	}
+	if name, err := proxywasm.GetProperty(propertyRoute); err == nil && len(name) > 0 {
+		out = append(out, [2]string{policy.HeaderPolicyRoute, string(name)})
+	}
+	return out
+}
+
+// escaped is a text as a header can carry it: what is not printable ASCII, and the
+// percent sign, as %XX (RFC 3986).
+func escaped(text []byte) string {
+	const hex = "0123456789ABCDEF"
+	out := make([]byte, 0, len(text)+len(text)/8)
+	for _, c := range text {
+		if c < 0x20 || c > 0x7e || c == '%' {
+			out = append(out, '%', hex[c>>4], hex[c&15])
+			continue
+		}
+		out = append(out, c)
+	}
+	return string(out)
 }
 
 func (p *plugin) compile(digest, text string) (*route, error) {
@@ -108,7 +140,7 @@ func (p *plugin) compile(digest, text string) (*route, error) {
 	r := &route{
 		digest: digest, policy: cfg, detector: d, refusal: local.Refusal(cfg),
 		versions: make(map[string]*version, len(cfg.Versions)), uninspected: map[string]*counter{},
-		holds: len(cfg.Detect.Request) > 0,
+		holds: cfg.Host != policy.HostBoth && len(cfg.Detect.Request) > 0, // else the processor has checked it
 	}
 	if err := r.addRungs(p.settings.Answers != ""); err != nil {
 		return nil, err

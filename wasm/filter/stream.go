@@ -33,6 +33,7 @@ type stream struct {
 	stage   stage
 	cause   verdict.Finding // why the request waits for its body, or for an answer from elsewhere
 	next    int             // the rung that is tried next
+	told    bool            // the policy has been brought along with a call
 	holding int64           // bytes of bodies, counted at the plugin
 	over    bool            // the request is over the limit, and not kept
 

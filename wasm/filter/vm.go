@@ -18,8 +18,6 @@ const (
 	tick = 20 * time.Millisecond
 	// mostHeld bounds the bodies that a worker keeps, in bytes.
 	mostHeld = 64 << 20
-	// garbage is how many percent of what is in use may lie around besides.
-	garbage = 400
 	// mostJudges bounds the exchanges that are kept for reuse.
 	mostJudges = 64
 )
@@ -36,9 +34,6 @@ func (*vm) NewPluginContext(contextID uint32) types.PluginContext {
 		routes: map[string]*route{}, streams: map[uint32]*stream{}, budgets: budget.NewSet(),
 	}
 	p.breakers = breaker.NewSet(p.now, p.breakerChanged)
-	// A request leaves some kilobytes, and the heap is small: collected at twice its
-	// size it would be collected some times a second.
-	setGCPercent(garbage)
 	return p
 }
 

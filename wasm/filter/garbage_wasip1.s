@@ -1,1 +1,0 @@
-// The body of setGCPercent is the runtime's.
