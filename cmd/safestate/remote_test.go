@@ -186,9 +186,11 @@ func TestAWaitThatIsEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text strings.Builder
+	asked := false // a second interrupt would end it at once
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		text.WriteString(lines.Text() + "\n")
-		if strings.Contains(lines.Text(), "2 of 3 expected proxies ACKed") {
+		if !asked && strings.Contains(lines.Text(), "2 of 3 expected proxies ACKed") {
+			asked = true
 			if err := cmd.Process.Signal(os.Interrupt); err != nil {
 				t.Fatal(err)
 			}

@@ -1,4 +1,5 @@
-// Package memory watches what safestate's memory does over 200,000 requests.
+// Package memory watches what safestate's memory, and that of an Envoy with the filter,
+// does over 200,000 requests.
 // It takes minutes and is run by `make memory`.
 package memory
 
@@ -34,8 +35,24 @@ func TestMain(m *testing.M) {
 // TestMemory runs the sample's whole fraud policy: every twentieth answer is
 // NaN, so that the ladder works too.
 func TestMemory(t *testing.T) {
-	plane := start(t)
-	idle, err := plane.Safestate.RSS()
+	plane := start(t, "")
+	idle := watch(t, plane, plane.Safestate, "")
+	if idle >= idleLimit {
+		t.Errorf("idle RSS is %.1f MB, want under %.0f", mb(float64(idle)), mb(idleLimit))
+	}
+}
+
+// TestMemoryInEnvoy is TestMemory of an Envoy with the filter.
+func TestMemoryInEnvoy(t *testing.T) {
+	plane := start(t, "WASM")
+	watch(t, plane, plane.Envoy, "wasm_envoy_")
+}
+
+// watch sends the requests, and fails the test where a process grows. It returns what
+// the process held before.
+func watch(t *testing.T, plane *dataplane.Plane, of *dataplane.Process, figure string) (idle int64) {
+	t.Helper()
+	idle, err := of.RSS()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +71,7 @@ func TestMemory(t *testing.T) {
 					failed.Add(1)
 				}
 				if n%sampleEvery == 0 {
-					rss, err := plane.Safestate.RSS()
+					rss, err := of.RSS()
 					if err != nil {
 						failed.Add(1)
 						continue
@@ -72,13 +89,11 @@ func TestMemory(t *testing.T) {
 	}
 	last := samples[len(samples)*3/4:]
 	slope := perSample(last) * (50_000 / sampleEvery)
-	fmt.Printf("figure rss_idle_mb=%.1f rss_end_mb=%.1f slope_mb_per_50000=%.3f\n", mb(float64(idle)), mb(float64(last[len(last)-1])), mb(slope))
-	if idle >= idleLimit {
-		t.Errorf("idle RSS is %.1f MB, want under %.0f", mb(float64(idle)), mb(idleLimit))
-	}
+	fmt.Printf("figure %srss_idle_mb=%.1f rss_end_mb=%.1f slope_mb_per_50000=%.3f\n", figure, mb(float64(idle)), mb(float64(last[len(last)-1])), mb(slope))
 	if slope >= slopeLimit {
 		t.Errorf("RSS grows by %.2f MB per 50,000 requests, want under %.0f", mb(slope), mb(slopeLimit))
 	}
+	return idle
 }
 
 func mb(bytes float64) float64 { return bytes / (1 << 20) }
@@ -104,8 +119,9 @@ func request(n int64) dataplane.Request {
 	return q
 }
 
-// start serves docs/samples/fraud with the models on free ports.
-func start(t *testing.T) *dataplane.Plane {
+// start serves docs/samples/fraud with the models on free ports, and a host for its
+// policy; empty: the processor.
+func start(t *testing.T, host string) *dataplane.Plane {
 	t.Helper()
 	ports := map[string]string{}
 	for version, was := range map[string]string{"v1": "9101", "v2": "9102", "small": "9103"} {
@@ -129,9 +145,16 @@ func start(t *testing.T) *dataplane.Plane {
 		for was, port := range ports {
 			text = bytes.ReplaceAll(text, []byte("port: "+was), []byte("port: "+port))
 		}
+		if host != "" {
+			text = bytes.Replace(text, []byte("  mode: Enforce\n"), []byte("  mode: Enforce\n  host: "+host+"\n"), 1)
+		}
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(file)), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return dataplane.Start(t, dataplane.Options{Config: dir, Serve: []string{"--log-level", "warn"}})
+	var module []string
+	if host != "" {
+		module = []string{"--wasm-module", dataplane.Module(t)}
+	}
+	return dataplane.Start(t, dataplane.Options{Config: dir, Serve: append([]string{"--log-level", "warn"}, module...), Render: module})
 }
