@@ -72,6 +72,11 @@ func padded(p fm.Protocol, route string) dataplane.Request {
 // the field and the model is not asked; it passes to the model.
 func TestRequestFaults(t *testing.T) {
 	plane, primary, _ := wholePlane(t)
+	everyRequestFault(t, plane, primary)
+}
+
+func everyRequestFault(t *testing.T, plane *dataplane.Plane, primary *fm.Server) {
+	t.Helper()
 	var count tally
 	for i := range requestFaults {
 		fault := &requestFaults[i]

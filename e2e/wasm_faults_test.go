@@ -45,6 +45,12 @@ func TestFaultsInEnvoy(t *testing.T) {
 	}
 }
 
+// TestRequestFaultsInEnvoy is TestRequestFaults with the filter alone.
+func TestRequestFaultsInEnvoy(t *testing.T) {
+	plane, primary, _ := inEnvoy(t)
+	everyRequestFault(t, plane, primary)
+}
+
 // TestFaultsOfChatInEnvoy and TestFaultsOfStreamsInEnvoy are those of chat with the
 // filter alone.
 func TestFaultsOfChatInEnvoy(t *testing.T) { chatFaults(t, "WASM", fm.OA) }
