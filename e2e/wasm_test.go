@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -156,4 +157,31 @@ func TestFilterAlone(t *testing.T) {
 	if want.Err != nil || got.Err != nil || got.Status != http.StatusOK || got.Source() != "" || len(got.Body) != len(want.Body) || !bytes.HasPrefix(got.Body, want.Body[:100]) {
 		t.Errorf("16 MiB: status %d, source %q, %d bytes, want %d: %v", got.Status, got.Source(), len(got.Body), len(want.Body), got.Err)
 	}
+}
+
+// TestFilterOfAKilledRoute: what is killed is called killed, whoever says so.
+func TestFilterOfAKilledRoute(t *testing.T) {
+	plane, model := filterPlane(t, "WASM", nil)
+	if a := ask(plane); a.Source() != "primary" {
+		t.Fatalf("%+v", a)
+	}
+	run := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command(dataplane.Program(t, "safestate"), append(args, "--server", "http://"+plane.HTTP)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	run("kill", "two-main", "--reason", "test", "--wait", "20s")
+	asked := model.Requests()
+	for range 3 {
+		if a := ask(plane); a.Source() != "fallback" || !strings.HasPrefix(a.Reason(), "killed model default/two-main") {
+			t.Errorf("killed: source %q, reason %q, status %d", a.Source(), a.Reason(), a.Status)
+		}
+	}
+	if n := model.Requests() - asked; n > 0 {
+		t.Errorf("the model was asked %d times", n)
+	}
+	run("revive", "two-main", "--reason", "test", "--generation", "1", "--wait", "20s")
+	dataplane.Eventually(t, 10*time.Second, "the model answers again", func() bool { return ask(plane).Source() == "primary" })
 }

@@ -123,6 +123,9 @@ func policyMetadata(r *compile.Route, o Options) (*corev3.Metadata, error) {
 	if r.Generation > 0 {
 		fields[policy.MetadataGeneration] = structpb.NewStringValue(strconv.FormatUint(r.Generation, 10))
 	}
+	if r.Kill != nil && r.Policy.Host.WASM() {
+		fields[policy.MetadataKilled] = structpb.NewStringValue(r.Kill.Target.String())
+	}
 	if r.KillGeneration > 0 {
 		fields[policy.MetadataKillGeneration] = structpb.NewStringValue(strconv.FormatUint(r.KillGeneration, 10))
 	}

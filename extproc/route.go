@@ -33,7 +33,27 @@ type route struct {
 	patience     time.Duration      // how long the ladder runs before Envoy is asked for more time
 	text         string             // of the policy
 	admitted     atomic.Pointer[admission]
-	lastUsed     atomic.Int64 // Unix nanoseconds
+	inForce      *atomic.Pointer[route] // which policy of the route's name is
+	lastUsed     atomic.Int64           // Unix nanoseconds
+}
+
+// configure gives what outlives policies the settings of this one, which is in force:
+// one that was in between may have left its own.
+func (r *route) configure(s *State) {
+	for _, v := range r.versions {
+		if v.breaker != nil {
+			s.Breakers.Get(ladder.BreakerKeyVersion(v.Model, v.Name), *r.policy.Breaker)
+		}
+	}
+	for _, d := range r.policy.Detect.Dependencies {
+		if d.Mode != policy.Observe {
+			s.Breakers.Get("dependency/"+r.policy.Model+"/"+d.Name, d.Breaker)
+		}
+	}
+	if r.bulkhead != nil {
+		s.Bulkheads.Get(r.policy.Model, r.policy.MaxConcurrent)
+	}
+	r.ladder.Configure(s.Ladder)
 }
 
 // version is one version of the route's model as this route sees it.

@@ -3,7 +3,9 @@ package extproc
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/safestate/safestate/internal/policy"
@@ -35,6 +37,8 @@ type routes struct {
 	digest map[string]*route // the same by policy.Digest of the text
 	bad    map[string]error  // policies that do not compile, so that each is tried once
 	pinned map[string]bool
+	// inForce is, by a route's name, which of its policies requests came with last.
+	inForce map[string]*atomic.Pointer[route]
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -43,7 +47,7 @@ type routes struct {
 func newRoutes(s *Server, state *State, g *gate) *routes {
 	r := &routes{
 		server: s, state: state, gate: g,
-		byText: map[string]*route{}, digest: map[string]*route{}, bad: map[string]error{}, pinned: map[string]bool{},
+		byText: map[string]*route{}, digest: map[string]*route{}, bad: map[string]error{}, pinned: map[string]bool{}, inForce: map[string]*atomic.Pointer[route]{},
 		stop: make(chan struct{}),
 	}
 	r.done.Go(r.sweep)
@@ -63,8 +67,7 @@ func (r *routes) get(c *carried) (*route, error) {
 	found := r.byText[c.policy]
 	r.mu.RUnlock()
 	if found != nil && r.gate.known(found, c) {
-		found.touch()
-		return found, nil
+		return r.use(found), nil
 	}
 	admitted, err := r.gate.admit(c)
 	if err != nil {
@@ -74,7 +77,21 @@ func (r *routes) get(c *carried) (*route, error) {
 		return nil, err
 	}
 	found.keep(admitted)
-	return found, nil
+	return r.use(found), nil
+}
+
+// use notes that requests come with a policy, which makes it the one in force.
+func (r *routes) use(found *route) *route {
+	found.touch()
+	if found.inForce.Load() != found {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if found.inForce.Load() != found {
+			found.inForce.Store(found)
+			found.configure(r.state)
+		}
+	}
+	return found
 }
 
 // of returns the route of a policy that is trusted.
@@ -116,6 +133,11 @@ func (r *routes) build(text string) (*route, error) {
 		return nil, err
 	}
 	built.touch()
+	if built.inForce = r.inForce[built.policy.Route]; built.inForce == nil {
+		built.inForce = &atomic.Pointer[route]{}
+		r.inForce[built.policy.Route] = built.inForce
+	}
+	built.inForce.Store(built) // it was configured when it was made
 	r.byText[text] = built
 	r.digest[policy.Digest(text)] = built
 	return built, nil
@@ -181,6 +203,11 @@ func (r *routes) expired(now time.Time) []*route {
 			out = append(out, route)
 		}
 	}
+	names := map[string]bool{}
+	for _, route := range r.byText {
+		names[route.policy.Route] = true
+	}
+	maps.DeleteFunc(r.inForce, func(name string, _ *atomic.Pointer[route]) bool { return !names[name] })
 	return out
 }
 
@@ -206,8 +233,7 @@ func (r *routes) byDigest(digest string) *route {
 	if found == nil || !pinned && !r.gate.stands(found) {
 		return nil
 	}
-	found.touch()
-	return found
+	return r.use(found)
 }
 
 // named returns the route of a name that was used last; nil: there is none.

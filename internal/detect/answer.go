@@ -60,7 +60,7 @@ func (d *Detector) Unread(x *Exchange) (v verdict.Verdict) {
 // costs no allocation once x has been used before.
 func (d *Detector) Answer(x *Exchange) verdict.Verdict {
 	v := d.judge(x, d.own, &x.response, x.Status, x.CodeDetails, x.ResponseHeaders, x.ResponseBody)
-	if d.constant != nil && v.Clean() && v.Pass == verdict.Judged && x.response.read && !x.response.failure.found() {
+	if learns && d.constant != nil && v.Clean() && v.Pass == verdict.Judged && x.response.read && !x.response.failure.found() {
 		v.Add(d.constant.observe(x, d.own, time.Now()))
 	}
 	return v

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"hash/maphash"
+	"runtime"
 	"strconv"
 	"sync"
 
@@ -29,6 +30,11 @@ type constant struct {
 	mu       sync.Mutex
 	versions map[string]*run
 }
+
+// learns reports whether this build has detectors that compare many answers. The WASM
+// filter, of which each worker sees a few, is not made for policies that ask for one;
+// beside a processor that part is the processor's.
+const learns = runtime.GOOS != "wasip1"
 
 func newConstant(cfg *policy.Constant) (*constant, error) {
 	switch {

@@ -52,7 +52,7 @@ func Compile(p *policy.Policy) (*Detector, error) {
 	if d.checks, err = newRequestChecks(p.Detect.Request); err != nil {
 		return nil, err
 	}
-	if p.Detect.Constant != nil {
+	if p.Detect.Constant != nil && learns {
 		if d.constant, err = newConstant(p.Detect.Constant); err != nil {
 			return nil, err
 		}

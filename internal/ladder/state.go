@@ -182,6 +182,22 @@ func (l *Ladder) add(cfg *policy.Rung, s *State) error {
 	return nil
 }
 
+// Configure gives what outlives policies the settings of this one's: the fallback
+// models' breakers and bulkheads, and the budget.
+func (l *Ladder) Configure(s *State) {
+	for i := range l.policy.Ladder {
+		if cfg := l.policy.Ladder[i].Fallback; cfg != nil && cfg.Breaker != nil {
+			s.Breakers.Get(BreakerKeyRung(cfg.Model), *cfg.Breaker)
+		}
+		if cfg := l.policy.Ladder[i].Fallback; cfg != nil && cfg.MaxConcurrent > 0 {
+			s.Bulkheads.Get("rung/"+cfg.Model, cfg.MaxConcurrent)
+		}
+	}
+	if cfg := l.policy.Budget; cfg != nil {
+		s.Budgets.Get(l.policy.Route, *cfg)
+	}
+}
+
 // Close ends the background work that no ladder holds any more. Ladders
 // must be closed before.
 func (s *State) Close() {

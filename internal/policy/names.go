@@ -20,6 +20,11 @@ const (
 // that ever concerned the route, a decimal number as a string; absent: none did.
 const MetadataKillGeneration = "kill_generation"
 
+// MetadataKilled is on a route of host WASM or Both that leads to no version because
+// of a kill, and is answered in its place: what is killed, as a kill's target is
+// written. The processor is told of kills in another way.
+const MetadataKilled = "killed"
+
 // AttributeKillGeneration is it as the processor is sent it.
 const AttributeKillGeneration = "xds.route_metadata.filter_metadata['" + MetadataNamespace + "']['" + MetadataKillGeneration + "']"
 

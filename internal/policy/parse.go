@@ -53,8 +53,9 @@ func PassesUnread(text string) bool {
 		word(o, "mode", &p.Mode)
 		o.float("enforcePercent", &p.EnforcePercent)
 		word(o, "whenProcessorAway", &p.WhenProcessorAway)
+		word(o, "host", &p.Host)
 	})
-	return err == nil && (!p.FullyEnforced() || p.WhenProcessorAway == AwayPass)
+	return err == nil && (!p.FullyEnforced() || p.WhenProcessorAway == AwayPass || p.Host == HostBoth)
 }
 
 // read reads a text's object.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/safestate/safestate/internal/signals/slot"
 )
 
 const (
@@ -82,12 +84,7 @@ func (s *Rows) find(node string) *Row {
 }
 
 // fit makes a name fit for a message: short, and valid UTF-8.
-func fit(name string) string {
-	if len(name) > mostName {
-		name = name[:mostName]
-	}
-	return strings.ToValidUTF8(name, "?")
-}
+func fit(name string) string { return slot.Name(name) }
 
 // table holds a reporter's rows. It is safe for concurrent use.
 type table struct {

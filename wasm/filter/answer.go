@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/safestate/safestate/internal/chat"
@@ -117,15 +118,18 @@ func (s *stream) OnHttpResponseTrailers(int) types.Action {
 	switch s.stage {
 	case stageCalling:
 		return types.ActionPause
-	case stageHeld:
+	case stageHeld, stageFlowing:
 	default:
 		return types.ActionContinue
 	}
-	if s.events.judge != nil {
+	switch {
+	case s.events.judge != nil:
 		s.plugin.look()
-		return s.endHeld()
+		return s.endInTrailers()
+	case s.stage == stageHeld:
+		return s.read(int(s.route.policy.Limits.BodyBytes))
 	}
-	return s.read(int(s.route.policy.Limits.BodyBytes))
+	return types.ActionContinue
 }
 
 // read judges a whole answer.
@@ -134,8 +138,8 @@ func (s *stream) read(size int) types.Action {
 	var body []byte
 	if size > 0 {
 		var err error
-		if body, err = proxywasm.GetHttpResponseBody(0, size); err != nil {
-			body = nil // there is none
+		if body, err = proxywasm.GetHttpResponseBody(0, size); err != nil && !errors.Is(err, types.ErrorStatusNotFound) {
+			return s.lost() // not found: there is none
 		}
 	}
 	if !s.room(len(body)) {
@@ -200,6 +204,7 @@ func (s *stream) decide(v *verdict.Verdict) types.Action {
 	if events != nil {
 		return s.sendRestreamed(events)
 	}
+	s.release()
 	return types.ActionContinue
 }
 

@@ -44,7 +44,10 @@ func (s *stream) guard() verdict.Finding {
 	if s.route.policy.Host == policy.HostBoth {
 		return verdict.Finding{}
 	}
-	f := s.takePermits()
+	f := s.killed()
+	if !f.Found() {
+		f = s.takePermits()
+	}
 	if broken := s.route.policy.Detect.Broken; !s.routed && !f.Found() && broken != nil && broken.Mode.Enforces() {
 		f = verdict.Finding{Code: verdict.BrokenUnavailable, Detail: "no version has a weight"}
 	}
@@ -58,6 +61,19 @@ func (s *stream) guard() verdict.Finding {
 	}
 	s.permits.ignore()
 	return f
+}
+
+// killed is a kill's finding, where Envoy sends the request to no version because of
+// one: then there is nobody to ask.
+func (s *stream) killed() verdict.Finding {
+	if s.routed {
+		return verdict.Finding{}
+	}
+	target, err := proxywasm.GetProperty(propertyKilled)
+	if (err != nil || len(target) == 0) && s.cluster == "" {
+		return verdict.Finding{}
+	}
+	return verdict.Finding{Code: verdict.Killed, Detail: string(target)} // without a target a ramp withholds it
 }
 
 func (s *stream) takePermits() verdict.Finding {
@@ -324,6 +340,10 @@ func (s *stream) tokens(prompt, completion int64, wasted bool) {
 // impatient callers must not take a model away from everybody else.
 func (s *stream) ended() {
 	s.bound = noTime
+	if s.route != nil && s.route.policy != nil && s.route.policy.Host == policy.HostBoth && s.stage == stageAsked {
+		s.permits.ignore() // the processor has not let the answer come: it counts
+		return
+	}
 	if s.judge == nil || s.judged || s.stage != stageAsked && s.stage != stageHeld && s.stage != stageFlowing {
 		s.permits.ignore()
 		return

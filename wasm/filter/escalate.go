@@ -29,6 +29,9 @@ func (s *stream) call() bool {
 		return false // a cache has no key, and a model no question
 	}
 	p := s.route.policy
+	if p.Protocol == policy.OpenAI {
+		s.shape = s.route.detector.ChatRequest(s.judge).Shape() // the model may not have been asked
+	}
 	left := s.started.Add(p.Deadline.D()).Sub(s.plugin.now()) - forLocal
 	if left < leastForCall {
 		return false

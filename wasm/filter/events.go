@@ -111,6 +111,10 @@ func (s *stream) advance(step *detect.Step, pass, piece []byte, size int, end bo
 	case f.Found():
 		s.countCut(f)
 		s.put(local.AppendCut(pass, local.ErrorCode(f)), nil, size)
+		if end { // the model has ended it
+			s.stage, s.bound = stageLeft, noTime
+			return types.ActionContinue
+		}
 		s.stage = stageDropping
 		s.until(s.plugin.now().Add(tick))
 		return types.ActionContinue
@@ -201,10 +205,29 @@ func (s *stream) eventsEnded() {
 	s.stage = stageLeft
 }
 
-// endHeld ends a stream in trailers before its first content.
-func (s *stream) endHeld() types.Action {
-	step := s.events.judge.End()
-	return s.advance(&step, step.Pass, nil, -1, true)
+// endInTrailers ends a stream whose body has no end of its own.
+func (s *stream) endInTrailers() types.Action {
+	e := &s.events
+	if e.complete || e.broken {
+		s.eventsEnded()
+		return types.ActionContinue
+	}
+	step := e.judge.End()
+	switch {
+	case !s.enforced:
+		return s.watch(&step, true)
+	case s.stage == stageHeld:
+		return s.advance(&step, step.Pass, nil, -1, true)
+	}
+	s.countAll(step.Verdict.Observed)
+	if f := step.Verdict.Failed; f.Found() { // there is no body left to tell of it in
+		s.countCut(f)
+		s.breakOff()
+		return types.ActionPause
+	}
+	s.finish()
+	s.eventsEnded()
+	return types.ActionContinue
 }
 
 // watchSilence has the clock look when the model has been silent for too long.

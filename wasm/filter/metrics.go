@@ -21,6 +21,7 @@ type counter struct {
 	defined bool
 	id      proxywasm.MetricCounter
 	pending uint64
+	refused bool // by the host: it is not counted
 }
 
 // counter returns the series of a name and labels; the same each time.
@@ -52,11 +53,25 @@ func (c *counter) add(n uint64) {
 // flush tells Envoy what has been counted.
 func (m *metrics) flush() {
 	for _, c := range m.dirty {
-		if !c.defined {
-			c.id, c.defined = proxywasm.DefineCounterMetric(c.name), true
-		}
-		c.id.Increment(c.pending)
-		c.pending = 0
+		c.flush()
 	}
 	m.dirty = m.dirty[:0]
+}
+
+func (c *counter) flush() {
+	defer func() {
+		if p := recover(); p != nil { // as the SDK has it
+			c.refused = true
+			proxywasm.LogError("safestate: the host takes no counter " + c.name)
+		}
+	}()
+	n := c.pending
+	c.pending = 0
+	if c.refused {
+		return
+	}
+	if !c.defined {
+		c.id, c.defined = proxywasm.DefineCounterMetric(c.name), true
+	}
+	c.id.Increment(n)
 }

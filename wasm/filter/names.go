@@ -9,6 +9,7 @@ var (
 	propertySignature  = []string{"xds", "route_metadata", "filter_metadata", policy.MetadataNamespace, policy.MetadataSignature}
 	propertyRoute      = []string{"xds", "route_name"}
 	propertyGeneration = []string{"xds", "route_metadata", "filter_metadata", policy.MetadataNamespace, policy.MetadataGeneration}
+	propertyKilled     = []string{"xds", "route_metadata", "filter_metadata", policy.MetadataNamespace, policy.MetadataKilled}
 	propertyVerdict    = []string{"metadata", "filter_metadata", policy.MetadataNamespace, policy.MetadataVerdict}
 	propertyCluster    = []string{"xds", "cluster_name"}
 	propertyDetails    = []string{"response", "code_details"}

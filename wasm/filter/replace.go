@@ -95,6 +95,7 @@ func (s *stream) send(status uint32, tags [][2]string, body []byte) types.Action
 		s.stage = stageLeft
 		return types.ActionContinue
 	}
+	s.release()
 	return types.ActionPause
 }
 

@@ -74,8 +74,30 @@ func (p *plugin) route() *route {
 	if r == nil {
 		r = p.read(string(digest))
 	}
+	if r.policy != nil && p.inForce[r.policy.Route] != r {
+		p.inForce[r.policy.Route] = r
+		p.configure(r) // of another policy in between they would have kept the settings
+	}
 	p.last = r
 	return r
+}
+
+// configure gives the breakers and the budget of a route the settings of its policy.
+func (p *plugin) configure(r *route) {
+	if cfg := r.policy.Budget; cfg != nil {
+		r.budget = p.budgets.Get(r.policy.Route, *cfg)
+	}
+	if cfg := r.policy.Breaker; cfg != nil {
+		for _, v := range r.versions {
+			v.breaker = p.breakers.Get(breaker.VersionKey(v.Model, v.Name), *cfg)
+		}
+	}
+	r.dependencies = r.dependencies[:0]
+	for _, d := range r.policy.Detect.Dependencies {
+		if d.Mode != policy.Observe { // a breaker that is only watched keeps nobody from the model
+			r.dependencies = append(r.dependencies, dependency{d.Name, p.breakers.Get("dependency/"+r.policy.Model+"/"+d.Name, d.Breaker)})
+		}
+	}
 }
 
 // read reads the policy of the request at hand, once for each content. That the
@@ -95,6 +117,8 @@ func (p *plugin) read(digest string) *route {
 	}
 	if len(p.routes) >= mostRoutes {
 		clear(p.routes)
+		clear(p.inForce)
+		p.reports.forget(p.now())
 	}
 	p.routes[digest] = r
 	return r
@@ -146,9 +170,6 @@ func (p *plugin) compile(digest, text string) (*route, error) {
 		return nil, err
 	}
 	r.keeps = cfg.Needs.RequestBody || r.escalates()
-	if cfg.Budget != nil {
-		r.budget = p.budgets.Get(cfg.Route, *cfg.Budget)
-	}
 	p.addVersions(r)
 	return r, nil
 }
@@ -192,19 +213,9 @@ func (p *plugin) addVersions(r *route) {
 		if v.Model == "" {
 			v.Model = r.policy.Model
 		}
-		out := p.newVersion(r, v)
-		if cfg := r.policy.Breaker; cfg != nil {
-			out.breaker = p.breakers.Get(breaker.VersionKey(v.Model, v.Name), *cfg)
-		}
-		r.versions[cluster] = out
+		r.versions[cluster] = p.newVersion(r, v)
 	}
 	r.unknown = p.newVersion(r, policy.Version{Model: r.policy.Model})
-	for _, d := range r.policy.Detect.Dependencies {
-		if d.Mode == policy.Observe {
-			continue // a breaker that is only watched keeps nobody from the model
-		}
-		r.dependencies = append(r.dependencies, dependency{d.Name, p.breakers.Get("dependency/"+r.policy.Model+"/"+d.Name, d.Breaker)})
-	}
 }
 
 func (p *plugin) newVersion(r *route, v policy.Version) *version {

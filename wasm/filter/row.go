@@ -23,6 +23,7 @@ type row struct {
 	firstBad, lastBad, lastAsked                    time.Time
 	turned                                          bool // a bad answer came after a while without
 
+	changed bool       // it has counted since it was last reported
 	looked  time.Time  // when the generation was looked at
 	sample  slot.Place // where clean answers count for the moment
 	sampled bool
@@ -30,7 +31,7 @@ type row struct {
 
 type tally struct{ clean, bad uint64 }
 
-func (w *row) touch() { w.reporter.dirty = true }
+func (w *row) touch() { w.changed, w.reporter.dirty = true, true }
 
 func (w *row) asked(now time.Time) {
 	w.requests++
@@ -123,18 +124,21 @@ const (
 	breakerState = 2
 )
 
-// report makes the next report: all rows, which are few, and the breakers that are
-// not closed.
-func (r *reporter) report(now time.Time) []byte {
+// report makes the next report, of rows that have changed, and of the breakers that
+// are not closed. rows is never nil.
+func (r *reporter) report(now time.Time) (b []byte, rows []*row) {
 	r.sequence++
-	b := text(nil, reportReporter, r.name)
+	b = text(nil, reportReporter, r.name)
 	b = number(b, reportEpoch, nanos(r.epoch))
 	b = number(b, reportSequence, r.sequence)
 	b = number(b, reportSent, nanos(now))
 	b = number(b, reportBreakersKnown, 1)
 	b = number(b, reportInProxy, 1)
+	rows = make([]*row, 0, min(len(r.rows), mostRows))
 	for _, w := range r.rows {
-		if w.requests > 0 || w.fallbacks > 0 {
+		if w.changed && len(rows) < mostRows {
+			w.changed = false
+			rows = append(rows, w)
 			b = nested(b, reportCounts, w.encode)
 		}
 	}
@@ -143,7 +147,7 @@ func (r *reporter) report(now time.Time) []byte {
 			b = nested(b, reportBreakers, func(b []byte) []byte { return text(text(b, breakerKey, key), breakerState, state) })
 		}
 	})
-	return b
+	return b, rows
 }
 
 func (w *row) encode(b []byte) []byte {

@@ -77,6 +77,10 @@ func (s *stream) OnHttpRequestHeaders(_ int, end bool) types.Action {
 	s.version, s.routed = s.route.version(s.cluster), isVersion(s.cluster, policy.ClusterNone)
 	method, path := s.request.text(":method"), s.request.text(":path")
 	if !s.route.detector.Inference(method, path) {
+		if s.route.policy.Host == policy.HostBoth { // the processor counts, where it lives
+			s.stage = stageLeft
+			return types.ActionContinue
+		}
 		s.leave(causeNotInference)
 		s.countAsked()
 		return types.ActionContinue
@@ -89,7 +93,7 @@ func (s *stream) OnHttpRequestHeaders(_ int, end bool) types.Action {
 	}
 	switch {
 	case end, !s.route.keeps:
-		return s.beforeModel(end)
+		return s.beforeModel(true) // nothing of the request is waited for
 	case s.request.declared() > s.route.policy.Limits.BodyBytes:
 		s.over = true
 		return s.requestOver()
@@ -299,10 +303,16 @@ func (s *stream) OnHttpStreamDone() {
 	p := s.plugin
 	delete(p.streams, s.id)
 	s.ended()
-	p.held -= s.holding
+	s.release()
+}
+
+// release lets go of the bodies, once nothing is judged any more: a caller may take
+// long to read an answer.
+func (s *stream) release() {
+	s.plugin.held -= s.holding
 	s.holding = 0
 	if s.judge != nil {
-		p.done(s.judge)
+		s.plugin.done(s.judge)
 		s.judge = nil
 	}
 }

@@ -31,7 +31,7 @@ type vm struct{ types.DefaultVMContext }
 func (*vm) NewPluginContext(contextID uint32) types.PluginContext {
 	p := &plugin{
 		id: contextID, settings: settings{Answers: defaultAnswers},
-		routes: map[string]*route{}, streams: map[uint32]*stream{}, budgets: budget.NewSet(),
+		routes: map[string]*route{}, inForce: map[string]*route{}, streams: map[uint32]*stream{}, budgets: budget.NewSet(),
 	}
 	p.breakers = breaker.NewSet(p.now, p.breakerChanged)
 	return p
@@ -74,6 +74,7 @@ type plugin struct {
 	settings settings
 
 	routes   map[string]*route // by digest of the policy
+	inForce  map[string]*route // by the name of the route
 	last     *route            // the one that was asked for last
 	streams  map[uint32]*stream
 	judges   []*detect.Exchange
@@ -136,12 +137,27 @@ func (p *plugin) lookAtStreams(now time.Time) {
 		if proxywasm.SetEffectiveContext(id) != nil {
 			continue // it is gone, and its end is on its way
 		}
-		s.ticked(now)
+		s.tickedSafely(now)
 		if !s.bound.IsZero() {
 			p.wake(s.bound)
 		}
 	}
 	_ = proxywasm.SetEffectiveContext(p.id) // the plugin's own is always there
+}
+
+// tickedSafely is ticked of one stream, whose panic is none of the others'.
+func (s *stream) tickedSafely(now time.Time) {
+	defer func() {
+		if recover() == nil {
+			return
+		}
+		proxywasm.LogError("safestate: a stream's clock failed")
+		s.plugin.metrics.counter("safestate_wasm_recovered_total", label{"callback", "proxy_on_tick"}).add(1)
+		if s.lost() == types.ActionContinue {
+			_ = proxywasm.ResumeHttpResponse() // it is held, and nothing else lets it go
+		}
+	}()
+	s.ticked(now)
 }
 
 // wake has the clock look at the streams at a time.

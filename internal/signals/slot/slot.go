@@ -17,6 +17,17 @@ const (
 	Buckets = 20
 )
 
+// MostName is the longest name that rows have, in bytes.
+const MostName = 256
+
+// Name returns a name as rows have it: valid UTF-8 of at most MostName bytes.
+func Name(name string) string {
+	if len(name) > MostName {
+		name = name[:MostName]
+	}
+	return strings.ToValidUTF8(name, "?")
+}
+
 // OfLatency returns the bucket of a latency; a negative one counts as none.
 func OfLatency(took time.Duration) int {
 	return min(bits.Len64(uint64(max(took.Milliseconds(), 0))), Buckets-1)
