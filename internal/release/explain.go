@@ -53,7 +53,7 @@ func (t *turn) explainProof(say func(string, ...any)) {
 			}
 		}
 	}
-	if r := t.s.Refused; r != nil && r.Generation+1 >= t.s.Generation {
+	if r := t.s.Refused; r != nil && r.Generation+1 >= t.s.Generation && t.s.Acked.Generation != r.Generation { // nobody has taken it since
 		say("generation %d was refused by %s: %s", r.Generation, r.Proxy, r.Message)
 	}
 	if current && !p.Applied {
