@@ -24,7 +24,10 @@ type edit struct{ old, new string }
 
 var mutants = []mutant{
 	{"stale read: a revive is decided on what the replica last heard", "internal/control/kills.go", []edit{
-		{"if err := c.kills.reread(ctx, t); err != nil {", "if err := error(nil); err != nil {"},
+		{
+			"if err := c.kills.reread(ctx, t); err != nil {\n\t\t\treturn c.kills.get(t).state,",
+			"if err := error(nil); err != nil {\n\t\t\treturn c.kills.get(t).state,",
+		},
 	}},
 	{"lost update: a state is written over whatever there is", "internal/control/killbook.go", []edit{{
 		"entry, err := b.store.Put(ctx, killKey(next.Target), text, from.revision)",
