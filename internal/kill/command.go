@@ -58,9 +58,10 @@ func reason(text string) error {
 // Kill kills the target: in every state, also one that it is killed in already,
 // whose mode becomes this one's. A revive that waits for approval is void. An
 // order that the state has seen changes nothing, and neither does an automatic one
-// for what is killed: what a person has chosen stays. The order is valid.
+// for what is killed, or was revived after it was given: what a person has chosen
+// stays. The order is valid.
 func Kill(s State, o Order) State {
-	if slices.Contains(s.Seen, o.ID) || o.Automatic && s.Killed {
+	if slices.Contains(s.Seen, o.ID) || o.Automatic && (s.Killed || s.Since.After(o.At)) {
 		return s
 	}
 	if o.Mode == "" {
