@@ -98,6 +98,24 @@ $(CACHE)/bin/promtool: internal/deploytest/promtool/go.mod
 	@mkdir -p $(CACHE)/bin
 	@cd internal/deploytest/promtool && $(GO) build -tags remove_all_sd -o $@ github.com/prometheus/prometheus/cmd/promtool
 
+# What controller-gen makes, and where; e2e/crds has it made elsewhere to compare.
+CRDS ?= istio/crds
+DEEPCOPY ?= internal/api/v1alpha1
+
+.PHONY: crds
+crds: $(CACHE)/bin/controller-gen ## The custom resource definitions and deep copies from internal/api/v1alpha1
+	@$< crd:allowDangerousTypes=true,maxDescLen=400 object paths=./internal/api/v1alpha1 output:crd:dir=$(CRDS) output:object:dir=$(DEEPCOPY)
+
+# A module of its own, for the same reason as the linter.
+$(CACHE)/bin/controller-gen: istio/crds/gen/go.mod
+	@echo "== controller-gen, built once: half a minute"
+	@mkdir -p $(CACHE)/bin
+	@cd istio/crds/gen && $(GO) build -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+.PHONY: test-crds
+test-crds: $(CACHE)/bin/controller-gen ## What safestate and an API server refuse and take: the same files, by the API server's own code
+	@cd e2e/crds && $(GO) test -count=1 -timeout 10m -v ./... | $(CURDIR)/e2e/setup/progress.py
+
 .PHONY: memory
 memory: setup ## What safestate's memory does over 200,000 requests: minutes
 	@$(FOUND) $(GO) test -count=1 -timeout 30m -v ./e2e/memory | e2e/setup/progress.py

@@ -3,6 +3,8 @@ package v1alpha1
 // Every enumeration lists its values, so that a loader can name what would
 // have been right.
 
+// +kubebuilder:validation:Enum=Observe;Enforce
+
 // PolicyMode says what is done with failed verdicts.
 type PolicyMode string
 
@@ -14,6 +16,8 @@ const (
 
 // Values lists the modes of a policy.
 func (PolicyMode) Values() []string { return []string{"Observe", "Enforce"} }
+
+// +kubebuilder:validation:Enum=Processor;WASM;Both
 
 // Host says what judges a route's answers.
 type Host string
@@ -28,6 +32,8 @@ const (
 // Values lists the hosts.
 func (Host) Values() []string { return []string{"Processor", "WASM", "Both"} }
 
+// +kubebuilder:validation:Enum=Observe;Enforce;Disabled
+
 // Mode says what is done with one detector's failed verdict. The third state
 // is spelled Disabled, since readers of YAML 1.1 turn Off into a boolean.
 type Mode string
@@ -41,6 +47,8 @@ const (
 
 // Values lists the modes of a detector.
 func (Mode) Values() []string { return []string{"Observe", "Enforce", "Disabled"} }
+
+// +kubebuilder:validation:Enum=OpenInferenceV1;OpenInferenceV2;OpenAI;TensorFlowServing;MLflow;JSON
 
 // Protocol names how a model's requests and answers are shaped.
 type Protocol string
@@ -61,6 +69,8 @@ func (Protocol) Values() []string {
 	return []string{"OpenInferenceV1", "OpenInferenceV2", "OpenAI", "TensorFlowServing", "MLflow", "JSON"}
 }
 
+// +kubebuilder:validation:Enum=Min;Mean;Max;Margin
+
 // Aggregate folds a vector of probabilities into one confidence.
 type Aggregate string
 
@@ -75,6 +85,8 @@ const (
 // Values lists the aggregates.
 func (Aggregate) Values() []string { return []string{"Min", "Mean", "Max", "Margin"} }
 
+// +kubebuilder:validation:Enum=Answer;Reject;Pass
+
 // OnFail says what a failed request check does.
 type OnFail string
 
@@ -88,6 +100,8 @@ const (
 // Values lists what a failed request check can do.
 func (OnFail) Values() []string { return []string{"Answer", "Reject", "Pass"} }
 
+// +kubebuilder:validation:Enum=Answer;Pass
+
 // ResponseOver says what happens to an answer over the body limit.
 type ResponseOver string
 
@@ -99,6 +113,8 @@ const (
 
 // Values lists what can happen to an answer over the limit.
 func (ResponseOver) Values() []string { return []string{"Answer", "Pass"} }
+
+// +kubebuilder:validation:Enum=OnFailure;First
 
 // When says when a cache is asked.
 type When string
@@ -112,6 +128,8 @@ const (
 // Values lists when a cache can be asked.
 func (When) Values() []string { return []string{"OnFailure", "First"} }
 
+// +kubebuilder:validation:Enum=Answer;Refuse
+
 // BudgetOver says what happens past the fallback budget.
 type BudgetOver string
 
@@ -123,6 +141,8 @@ const (
 
 // Values lists what can happen past the fallback budget.
 func (BudgetOver) Values() []string { return []string{"Answer", "Refuse"} }
+
+// +kubebuilder:validation:Enum=Auto;Open;Closed;Observe
 
 // BreakerState is what a breaker is held at by hand.
 type BreakerState string
@@ -138,6 +158,8 @@ const (
 // Values lists what a breaker can be held at.
 func (BreakerState) Values() []string { return []string{"Auto", "Open", "Closed", "Observe"} }
 
+// +kubebuilder:validation:Enum=SafeDefault;Pass
+
 // Away says what the proxy does while no processor answers.
 type Away string
 
@@ -150,6 +172,8 @@ const (
 // Values lists what the proxy can do while no processor answers.
 func (Away) Values() []string { return []string{"SafeDefault", "Pass"} }
 
+// +kubebuilder:validation:Enum=Unavailable;Answer
+
 // GRPCLastRung says what the proxy alone answers a gRPC call.
 type GRPCLastRung string
 
@@ -161,6 +185,8 @@ const (
 
 // Values lists what the proxy alone can answer a gRPC call.
 func (GRPCLastRung) Values() []string { return []string{"Unavailable", "Answer"} }
+
+// +kubebuilder:validation:Enum=Number;Integer;String;Boolean;Array;Object
 
 // FieldType is the JSON type of a request's field.
 type FieldType string
@@ -180,6 +206,8 @@ func (FieldType) Values() []string {
 	return []string{"Number", "Integer", "String", "Boolean", "Array", "Object"}
 }
 
+// +kubebuilder:validation:Enum=BOOL;UINT8;UINT16;UINT32;UINT64;INT8;INT16;INT32;INT64;FP16;BF16;FP32;FP64;BYTES
+
 // Datatype is an output's element type, by its Open Inference name.
 type Datatype string
 
@@ -188,6 +216,8 @@ func (Datatype) Values() []string {
 	return []string{"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
 		"FP16", "BF16", "FP32", "FP64", "BYTES"}
 }
+
+// +kubebuilder:validation:Enum=Rollback;Disabled
 
 // Automatic says what is done about a version that fails by itself. The other
 // state is spelled Disabled, as that of Mode.
@@ -201,6 +231,8 @@ const (
 
 // Values lists what can be done about a version that fails.
 func (Automatic) Values() []string { return []string{"Rollback", "Disabled"} }
+
+// +kubebuilder:validation:Enum=Manual
 
 // Gate holds a rollout at the end of a step.
 type Gate string
