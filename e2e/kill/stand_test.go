@@ -176,7 +176,7 @@ func (s *stand) proven() {
 	mark := compile.KillsOf(s.set())
 	want := fmt.Sprintf(`{"killGeneration":%d,"set":%q}`, mark.Generation, mark.Enforced)
 	dataplane.Eventually(s.t, soon, "the proxy works with the kills", func() bool {
-		for range 12 {
+		for range 64 { // as many as the control plane asks
 			if body, err := s.probe(); err != nil || body != want {
 				return false
 			}
