@@ -135,6 +135,7 @@ func (s *server) boot(ctx context.Context, config *embed.Config) error {
 	}
 	select {
 	case <-s.etcd.Server.ReadyNotify():
+		releasePages(s.etcd.Config().Dir)
 		return nil
 	case <-s.stopped:
 		return damaged(s.dir, s.cause)
