@@ -1,7 +1,8 @@
 // Package v1alpha1 holds the kinds of safestate.dev/v1alpha1: Model says what
 // is served and where, FailSafePolicy what happens to an answer that is no
 // answer, and in Kubernetes KillSwitch what gets no traffic. Routes are the
-// Gateway API's own HTTPRoute and GRPCRoute, unchanged.
+// Gateway API's own HTTPRoute and GRPCRoute, unchanged. StateRecord is what
+// safestate keeps its own state in there: users write none.
 //
 // The types carry what a person wrote and nothing else: an omitted field is a
 // nil pointer or a zero value, and package compile fills in the default that
@@ -29,4 +30,5 @@ const (
 	KindModel          = "Model"
 	KindFailSafePolicy = "FailSafePolicy"
 	KindKillSwitch     = "KillSwitch"
+	KindStateRecord    = "StateRecord" // internal: users write none
 )

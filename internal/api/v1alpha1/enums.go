@@ -232,6 +232,34 @@ const (
 // Values lists what can be done about a version that fails.
 func (Automatic) Values() []string { return []string{"Rollback", "Disabled"} }
 
+// +kubebuilder:validation:Enum=Service;InferencePool
+
+// BackendKind is what a version stands behind.
+type BackendKind string
+
+// What a version can stand behind.
+const (
+	BackendService       BackendKind = "Service"
+	BackendInferencePool BackendKind = "InferencePool" // of the Gateway API's inference extension
+)
+
+// Values lists what a version can stand behind.
+func (BackendKind) Values() []string { return []string{"Service", "InferencePool"} }
+
+// +kubebuilder:validation:Enum=Safestate;External
+
+// WeightsBy says who moves a model's weights.
+type WeightsBy string
+
+// Who moves weights.
+const (
+	WeightsSafestate WeightsBy = "Safestate"
+	WeightsExternal  WeightsBy = "External" // somebody else, such as Flagger: safestate starts no rollout and rolls nothing back
+)
+
+// Values lists who can move weights.
+func (WeightsBy) Values() []string { return []string{"Safestate", "External"} }
+
 // +kubebuilder:validation:Enum=Manual
 
 // Gate holds a rollout at the end of a step.

@@ -50,13 +50,16 @@ type FailSafePolicy struct {
 
 // FailSafePolicySpec is one policy, for every rule that it targets.
 type FailSafePolicySpec struct {
-	// TargetRefs name HTTPRoutes and GRPCRoutes of the policy's namespace;
-	// sectionName is a rule's name, and without one every rule is meant. At
-	// least one. A rule has at most one policy.
+	// TargetRefs name HTTPRoutes, GRPCRoutes and, in Istio, VirtualServices of the
+	// policy's namespace; sectionName is a rule's name, of a VirtualService that of
+	// an entry of its http, and without one every rule is meant. At
+	// least one. A rule has at most one policy. In Istio a Model may stand beside its
+	// route, for the sidecars of the model's own workloads; sectionName is the name
+	// of a version then.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +listType=atomic
-	// +kubebuilder:validation:XValidation:rule="self.all(t, t.group == 'gateway.networking.k8s.io' && t.kind in ['HTTPRoute', 'GRPCRoute'])",message="want an HTTPRoute or a GRPCRoute of group gateway.networking.k8s.io"
+	// +kubebuilder:validation:XValidation:rule="self.all(t, t.group == 'gateway.networking.k8s.io' && t.kind in ['HTTPRoute', 'GRPCRoute'] || t.group == 'networking.istio.io' && t.kind == 'VirtualService' || t.group == 'safestate.dev' && t.kind == 'Model')",message="want an HTTPRoute or a GRPCRoute of group gateway.networking.k8s.io, a VirtualService of group networking.istio.io, or a Model of group safestate.dev"
 	// +kubebuilder:validation:XValidation:rule="self.all(t, self.exists_one(u, u.kind == t.kind && u.name == t.name && (!has(u.sectionName) || !has(t.sectionName) || u.sectionName == t.sectionName)))",message="have a rule twice; want each once, and no sectionName beside the whole route"
 	TargetRefs []gatewayv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRefs"`
 

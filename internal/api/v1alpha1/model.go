@@ -6,9 +6,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=safestate
 // +kubebuilder:printcolumn:name="Protocol",type=string,JSONPath=`.spec.protocol`
-// +kubebuilder:printcolumn:name="Versions",type=string,JSONPath=`.spec.versions[*].name`
 // +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
-// +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].status`
+// +kubebuilder:printcolumn:name="WeightsHeld",type=string,JSONPath=`.status.conditions[?(@.type=="WeightsHeld")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 
 // Model is one served model and its versions.
@@ -55,7 +54,8 @@ type ModelSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:XValidation:rule="self.all(v, !has(v.backendRef) || self.exists_one(w, has(w.backendRef) && w.backendRef.name == v.backendRef.name && w.backendRef.port == v.backendRef.port))",message="have a backendRef twice; want one Service for each version"
+	// +kubebuilder:validation:XValidation:rule="self.all(v, !has(v.backendRef) || self.exists_one(w, has(w.backendRef) && w.backendRef.name == v.backendRef.name && w.backendRef.port == v.backendRef.port && (has(w.backendRef.subset) ? w.backendRef.subset : '') == (has(v.backendRef.subset) ? v.backendRef.subset : '')))",message="have a backendRef twice; want one Service, or one subset, for each version"
+	// +kubebuilder:validation:XValidation:rule="self.all(v, has(v.backendRef) || has(v.endpoints) && size(v.endpoints) > 0)",message="have one with neither endpoints nor a backendRef; want where it is"
 	// +kubebuilder:validation:XValidation:rule="self.all(v, !has(v.compatibleWith) || v.compatibleWith.all(c, c != v.name && self.exists(w, w.name == c)))",message="have a compatibleWith that names no other version of the model; want the versions that it may be rolled back to"
 	Versions []ModelVersion `json:"versions"`
 
@@ -104,13 +104,13 @@ type ModelVersion struct {
 	// Default: none.
 	BackendRef *BackendRef `json:"backendRef,omitempty"`
 
-	// Endpoints say where the Service leads outside Kubernetes. At least one.
-	// +kubebuilder:validation:MinItems=1
+	// Endpoints say where the Service leads outside Kubernetes. Default: the
+	// Service's own name, which is known in Kubernetes only.
 	// +kubebuilder:validation:MaxItems=64
 	// +listType=map
 	// +listMapKey=address
 	// +listMapKey=port
-	Endpoints []Endpoint `json:"endpoints"`
+	Endpoints []Endpoint `json:"endpoints,omitempty"`
 
 	// Artifact identifies what is served. Default: none.
 	Artifact *Artifact `json:"artifact,omitempty"`
@@ -127,17 +127,27 @@ type ModelVersion struct {
 	CompatibleWith []string `json:"compatibleWith,omitempty"`
 }
 
-// BackendRef names a Service of the model's own namespace.
+// +kubebuilder:validation:XValidation:rule="!has(self.kind) || self.kind == 'Service' || !has(self.subset) || self.subset == ''",message="is set, and an InferencePool has no subsets; remove it",fieldPath=".subset"
+
+// BackendRef names a Service of the model's own namespace, or an InferencePool.
 type BackendRef struct {
-	// Name of the Service. Required.
+	// Kind of it; InferencePools are served by Istio alone. Default: Service.
+	// +kubebuilder:default=Service
+	Kind BackendKind `json:"kind,omitempty"`
+	// Name of it. Required.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="want lower-case letters, digits and -, 63 at most"
 	Name string `json:"name"`
-	// Port of the Service, 1 to 65535. Required.
+	// Port of the Service, or that the pool's servers have, 1 to 65535. Required.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port"`
+	// Subset of the Service's DestinationRule that is the version, where
+	// VirtualServices of Istio tell versions by it. Default: the whole Service.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="want lower-case letters, digits and -, 63 at most"
+	Subset string `json:"subset,omitempty"`
 }
 
 // Endpoint is one address.

@@ -20,6 +20,9 @@ type Rollout struct {
 	// Automatic says what is done about a version that fails. Default: Rollback.
 	// +kubebuilder:default=Rollback
 	Automatic Automatic `json:"automatic,omitempty"`
+	// Weights says who moves them. Default: Safestate.
+	// +kubebuilder:default=Safestate
+	Weights WeightsBy `json:"weights,omitempty"`
 	// CoolDown is how long the version that an automatic rollback went to is not
 	// rolled back itself, and how long one that lost its holdback has to be well to
 	// get it back, 0s to 24h. Default: 5m.

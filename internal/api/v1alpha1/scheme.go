@@ -33,13 +33,23 @@ type KillSwitchList struct {
 	Items           []KillSwitch `json:"items"`
 }
 
+// +kubebuilder:object:root=true
+
+// StateRecordList is how an API server lists StateRecords.
+type StateRecordList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []StateRecord `json:"items"`
+}
+
 // GroupVersion is that of the kinds.
 var GroupVersion = schema.GroupVersion{Group: Group, Version: Version}
 
 // AddToScheme makes the kinds known to a scheme.
 func AddToScheme(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
-		&Model{}, &ModelList{}, &FailSafePolicy{}, &FailSafePolicyList{}, &KillSwitch{}, &KillSwitchList{})
+		&Model{}, &ModelList{}, &FailSafePolicy{}, &FailSafePolicyList{}, &KillSwitch{}, &KillSwitchList{},
+		&StateRecord{}, &StateRecordList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }

@@ -2,11 +2,15 @@ package etcd
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,6 +87,18 @@ func (c *child) signal(t *testing.T, signal syscall.Signal) {
 	if err := c.process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
+	for signal == syscall.SIGSTOP && !c.stands() { // on a busy machine it runs on for a moment
+		runtime.Gosched()
+	}
+}
+
+// stands reports whether no thread of the process runs.
+func (c *child) stands() bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", c.process.Pid))
+	return !slices.ContainsFunc(threads, func(name string) bool {
+		text, err := os.ReadFile(name)
+		return err == nil && !bytes.Contains(text, []byte(") T "))
+	})
 }
 
 // kill ends it as a power cut would, and waits.

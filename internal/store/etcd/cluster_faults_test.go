@@ -64,7 +64,7 @@ func TestClusterThatCannotBeUsed(t *testing.T) {
 func TestFrozenCluster(t *testing.T) {
 	c := startCluster(t)
 	options := c.options
-	options.CallTimeout = 300 * time.Millisecond
+	options.CallTimeout = time.Second
 	s := open(t, options)
 	ctx := t.Context()
 	a, err := s.Put(ctx, "/a", []byte("1"), 0)

@@ -41,7 +41,7 @@ func (s *Store) stand(ctx context.Context, name, value string, lead func(context
 	watch.Go(func() {
 		// A person who removes the record unseats the leader.
 		for tries := 0; s.awaitGone(leading, key) != nil && leading.Err() == nil; tries++ {
-			rest(leading, tries)
+			store.Breathe(leading, tries, store.Seldom)
 		}
 		stop()
 	})
@@ -123,7 +123,7 @@ func candidates(name string) string { return strings.TrimSuffix(name, "/") + "/"
 
 // Leader implements store.Store.
 func (s *Store) Leader(ctx context.Context, name string) (string, error) {
-	if err := checkKey(name); err != nil {
+	if err := store.CheckKey(name); err != nil {
 		return "", err
 	}
 	line, err := s.line(ctx, name)

@@ -74,13 +74,13 @@ func (s *Store) makeRoom() {
 	if !s.reclaiming.CompareAndSwap(false, true) {
 		return
 	}
-	if !s.enter() {
+	if !s.life.Enter() {
 		return
 	}
 	go func() {
-		defer s.leave()
+		defer s.life.Leave()
 		defer s.reclaiming.Store(false)
-		if err := s.reclaim(s.alive); err != nil {
+		if err := s.reclaim(s.life.Alive); err != nil {
 			s.options.Problem(fmt.Errorf("store: %s is full, and no room could be made: %w", s.where, err))
 		}
 	}()

@@ -3,11 +3,12 @@ package etcd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/safestate/safestate/internal/store"
 )
 
 // lease is one that is renewed until it is released or lost. Etcd's own
@@ -52,7 +53,7 @@ func (s *Store) renew(l *lease, asked time.Time, renewed func(*lease)) {
 	defer l.cancel()
 	for {
 		end := asked.Add(l.ttl - l.ttl/margin)
-		if !pause(l.ctx, time.Until(asked.Add(l.ttl/3))) {
+		if !store.Pause(l.ctx, time.Until(asked.Add(l.ttl/3))) {
 			return
 		}
 		for try := time.Now(); ; try = time.Now() {
@@ -65,7 +66,7 @@ func (s *Store) renew(l *lease, asked time.Time, renewed func(*lease)) {
 				break
 			}
 			if err == nil || l.ctx.Err() != nil || time.Now().After(end) ||
-				!pause(l.ctx, min(50*time.Millisecond, time.Until(end))) {
+				!store.Pause(l.ctx, min(50*time.Millisecond, time.Until(end))) {
 				return
 			}
 		}
@@ -111,45 +112,9 @@ func (s *Store) release(l *lease) {
 	_, _ = s.client.Revoke(ctx, l.id) // else it ends by itself
 }
 
-// pause waits and reports whether ctx still lives.
-func pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// again runs what holds a lease until ctx ends: once lost, it is tried anew.
+// again runs what holds a lease until ctx ends.
 func (s *Store) again(ctx context.Context, what, key string, hold func(context.Context) error) {
-	if err := checkKey(key); err != nil {
-		s.options.Problem(err) // a mistake that no waiting mends
-		<-ctx.Done()
-		return
-	}
-	if !s.enter() {
-		return
-	}
-	defer s.leave()
-	ctx, cancel := s.join(ctx)
-	defer cancel()
-	for tries := 0; ctx.Err() == nil; tries++ {
-		begun := time.Now()
-		err := hold(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.options.Problem(fmt.Errorf("%w: %s of %s tries again", err, what, key))
-		}
-		if time.Since(begun) > s.options.Lease {
-			tries = 0
-		}
-		rest(ctx, tries)
-	}
+	s.life.Again(ctx, what, key, s.options.Lease, store.Seldom, s.options.Problem, hold)
 }
 
 var errLost = errors.New("store: the lease was lost")

@@ -3,7 +3,6 @@ package etcd
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -13,7 +12,7 @@ import (
 
 // Get implements store.Store.
 func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
-	if err := checkKey(key); err != nil {
+	if err := store.CheckKey(key); err != nil {
 		return store.Entry{}, err
 	}
 	ctx, cancel := s.bound(ctx)
@@ -36,7 +35,7 @@ func (s *Store) List(ctx context.Context, prefix string) ([]store.Entry, error) 
 
 // list also returns the revision at which the records were so.
 func (s *Store) list(ctx context.Context, prefix string) ([]store.Entry, int64, error) {
-	if err := checkKey(prefix); err != nil {
+	if err := store.CheckKey(prefix); err != nil {
 		return nil, 0, err
 	}
 	ctx, cancel := s.bound(ctx)
@@ -51,7 +50,7 @@ func (s *Store) list(ctx context.Context, prefix string) ([]store.Entry, int64, 
 // Page implements store.Store. Etcd reads no more than the limit only upwards: in
 // the other order it reads all, and sorts that.
 func (s *Store) Page(ctx context.Context, prefix, from string, limit int) ([]store.Entry, error) {
-	if err := checkKey(prefix); err != nil {
+	if err := store.CheckKey(prefix); err != nil {
 		return nil, err
 	}
 	if limit <= 0 {
@@ -76,7 +75,7 @@ func entriesOf(kvs []*mvccpb.KeyValue) []store.Entry {
 
 // Put implements store.Store.
 func (s *Store) Put(ctx context.Context, key string, value []byte, revision int64) (store.Entry, error) {
-	if err := checkKey(key); err != nil {
+	if err := store.CheckKey(key); err != nil {
 		return store.Entry{}, err
 	}
 	if len(value) > store.MaxValue {
@@ -102,7 +101,7 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, revision int6
 
 // Delete implements store.Store.
 func (s *Store) Delete(ctx context.Context, key string, revision int64) error {
-	if err := checkKey(key); err != nil {
+	if err := store.CheckKey(key); err != nil {
 		return err
 	}
 	if revision <= 0 {
@@ -144,13 +143,4 @@ func (s *Store) writable(call, key string) error {
 
 func entryOf(kv *mvccpb.KeyValue) store.Entry {
 	return store.Entry{Key: string(kv.Key), Value: kv.Value, Revision: kv.ModRevision}
-}
-
-// checkKey holds a key against what every engine takes.
-func checkKey(key string) error {
-	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f }
-	if !strings.HasPrefix(key, "/") || len(key) > 512 || strings.ContainsFunc(key, odd) {
-		return fmt.Errorf("store: key %q: want up to 512 printable ASCII characters, the first a slash", key)
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package etcd
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,11 +27,8 @@ type Store struct {
 	client  *clientv3.Client
 	server  *server // nil: a cluster elsewhere
 
-	alive context.Context // ends with Close
-	end   context.CancelFunc
-	mu    sync.Mutex     // orders enter before Close
-	group sync.WaitGroup // what Close waits for
-	close func() error   // once
+	life  *store.Life  // ends with Close
+	close func() error // once
 
 	history    atomic.Pointer[history] // nil: the embedded server's cannot change
 	unlinked   atomic.Pointer[string]  // why there was no connection, nil while there is one
@@ -46,8 +42,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	s := &Store{options: options.withDefaults()}
-	s.alive, s.end = context.WithCancel(context.Background())
+	s := &Store{options: options.withDefaults(), life: store.NewLife(context.Background())}
 	s.close = sync.OnceValue(s.shut)
 	open := s.openCluster
 	if options.Dir != "" {
@@ -86,7 +81,7 @@ func (s *Store) openCluster(ctx context.Context) error {
 		return s.fault("open", "", err)
 	}
 	s.history.Store(newHistory(first.Header))
-	s.group.Go(s.followHistory)
+	s.life.Go(s.followHistory)
 	return nil
 }
 
@@ -142,10 +137,7 @@ func (s *Store) connect(ctx context.Context, config clientv3.Config) error {
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) shut() error {
-	s.mu.Lock()
-	s.end()
-	s.mu.Unlock()
-	s.group.Wait()
+	s.life.End()
 	if s.client != nil {
 		_ = s.client.Close() // it holds nothing that could get lost
 	}
@@ -155,19 +147,6 @@ func (s *Store) shut() error {
 	return nil
 }
 
-// enter makes Close wait for the caller until leave, unless it has begun.
-func (s *Store) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.alive.Err() != nil {
-		return false
-	}
-	s.group.Add(1)
-	return true
-}
-
-func (s *Store) leave() { s.group.Done() }
-
 // bound is the context of one call. It is over at once where nobody can answer.
 func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	if s.stopped() != nil {
@@ -176,25 +155,6 @@ func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc)
 		return ctx, cancel
 	}
 	return context.WithTimeout(ctx, s.options.CallTimeout)
-}
-
-// join is a context that ends with ctx and with the store.
-func (s *Store) join(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.alive, cancel)
-	return ctx, func() { stop(); cancel() }
-}
-
-// rest waits before another try, 50 ms at first and 2 s in the end, with full
-// jitter: many replicas lose one store at the same moment.
-func rest(ctx context.Context, tries int) {
-	longest := min(50*time.Millisecond<<min(tries, 10), 2*time.Second)
-	timer := time.NewTimer(rand.N(longest) + time.Millisecond)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // history is which history of a cluster revisions belong to.
@@ -220,8 +180,8 @@ func (s *Store) followHistory() {
 	for {
 		select {
 		case <-ticker.C:
-			s.checkHistory(s.alive)
-		case <-s.alive.Done():
+			s.checkHistory(s.life.Alive)
+		case <-s.life.Alive.Done():
 			return
 		}
 	}

@@ -3,8 +3,6 @@ package etcd
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -13,48 +11,17 @@ import (
 
 // Watch implements store.Store.
 func (s *Store) Watch(ctx context.Context, prefix string) <-chan []store.Event {
-	out := make(chan []store.Event)
-	feed := store.NewFeed()
-	if !s.enter() {
-		close(out)
-		return out
-	}
-	ctx, cancel := s.join(ctx)
-	s.group.Go(func() { feed.Deliver(ctx, out) })
-	go func() {
-		defer s.leave()
-		defer cancel()
-		s.feed(ctx, prefix, feed)
-	}()
-	return out
+	var now *history // as it was before the records were read
+	return s.life.Watch(ctx, prefix, store.Followed{
+		Read: func(ctx context.Context) ([]store.Entry, int64, error) {
+			now = s.history.Load()
+			return s.list(ctx, prefix)
+		},
+		Follow: func(ctx context.Context, _ []store.Entry, revision int64, feed *store.Feed) error {
+			return s.follow(ctx, prefix, revision, now, feed)
+		},
+	}, s.options.Problem)
 }
-
-// feed reads the records, follows their changes, and begins anew whenever the
-// thread is lost.
-func (s *Store) feed(ctx context.Context, prefix string, feed *store.Feed) {
-	for tries := 0; ctx.Err() == nil; tries++ {
-		now := s.history.Load()
-		entries, revision, err := s.list(ctx, prefix)
-		if err == nil {
-			begun := time.Now()
-			feed.Replace(entries, revision)
-			err = s.follow(ctx, prefix, revision, now, feed)
-			if time.Since(begun) > lived { // one that is refused at once is tried more and more seldom
-				tries = 0
-			}
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			s.options.Problem(fmt.Errorf("%w: the watch of %s begins anew", err, prefix))
-		}
-		rest(ctx, tries)
-	}
-}
-
-// lived is how long a watch has to have gone on for its end to be the first.
-const lived = 2 * time.Second
 
 // errSetBack: followHistory has told why.
 var errSetBack = errors.New("store: the cluster was set back")

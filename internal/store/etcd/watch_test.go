@@ -41,10 +41,12 @@ func TestAWatchThatIsRefusedIsNotTriedAllTheTime(t *testing.T) {
 			options: Options{CallTimeout: time.Second, Problem: func(error) { problems++ }},
 			client:  &clientv3.Client{KV: r, Watcher: r},
 		}
-		s.alive, s.end = context.WithCancel(t.Context())
+		s.life = store.NewLife(t.Context())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		s.feed(ctx, "/a", store.NewFeed())
+		for range s.Watch(ctx, "/a") { //nolint:revive // until it ends
+		}
+		s.life.End()
 		if n := r.watches.Load(); n < 20 || n > 200 || problems < 20 {
 			t.Errorf("%d watches in a minute, %d of them told of", n, problems)
 		}
