@@ -1,17 +1,9 @@
 package envoy
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,8 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"github.com/safestate/safestate/internal/certtest"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
 )
@@ -140,107 +132,39 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// authority signs certificates, and has its own in a file.
 type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	*certtest.Authority
 	file string
 }
 
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
-	a := &authority{key: newKey(t), file: filepath.Join(t.TempDir(), "ca.pem")}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, a.file, "CERTIFICATE", der)
+	a := &authority{certtest.New(t, "test authority"), filepath.Join(t.TempDir(), "ca.pem")}
+	place(t, a.file, a.PEM)
 	return a
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
 }
 
 // issue makes a certificate for name, localhost and 127.0.0.1.
 func (a *authority) issue(t *testing.T, name string) (cert tls.Certificate, certFile, keyFile string) {
 	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{name, "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	says := certtest.Named(name)
+	says.DNSNames = append(says.DNSNames, "localhost")
+	certPEM, keyPEM := a.Issue(t, says)
 	dir := t.TempDir()
 	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	writePEM(t, certFile, "CERTIFICATE", der)
-	writePEM(t, keyFile, "PRIVATE KEY", keyDER)
-	if cert, err = tls.LoadX509KeyPair(certFile, keyFile); err != nil {
+	place(t, certFile, certPEM)
+	place(t, keyFile, keyPEM)
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return cert, certFile, keyFile
 }
 
-func writePEM(t *testing.T, file, kind string, der []byte) {
+func place(t *testing.T, file string, text []byte) {
 	t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestHealthCheck: an endpoint that its check finds down is not asked, and
-// with none left the answer is the default at once.
-func TestHealthCheck(t *testing.T) {
-	t.Parallel()
-	var healthy atomic.Bool
-	healthy.Store(true)
-	var host atomic.Value
-	m := newModel(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v2/health/ready" {
-			_, _ = io.WriteString(w, clean)
-			return
-		}
-		host.Store(r.Host)
-		if !healthy.Load() {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-	})
-	v := version("v1", m.addr)
-	v.HealthCheck = &compile.HealthCheck{Path: "/v2/health/ready", Interval: 100 * time.Millisecond, Timeout: time.Second, UnhealthyThreshold: 2, HealthyThreshold: 1}
-	o := testOptions(t)
-	startProcessor(t, o.Processor, nil)
-	p := startStatic(t, snapshot(t, enforced(nil), v), o)
-	if r := p.post(); r.body != clean {
-		t.Fatalf("got %d %q", r.status, r.body)
-	}
-	healthy.Store(false)
-	eventually(t, "the default, since no endpoint is healthy", func() bool {
-		r := p.post()
-		return r.body == safeDefault && r.reason() == "broken_unavailable no_healthy_upstream"
-	})
-	healthy.Store(true)
-	eventually(t, "the model again", func() bool { return p.post().body == clean })
-	if got, _ := host.Load().(string); got != "127.0.0.1" {
-		t.Errorf("the check's host is %q", got)
 	}
 }

@@ -139,6 +139,10 @@ func grpcCall(method string) []*routev3.HeaderMatcher {
 // headers and the body and not the trailers: these it asks for by two headers.
 // Without them nothing is written.
 func callPerRoute(r *compile.Route) *anypb.Any {
+	return packed(&headermutationv3.HeaderMutationPerRoute{Mutations: callMutations(r)})
+}
+
+func callMutations(r *compile.Route) *headermutationv3.Mutations {
 	m := &headermutationv3.Mutations{ResponseTrailersMutations: []*mutationv3.HeaderMutation{
 		writeHeader("grpc-status", "%RESP("+policy.HeaderGRPCStatus+")%", corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD),
 		writeHeader("grpc-message", "%RESP("+policy.HeaderGRPCMessage+")%", corev3.HeaderValueOption_OVERWRITE_IF_EXISTS),
@@ -150,7 +154,7 @@ func callPerRoute(r *compile.Route) *anypb.Any {
 			writeHeader(headerTimeout, strconv.FormatInt(whole, 10), corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD),
 		}
 	}
-	return packed(&headermutationv3.HeaderMutationPerRoute{Mutations: m})
+	return m
 }
 
 func writeHeader(name, value string, how corev3.HeaderValueOption_HeaderAppendAction) *mutationv3.HeaderMutation {

@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -78,7 +77,7 @@ func killedRoute(m *compile.Match, r *compile.Route) (*routev3.Route, error) {
 
 func killMetadata(r *compile.Route) *corev3.Metadata {
 	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{policy.MetadataNamespace: {Fields: map[string]*structpb.Value{
-		policy.MetadataKillGeneration: structpb.NewStringValue(strconv.FormatUint(r.KillGeneration, 10)),
+		policy.MetadataKillGeneration: structpb.NewStringValue(policy.KillsOf(r.KillGeneration, r.KillMark)),
 	}}}}
 }
 

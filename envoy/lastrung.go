@@ -127,7 +127,7 @@ func policyMetadata(r *compile.Route, o Options) (*corev3.Metadata, error) {
 		fields[policy.MetadataKilled] = structpb.NewStringValue(r.Kill.Target.String())
 	}
 	if r.KillGeneration > 0 {
-		fields[policy.MetadataKillGeneration] = structpb.NewStringValue(strconv.FormatUint(r.KillGeneration, 10))
+		fields[policy.MetadataKillGeneration] = structpb.NewStringValue(policy.KillsOf(r.KillGeneration, r.KillMark))
 	}
 	switch {
 	case !answersAlone(r.Policy):
@@ -296,12 +296,22 @@ func defaultFilter() *hcmv3.HttpFilter {
 	return filter(filterDefault, &customresponsev3.CustomResponse{})
 }
 
-// defaultPerRoute replaces a 5xx of the model's own that nobody has judged.
+// defaultPerRoute turns it on for a route.
+func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
+	c := unjudged(p)
+	if c == nil {
+		return nil
+	}
+	return map[string]*anypb.Any{filterDefault: packed(c)}
+}
+
+// unjudged replaces a 5xx of the model's own that nobody has judged; nil: a policy
+// has that go to its caller, or nothing passes that nobody has judged.
 // The class of the status alone would also take another filter's 503, a
 // refused authorization among them: so it must not be a local reply. What the
 // processor has judged carries its source, and what it refused (the fallback
 // budget is used up), its reason.
-func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
+func unjudged(p *policy.Policy) *customresponsev3.CustomResponse {
 	if !answersAlone(p) || !p.Host.Processor() || p.WhenProcessorAway != policy.AwayPass || p.Detect.Broken == nil || !p.Detect.Broken.Mode.Enforces() {
 		return nil
 	}
@@ -328,7 +338,7 @@ func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
 			absent(headerReason),
 		}},
 	}}
-	return map[string]*anypb.Any{filterDefault: packed(&customresponsev3.CustomResponse{CustomResponseMatcher: &xdsmatcherv3.Matcher{
+	return &customresponsev3.CustomResponse{CustomResponseMatcher: &xdsmatcherv3.Matcher{
 		MatcherType: &xdsmatcherv3.Matcher_MatcherList_{MatcherList: &xdsmatcherv3.Matcher_MatcherList{
 			Matchers: []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher{{
 				Predicate: when,
@@ -337,7 +347,7 @@ func defaultPerRoute(p *policy.Policy) map[string]*anypb.Any {
 				}},
 			}},
 		}},
-	}})}
+	}}
 }
 
 func predicate(name string, input proto.Message, value *xdsmatcherv3.StringMatcher) *xdsmatcherv3.Matcher_MatcherList_Predicate {

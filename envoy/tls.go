@@ -26,7 +26,19 @@ type TLS struct {
 	// on; without it, what they were when Envoy started. CASecret is the same for
 	// CA, with what CASecret gives. Envoy takes one secret from a file.
 	Secret, CASecret string
+
+	// Mesh, in the place of all files, is for proxies of Istio's: the authorities of
+	// safestate's certificate, as PEM. The proxy shows the certificate that Istio's
+	// agent beside it has for its workload. A Unix socket is plain text then.
+	Mesh string
 }
+
+// What Istio's agent calls the cluster by which its proxy fetches certificates, and
+// the workload's own.
+const (
+	agentCluster = "sds-grpc"
+	agentSecret  = "default"
+)
 
 // Names in the files of secrets.
 const (
@@ -36,7 +48,10 @@ const (
 
 // check finds what is missing; nil too where there is no TLS.
 func (s TLS) check() error {
-	if s != (TLS{}) && (s.CA == "" || s.Cert == "" || s.Key == "") {
+	if s.Mesh != "" && s != (TLS{Mesh: s.Mesh, ServerName: s.ServerName}) {
+		return errors.New("tls: a mesh's proxies have no files of ours: want none beside the authorities")
+	}
+	if s.Mesh == "" && s != (TLS{}) && (s.CA == "" || s.Cert == "" || s.Key == "") {
 		return errors.New("tls: the files of the authorities, of the certificate and of its key belong together: want all three or none")
 	}
 	return nil
@@ -46,6 +61,9 @@ func (s TLS) check() error {
 func (s TLS) to(service string, at *corev3.Address) (*corev3.TransportSocket, error) {
 	if err := s.check(); err != nil || s == (TLS{}) {
 		return nil, err
+	}
+	if s.Mesh != "" && at.GetPipe() != nil {
+		return nil, nil //nolint:nilnil // plain text, to who is beside it
 	}
 	name := orElse(s.ServerName, at.GetSocketAddress().GetAddress())
 	if name == "" {
@@ -59,6 +77,9 @@ func (s TLS) to(service string, at *corev3.Address) (*corev3.TransportSocket, er
 	named := &tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{san(name)}}
 	if s.CASecret == "" {
 		named.TrustedCa = file(s.CA)
+		if s.Mesh != "" {
+			named.TrustedCa = inline(s.Mesh)
+		}
 		ctx.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: named}
 	} else {
 		ctx.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
@@ -70,15 +91,32 @@ func (s TLS) to(service string, at *corev3.Address) (*corev3.TransportSocket, er
 	if _, err := netip.ParseAddr(name); err != nil { // an address is no server name
 		ctx.Sni = name
 	}
-	if s.Secret == "" {
+	switch {
+	case s.Mesh != "":
+		ctx.CommonTlsContext.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{fromAgent()}
+	case s.Secret == "":
 		ctx.CommonTlsContext.TlsCertificates = []*tlsv3.TlsCertificate{s.certificate()}
-	} else {
+	default:
 		ctx.CommonTlsContext.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{fromFile(secretName, s.Secret)}
 	}
 	return &corev3.TransportSocket{
 		Name:       "envoy.transport_sockets.tls",
 		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(ctx)},
 	}, nil
+}
+
+// fromAgent is the workload's certificate, from Istio's agent.
+func fromAgent() *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: agentSecret, SdsConfig: &corev3.ConfigSource{
+		ResourceApiVersion:  corev3.ApiVersion_V3,
+		InitialFetchTimeout: duration(0),
+		ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
+			ApiType: corev3.ApiConfigSource_GRPC, TransportApiVersion: corev3.ApiVersion_V3, SetNodeOnFirstMessageOnly: true,
+			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: agentCluster},
+			}}},
+		}},
+	}}
 }
 
 // fromFile is a secret in a file of Envoy's.

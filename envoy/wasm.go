@@ -107,16 +107,22 @@ func listenerBufferFor(s *compile.Snapshot, o Options) uint32 {
 
 // haveModule is an error where a route needs the filter and there is no module.
 func haveModule(s *compile.Snapshot, o Options) error {
-	if o.WASM != "" {
-		return nil
-	}
 	for i := range s.Routes {
-		if r := &s.Routes[i]; r.Policy != nil && r.Policy.Host.WASM() {
-			return fmt.Errorf("route %s is judged by the WASM filter (policy %s), and there is no module for it: "+
-				"want --wasm-module, the path of safestate.wasm on Envoy's machine", r.Name, r.Policy.Name)
+		if err := HasModule(&s.Routes[i], o); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// HasModule says what is wrong with a route that the WASM filter is to judge where o
+// names no module.
+func HasModule(r *compile.Route, o Options) error {
+	if o.WASM != "" || r.Policy == nil || !r.Policy.Host.WASM() {
+		return nil
+	}
+	return fmt.Errorf("route %s is judged by the WASM filter (policy %s), and there is no module for it: "+
+		"want --wasm-module, the path of safestate.wasm on Envoy's machine", r.Name, r.Policy.Name)
 }
 
 // wasmLabels are the labels of the filter's metrics: those of the processor's that it

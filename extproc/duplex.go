@@ -6,6 +6,7 @@ import (
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
+	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/policy"
@@ -144,7 +145,7 @@ func (e *exchange) answerKind() answerKind {
 	case e.route.grpc():
 		return grpcMessage
 	// Of a request that was not read nobody knows whether it asked for a stream.
-	case (e.shape.Stream || !e.judge.RequestBodySeen) && isEventStream(e.respond.text("content-type")):
+	case (e.shape.Stream || !e.judge.RequestBodySeen) && chat.IsStream(e.respond.text("content-type")):
 		return eventStream
 	}
 	return wholeAnswer
@@ -278,7 +279,7 @@ func (d *duplex) unheld(b *extprocv3.HttpBody) error {
 		e.setAside(telemetry.CauseMemory)
 		return d.release(nil, nil)
 	}
-	e.permits.ignore()
+	e.permits.Ignore()
 	return d.replace(e.outOfMemory())
 }
 
@@ -316,7 +317,7 @@ func (d *duplex) decide(v *verdict.Verdict) error {
 	events := d.restream(v)
 	e.count(v)
 	acts := e.enforced && !v.Clean()
-	if !acts && tooLarge(v) {
+	if !acts && v.TooLarge() {
 		e.setAside(telemetry.CauseResponseOverLimit)
 		return d.release(nil, nil)
 	}

@@ -29,6 +29,7 @@ type proxy struct {
 	server  *Server
 	metrics *telemetry.Metrics
 	conn    *grpc.ClientConn
+	node    string // what it is called
 }
 
 func newProxy(t *testing.T, change ...func(*Options)) *proxy {
@@ -57,7 +58,7 @@ func newProxy(t *testing.T, change ...func(*Options)) *proxy {
 		g.Stop()
 		s.Close()
 	})
-	return &proxy{t: t, client: extprocv3.NewExternalProcessorClient(conn), server: s, metrics: metrics, conn: conn}
+	return &proxy{t: t, client: extprocv3.NewExternalProcessorClient(conn), server: s, metrics: metrics, conn: conn, node: "node-1"}
 }
 
 // request is one HTTP request and what its model does.
@@ -184,7 +185,7 @@ func (x *play) requestHeaders() *extprocv3.ProcessingRequest {
 		list = append(list, header(k, v))
 	}
 	carries := map[string]string{
-		policy.AttributePolicy: string(text), policy.AttributeCluster: r.cluster, policy.AttributeNode: "node-1",
+		policy.AttributePolicy: string(text), policy.AttributeCluster: r.cluster, policy.AttributeNode: x.node,
 		policy.AttributeSource: "10.1.2.3:4567", policy.AttributeGeneration: "12",
 	}
 	for name, value := range map[string]string{policy.AttributeSignature: r.signature, policy.AttributeRoute: r.route} {

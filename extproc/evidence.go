@@ -47,7 +47,7 @@ func (v *evidence) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAc
 }
 
 func (v *evidence) read(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
-	node := "" // the first message of a stream says it
+	node, by := "", v.server.peerOf(stream.Context()) // the first message of a stream says the node
 	for {
 		m, err := stream.Recv()
 		if err != nil {
@@ -55,6 +55,9 @@ func (v *evidence) read(stream accesslogv3.AccessLogService_StreamAccessLogsServ
 		}
 		if id := m.GetIdentifier().GetNode().GetId(); id != "" {
 			node = id
+		}
+		if len(m.GetHttpLogs().GetLogEntry()) > 0 && !v.server.speaksFor(by, node) {
+			continue
 		}
 		for _, entry := range m.GetHttpLogs().GetLogEntry() {
 			v.take(node, entry)

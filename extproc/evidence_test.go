@@ -34,7 +34,7 @@ func logged(route, model, path, details string, word *structpb.Struct) *datav3.H
 	return e
 }
 
-// log sends entries to the processor, as node-1.
+// log sends entries to the processor.
 func (p *proxy) log(entries ...*datav3.HTTPAccessLogEntry) {
 	p.t.Helper()
 	stream, err := accesslogv3.NewAccessLogServiceClient(p.conn).StreamAccessLogs(p.t.Context())
@@ -42,7 +42,7 @@ func (p *proxy) log(entries ...*datav3.HTTPAccessLogEntry) {
 		p.t.Fatal(err)
 	}
 	err = stream.Send(&accesslogv3.StreamAccessLogsMessage{
-		Identifier: &accesslogv3.StreamAccessLogsMessage_Identifier{LogName: policy.LogCutAnswers, Node: &corev3.Node{Id: "node-1"}},
+		Identifier: &accesslogv3.StreamAccessLogsMessage_Identifier{LogName: policy.LogCutAnswers, Node: &corev3.Node{Id: p.node}},
 		LogEntries: &accesslogv3.StreamAccessLogsMessage_HttpLogs{
 			HttpLogs: &accesslogv3.StreamAccessLogsMessage_HTTPAccessLogEntries{LogEntry: entries},
 		},

@@ -128,7 +128,7 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 	e.judge.Method, e.judge.Path = req.text(":method"), req.text(":path")
 	e.judge.RequestHeaders = req
 	e.cluster = from.text(policy.AttributeCluster)
-	e.version, e.routed = r.version(e.cluster), isVersion(e.cluster)
+	e.version, e.routed = r.version(e.cluster), policy.IsVersion(e.cluster)
 	e.node = from.text(policy.AttributeNode)
 	e.countFor(from)
 	if !r.detector.Inference(e.judge.Method, e.judge.Path) {
@@ -148,7 +148,7 @@ func (e *exchange) requestHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.H
 		return e.beforeModel(continueRequestHeaders), nil
 	case !r.policy.Needs.RequestBody:
 		return e.ask(continueRequestHeaders), nil
-	case e.duplex == nil && declared(req) > r.policy.Limits.BodyBytes:
+	case e.duplex == nil && detect.ContentLength(e.judge.RequestHeaders) > r.policy.Limits.BodyBytes:
 		return e.requestOver(skipRequestBody), nil
 	}
 	if e.duplex != nil {
@@ -296,7 +296,7 @@ func (e *exchange) responseHeaders(m *extprocv3.ProcessingRequest, h *extprocv3.
 	if decided {
 		return e.decide(responseHeaders, &v), nil
 	}
-	e.sized = declared(e.respond) >= 0
+	e.sized = detect.ContentLength(x.ResponseHeaders) >= 0
 	return continueResponseHeaders, nil
 }
 
@@ -329,7 +329,7 @@ func (e *exchange) decide(at phase, v *verdict.Verdict) *reply {
 		return e.unread(at, cause)
 	}
 	e.count(v)
-	if acts := e.enforced && !v.Clean(); !acts && tooLarge(v) {
+	if acts := e.enforced && !v.Clean(); !acts && v.TooLarge() {
 		return e.unread(at, telemetry.CauseResponseOverLimit)
 	}
 	if v.Pass == verdict.CallerError {
@@ -341,19 +341,6 @@ func (e *exchange) decide(at phase, v *verdict.Verdict) *reply {
 		return e.pass(at, len(v.Observed) == 0 && v.Clean())
 	}
 	return e.replace(at, v.Failed)
-}
-
-// tooLarge reports whether a verdict is on an answer that nobody read.
-func tooLarge(v *verdict.Verdict) bool {
-	if v.Failed.Code == verdict.BrokenTooLarge {
-		return true
-	}
-	for _, f := range v.Observed {
-		if f.Code == verdict.BrokenTooLarge {
-			return true
-		}
-	}
-	return false
 }
 
 // pass lets the model's answer through, tagged.
@@ -386,7 +373,7 @@ func (e *exchange) inPlace(f verdict.Finding) *reply {
 		return immediateStatus(codes.Unavailable, f.Reason(), false)
 	}
 	if e.route.grpc() || e.shape.Stream && e.route.ladder.Networked() {
-		e.permits.ignore()
+		e.permits.Ignore()
 		e.cause, e.stage = f, stageElsewhere
 		return e.elsewhere(f)
 	}
@@ -468,6 +455,7 @@ func (e *exchange) elsewhere(f verdict.Finding) *reply {
 	}
 	return reroute(e.at, []ladder.Header{
 		{Name: policy.HeaderAnswer, Value: f.Reason()},
+		{Name: policy.HeaderDigest, Value: policy.Digest(e.route.text)},
 		{Name: policy.HeaderCluster, Value: e.cluster},
 		{Name: headerTryTimeout, Value: milliseconds(left)},
 		{Name: headerUpstreamTimeout, Value: milliseconds(whole)},
@@ -477,11 +465,7 @@ func (e *exchange) elsewhere(f verdict.Finding) *reply {
 // share is the model's part of the deadline; of a stream the time that it has
 // for its first content.
 func (e *exchange) share() time.Duration {
-	p := e.route.policy
-	if e.shape.Stream && p.Stream != nil {
-		return p.Stream.FirstToken.D()
-	}
-	return p.Deadline.D() - p.Reserve.D()
+	return e.route.policy.Share(e.shape.Stream)
 }
 
 func milliseconds(d time.Duration) string {

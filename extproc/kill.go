@@ -2,7 +2,6 @@ package extproc
 
 import (
 	"net/http"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -11,7 +10,6 @@ import (
 	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/local"
-	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/telemetry"
 	"github.com/safestate/safestate/internal/verdict"
 )
@@ -19,12 +17,6 @@ import (
 // Kills are carried out by Envoy, which gets routes and clusters without what is
 // killed. This is the second line: what a worker of Envoy's still sends, and what
 // was on its way when the kill came, ends here.
-
-// isVersion reports whether Envoy sends the request to a version: not where it has
-// none, and not where a ramp withholds it.
-func isVersion(cluster string) bool {
-	return cluster != "" && !strings.HasPrefix(cluster, policy.ClusterNone)
-}
 
 // stopped is what kills make of the exchange; nothing is found where it may go on.
 func (e *exchange) stopped() (kill.Effect, verdict.Finding) {
@@ -59,7 +51,7 @@ func (e *exchange) stopRequest() *reply {
 	}
 	e.countFinding(f)
 	if k.Mode == kill.Degrade && e.enforced {
-		e.permits.ignore()
+		e.permits.Ignore()
 		return e.inPlace(f)
 	}
 	return e.stop(k, f)

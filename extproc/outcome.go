@@ -30,7 +30,7 @@ func (e *exchange) setAside(c telemetry.Cause) {
 	case telemetry.CauseResponseOverLimit, telemetry.CauseMemory:
 		e.permits.succeed(time.Since(e.asked))
 	default:
-		e.permits.ignore()
+		e.permits.Ignore()
 	}
 	e.route.metrics.Uninspected(c)
 	e.stage = stageFinished
@@ -68,7 +68,7 @@ func (e *exchange) responseUnheld() *reply {
 	if e.passesUnheld() {
 		return e.unread(responseBody, telemetry.CauseMemory)
 	}
-	e.permits.ignore()
+	e.permits.Ignore()
 	f := e.outOfMemory()
 	return e.deliverImmediate(e.climb(f), f)
 }
@@ -86,7 +86,7 @@ func (e *exchange) outOfMemory() verdict.Finding {
 // reject answers 400 and names the field: the caller's error, said to the
 // caller.
 func (e *exchange) reject(f verdict.Finding) *reply {
-	e.permits.ignore()
+	e.permits.Ignore()
 	e.stage = stageFinished
 	e.route.metrics.Rejected()
 	if e.route.grpc() {
@@ -151,7 +151,7 @@ const detailsMaxDuration = "max_duration_timeout"
 func (e *exchange) finish(a *ladder.Answer, f verdict.Finding) {
 	e.stage = stageFinished
 	if e.duplex == nil || !e.duplex.unended {
-		e.permits.ignore() // those that nothing has settled
+		e.permits.Ignore() // those that nothing has settled
 	}
 	now := time.Now()
 	took := now.Sub(e.started)
@@ -225,7 +225,7 @@ func (e *exchange) abandoned() {
 	p := e.route.policy
 	late := p.Detect.Late
 	if e.stage != stageHeaders || late == nil || time.Since(e.asked) < p.Deadline.D()-p.Reserve.D() {
-		e.permits.ignore()
+		e.permits.Ignore()
 		return
 	}
 	f := verdict.Finding{Code: verdict.LateAnswer, Detail: "before the end of the body", Enforced: late.Mode.Enforces()}
@@ -265,19 +265,6 @@ func tagsOf(a *ladder.Answer, f verdict.Finding) []ladder.Header {
 		tags = append(tags, ladder.Header{Name: verdict.HeaderVersion, Value: a.Version})
 	}
 	return append(tags, a.Extra...)
-}
-
-// declared returns the content-length; -1 where there is none.
-func declared(h headers) int64 {
-	text, ok := h.Get("content-length")
-	if !ok {
-		return -1
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 {
-		return -1
-	}
-	return n
 }
 
 // whole reports whether a body is all there and not over the limit. Envoy cuts

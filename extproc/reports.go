@@ -15,7 +15,7 @@ const mostReport = 1 << 20
 
 // takeReport takes a report of a filter inside Envoy, and hands it to whoever gathers
 // them. It is answered 204; where nobody gathers 404, upon which the filter tries again
-// seldom, and where it is refused 400 with the reason.
+// seldom, and where it is refused 400 with the reason, or 403 where it is another's.
 func (s *Server) takeReport(w http.ResponseWriter, r *http.Request) {
 	if s.reports == nil {
 		http.Error(w, "nobody gathers reports here: this safestate has no control plane", http.StatusNotFound)
@@ -33,6 +33,10 @@ func (s *Server) takeReport(w http.ResponseWriter, r *http.Request) {
 	m := &signalsv1.Report{}
 	if err := proto.Unmarshal(body, m); err != nil {
 		http.Error(w, "the report is no message of signals.proto", http.StatusBadRequest)
+		return
+	}
+	if !s.reportsFor(r.TLS, m) {
+		http.Error(w, "the report names a proxy that is not of your certificate's namespace", http.StatusForbidden)
 		return
 	}
 	m.InProxy = true // whatever it says: no other reporter comes this way

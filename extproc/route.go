@@ -28,10 +28,11 @@ type route struct {
 	metrics      *telemetry.RouteMetrics
 	versions     map[string]*version // by Envoy cluster name
 	unknown      *version            // a cluster that the policy does not list
-	dependencies []dependency
+	dependencies []breaker.Dependency
 	bulkhead     *bulkhead.Bulkhead // nil: none
 	patience     time.Duration      // how long the ladder runs before Envoy is asked for more time
 	text         string             // of the policy
+	head         uint64             // of its digest
 	admitted     atomic.Pointer[admission]
 	inForce      *atomic.Pointer[route] // which policy of the route's name is
 	lastUsed     atomic.Int64           // Unix nanoseconds
@@ -42,12 +43,12 @@ type route struct {
 func (r *route) configure(s *State) {
 	for _, v := range r.versions {
 		if v.breaker != nil {
-			s.Breakers.Get(ladder.BreakerKeyVersion(v.Model, v.Name), *r.policy.Breaker)
+			s.Breakers.Get(breaker.VersionKey(v.Model, v.Name), *r.policy.Breaker)
 		}
 	}
 	for _, d := range r.policy.Detect.Dependencies {
 		if d.Mode != policy.Observe {
-			s.Breakers.Get("dependency/"+r.policy.Model+"/"+d.Name, d.Breaker)
+			s.Breakers.Get(breaker.DependencyKey(r.policy.Model, d.Name), d.Breaker)
 		}
 	}
 	if r.bulkhead != nil {
@@ -65,12 +66,6 @@ type version struct {
 	asHeaders *reply // the clean reply at each phase, made once
 	asBody    *reply
 	asStream  *reply // of a stream, whose length nobody knows
-}
-
-// dependency is a named dependency with its breaker.
-type dependency struct {
-	name    string
-	breaker *breaker.Breaker
 }
 
 // messageTimeout is how long Envoy waits for a reply at the most, where it is
@@ -103,9 +98,8 @@ func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State, to *signals.Repo
 		if dep.Mode == policy.Observe {
 			continue // a breaker that is only watched keeps nobody from the model
 		}
-		r.dependencies = append(r.dependencies, dependency{
-			name:    dep.Name,
-			breaker: s.Breakers.Get("dependency/"+p.Model+"/"+dep.Name, dep.Breaker),
+		r.dependencies = append(r.dependencies, breaker.Dependency{
+			Name: dep.Name, Breaker: s.Breakers.Get(breaker.DependencyKey(p.Model, dep.Name), dep.Breaker),
 		})
 	}
 	if p.MaxConcurrent > 0 {
@@ -117,7 +111,7 @@ func newRoute(p *policy.Policy, m *telemetry.Metrics, s *State, to *signals.Repo
 func newVersion(v policy.Version, p *policy.Policy, s *State) *version {
 	out := &version{Version: v}
 	if s != nil && p.Breaker != nil {
-		out.breaker = s.Breakers.Get(ladder.BreakerKeyVersion(v.Model, v.Name), *p.Breaker)
+		out.breaker = s.Breakers.Get(breaker.VersionKey(v.Model, v.Name), *p.Breaker)
 	}
 	out.tags = local.VersionTags(v)
 	strip := []string{verdict.HeaderReason}
@@ -187,11 +181,7 @@ func (r *route) version(cluster string) *version {
 
 // enforces draws whether this request is enforced.
 func (r *route) enforces() bool {
-	p := r.policy
-	if !p.Mode.Enforces() {
-		return false
-	}
-	return p.FullyEnforced() || rand.Float64()*100 < p.EnforcePercent //nolint:gosec // a share of requests, no secret
+	return r.policy.Draw(rand.Float64) //nolint:gosec // a share of requests, no secret
 }
 
 // rungObserver counts what the ladder's rungs do.

@@ -74,6 +74,9 @@ func (r *routes) get(c *carried) (*route, error) {
 		return nil, err
 	}
 	if found, err = r.of(c.policy); err != nil {
+		if refused := (*refusedError)(nil); errors.As(err, &refused) {
+			return nil, r.gate.count(refused, c.route)
+		}
 		return nil, err
 	}
 	found.keep(admitted)
@@ -128,7 +131,9 @@ func (r *routes) build(text string) (*route, error) {
 	if err != nil {
 		if len(r.bad) < maxBad {
 			r.bad[text] = err
-			r.server.log.BadPolicy(err)
+			if refused := (*refusedError)(nil); !errors.As(err, &refused) { // who counts it logs it
+				r.server.log.BadPolicy(err)
+			}
 		}
 		return nil, err
 	}
@@ -145,12 +150,15 @@ func (r *routes) build(text string) (*route, error) {
 
 func (r *routes) compile(text string) (*route, error) {
 	p, err := policy.Parse(text)
+	if err == nil {
+		err = refuseFiles(r.state.Ladder.Files, p)
+	}
 	if err != nil {
 		return nil, err
 	}
 	built, err := newRoute(p, r.server.metrics, r.state, r.server.signals)
 	if err == nil {
-		built.text = text
+		built.text, built.head = text, policy.DigestHead(text)
 	}
 	return built, err
 }

@@ -62,6 +62,9 @@ type Options struct {
 	// Kills is what is killed, which nothing is asked of and nothing is given of;
 	// nil: nothing is.
 	Kills *kill.Live
+	// Mesh: whoever has a certificate of a mesh may dial, and counts for proxies of its
+	// namespace alone.
+	Mesh bool
 }
 
 // Server is the external processor. It is safe for concurrent use.
@@ -83,6 +86,7 @@ type Server struct {
 	endAll      context.CancelFunc
 	leaving     context.Context //nolint:containedctx // of the process: done once Leave is called
 	leave       context.CancelFunc
+	mesh        bool
 	maxInFlight int64
 	inFlight    atomic.Int64 // bytes
 	open        atomic.Int64 // exchanges
@@ -90,7 +94,7 @@ type Server struct {
 
 // New makes a Server.
 func New(o Options) *Server {
-	s := &Server{metrics: o.Metrics, log: o.Log, tracer: o.Tracer, signals: o.Signals, reports: o.Reports, maxInFlight: o.MaxInFlight}
+	s := &Server{metrics: o.Metrics, log: o.Log, tracer: o.Tracer, signals: o.Signals, reports: o.Reports, maxInFlight: o.MaxInFlight, mesh: o.Mesh}
 	if s.maxInFlight <= 0 {
 		s.maxInFlight = DefaultMaxInFlight
 	}
@@ -201,7 +205,7 @@ func (e *exchange) gaveUp() {
 	}
 	if e.route != nil && e.stage != stageFinished {
 		e.route.metrics.Uninspected(telemetry.CauseProcessorError)
-		e.permits.ignore()
+		e.permits.Ignore()
 		e.stage = stageFinished
 	}
 }

@@ -43,10 +43,14 @@ func (e *exchange) land() {
 
 // countFor finds where the exchange counts.
 func (e *exchange) countFor(from envoyAttributes) {
+	if !e.server.speaksFor(e.server.peerOf(e.ctx), e.node) {
+		return // judged, and counted for nobody
+	}
 	if e.row = e.version.rows.Of(e.node); e.row == nil {
 		return
 	}
 	e.source = from.text(policy.AttributeSource)
+	e.row.SeenMarks(e.route.head, policy.KillMark(from.text(policy.AttributeKillGeneration)), e.started)
 	if text := from.text(policy.AttributeGeneration); text != "" {
 		generation, err := strconv.ParseUint(text, 10, 64)
 		if err == nil { // else it is not the control plane's, and says nothing
@@ -78,7 +82,7 @@ func (e *exchange) countJudged(f verdict.Finding, took time.Duration) {
 // countCallerError counts an answer that blames the caller: it says nothing about
 // the model.
 func (e *exchange) countCallerError() {
-	e.permits.ignore()
+	e.permits.Ignore()
 	if !e.judged && !e.asked.IsZero() && e.claim() {
 		e.row.CallerError()
 	}
@@ -93,7 +97,7 @@ func (e *exchange) claim() bool {
 
 // countNothing keeps what comes of the answer from being held against the model.
 func (e *exchange) countNothing() {
-	e.permits.ignore()
+	e.permits.Ignore()
 	e.judged = true
 }
 
@@ -115,7 +119,7 @@ func (d *duplex) countMessages() {
 	e := d.exchange
 	f, status := d.messages.found, statusGRPC(e.trailers)
 	if status > 0 {
-		e.permits.ignore()
+		e.permits.Ignore()
 	}
 	if status > 0 && !f.Found() {
 		v := d.judgeEnd(status)

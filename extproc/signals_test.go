@@ -17,11 +17,11 @@ import (
 
 // watched is a proxy whose processor reports, and a function that ends it and says
 // what was reported.
-func watched(t *testing.T) (*proxy, func() []signals.Total) {
+func watched(t *testing.T, change ...func(*Options)) (*proxy, func() []signals.Total) {
 	t.Helper()
 	hub := signals.NewHub(signals.HubOptions{})
 	reporter := signals.NewReporter(signals.ReporterOptions{Name: "test", Links: []signals.Link{hub.Link()}})
-	p := newProxy(t, func(o *Options) { o.Signals = reporter })
+	p := newProxy(t, append(change, func(o *Options) { o.Signals = reporter })...)
 	t.Cleanup(func() {
 		reporter.Close()
 		hub.Close()

@@ -12,6 +12,7 @@ import (
 	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/refresh"
 	"github.com/safestate/safestate/internal/telemetry"
+	"github.com/safestate/safestate/internal/tenant"
 )
 
 // State is what outlives a policy: breakers, bulkheads, budgets, the cache,
@@ -36,6 +37,9 @@ type StateOptions struct {
 	// none.
 	RedisPasswordFile string
 	CacheBytes        int64
+	// Files is where the files that policies name have to be: a policy that names others
+	// is refused.
+	Files tenant.Files
 }
 
 // NewState makes an empty state. It connects to nothing: a Redis that is away
@@ -61,7 +65,9 @@ func NewState(o StateOptions) (*State, error) {
 	s.Ladder = &ladder.State{
 		Breakers: s.Breakers, Bulkheads: s.Bulkheads, Budgets: budget.NewSet(),
 		Cache: store, CacheRemote: name == telemetry.StoreRedis, Flights: cache.NewFlights(0, 0),
+		Files: o.Files,
 		Refreshed: refresh.NewRegistry(context.Background(), refresh.Options{
+			Files: o.Files,
 			OnResult: func(source string, err error) {
 				if err == nil {
 					o.Metrics.Refresh(telemetry.OK)

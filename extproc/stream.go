@@ -1,12 +1,10 @@
 package extproc
 
 import (
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/ladder"
 	"github.com/safestate/safestate/internal/local"
@@ -22,11 +20,6 @@ const afterDone = 250 * time.Millisecond
 // cut is the source of a stream that failed after its commit: the caller got
 // the beginning of the model's answer and an error event.
 const cut ladder.Source = telemetry.SourceCut
-
-func isEventStream(contentType string) bool {
-	kind, _, _ := strings.Cut(contentType, ";")
-	return strings.EqualFold(strings.TrimSpace(kind), chat.TypeStream)
-}
 
 // feed gives the inspector a piece of a stream and sends on what it lets pass;
 // ended says that nothing follows.
@@ -212,7 +205,7 @@ func (d *duplex) tokens(wasted bool) {
 // away from everybody else.
 func (d *duplex) left() {
 	e := d.exchange
-	e.permits.ignore()
+	e.permits.Ignore()
 	e.route.metrics.Uninspected(telemetry.CauseAbandoned)
 	e.finish(e.primary(), verdict.Finding{})
 }

@@ -41,6 +41,10 @@ type Options struct {
 	// are. 0: DefaultPeerNodes.
 	PeerNodes int
 
+	// ProcessorsOnly: proxies are configured elsewhere, and a configuration of nothing
+	// but what processors ask for is none that is empty.
+	ProcessorsOnly bool
+
 	// Identity returns the names that the transport has proven of a peer. Where
 	// ok, a proxy's node id must be one of them or begin with one and a slash.
 	// Where not, the transport vouches for nobody, and any id is taken. nil:
@@ -162,7 +166,7 @@ func (s *Server) Close() {
 // cluster among it, and an empty configuration; then everything stays as it
 // was. The same content again is not sent again.
 func (s *Server) Set(r *envoy.Resources, u Urgency) error {
-	if len(r.Listeners)+len(r.Routes)+len(r.Clusters) == 0 {
+	if len(r.Listeners)+len(r.Routes)+len(r.Clusters) == 0 && (!s.options.ProcessorsOnly || len(r.Runtimes) == 0) {
 		return ErrEmpty
 	}
 	version := r.Version()

@@ -47,8 +47,9 @@ func cluster(b *backend) Cluster {
 		Namespace:      b.model.Namespace,
 		Model:          b.model.Name,
 		Version:        b.version.Name,
-		Endpoints:      endpoints(b.version, b.grpc),
-		DNS:            slices.ContainsFunc(b.version.Endpoints, isHostName),
+		Service:        serviceOf(b),
+		Endpoints:      endpoints(b.model.Namespace, b.version, b.grpc),
+		DNS:            slices.ContainsFunc(config.Endpoints(b.model.Namespace, b.version), isHostName),
 		HTTP2:          b.grpc,
 		TLS:            tlsOf(spec),
 		ConnectTimeout: config.Interval(spec.ConnectTimeout, defaultConnectTimeout),
@@ -94,9 +95,18 @@ func outliers(o *v1alpha1.OutlierDetection) *Outliers {
 	}
 }
 
-func endpoints(v *v1alpha1.ModelVersion, grpc bool) []policy.Endpoint {
-	out := make([]policy.Endpoint, len(v.Endpoints))
-	for i, e := range v.Endpoints {
+func serviceOf(b *backend) Service {
+	if b.version.BackendRef == nil {
+		return Service{}
+	}
+	name, port := config.ServiceOf(b.version.BackendRef)
+	return Service{Name: name, Port: port, Subset: b.version.BackendRef.Subset}
+}
+
+func endpoints(namespace string, v *v1alpha1.ModelVersion, grpc bool) []policy.Endpoint {
+	written := config.Endpoints(namespace, v)
+	out := make([]policy.Endpoint, len(written))
+	for i, e := range written {
 		port := e.Port
 		if grpc {
 			port = or(e.GRPCPort, port)

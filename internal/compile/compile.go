@@ -29,7 +29,7 @@ func finish(w *config.World, problems config.Problems) (*Snapshot, config.Proble
 	snapshot := c.compile()
 	if problems = append(problems, c.problems...); !problems.Failed() {
 		c.problems = nil
-		c.run(snapshot.Routes)
+		c.run(snapshot)
 		problems = append(problems, c.problems...)
 	}
 	problems = problems.Sorted()
@@ -46,7 +46,7 @@ func Compile(w *config.World) (*Snapshot, config.Problems) {
 	c := newCompiler(w)
 	s := c.compile()
 	if !c.problems.Failed() {
-		c.run(s.Routes)
+		c.run(s)
 	}
 	return s, c.problems
 }
@@ -71,6 +71,7 @@ func (c *compiler) compile() *Snapshot {
 	s.Clusters = c.clusters(rules)
 	s.Hosts = c.hosts(s.Routes)
 	s.Models = c.models(rules)
+	s.Inbound = c.inbound()
 	return s
 }
 

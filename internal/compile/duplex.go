@@ -84,8 +84,8 @@ func (c *compiler) overGRPC(p *config.Object[v1alpha1.FailSafePolicy], ladder []
 		own.Protocol, own.Path, own.Probe = policy.OpenInferenceGRPC, "", nil
 		for j := range p.Value.Spec.Ladder {
 			if f := p.Value.Spec.Ladder[j].Fallback; f != nil {
-				if _, v := c.fallbackVersion(p.Namespace, f); v != nil {
-					own.Endpoints = endpoints(v, true)
+				if m, v := c.fallbackVersion(p.Namespace, f); v != nil {
+					own.Endpoints = endpoints(m.Namespace, v, true)
 				}
 			}
 		}

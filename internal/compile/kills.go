@@ -2,8 +2,10 @@ package compile
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"slices"
 	"time"
@@ -62,6 +64,7 @@ func (s *Snapshot) WithKills(k *kill.Set, now time.Time) *Snapshot {
 		clusters[c.Name] = c
 		c.Killed = k.Of("", c.model(), c.Version, now).Killed
 	}
+	out.Inbound = inboundWithKills(s.Inbound, k, now)
 	withheld := map[string]bool{}
 	for i := range out.Routes {
 		if none := out.Routes[i].heed(k, now, clusters); none != "" && !withheld[none] {
@@ -78,7 +81,13 @@ const noneGRPC = policy.ClusterNone + "/grpc"
 // heed gives a route what kills leave of it, and returns the cluster for what is
 // withheld; empty: nothing is.
 func (r *Route) heed(k *kill.Set, now time.Time, clusters map[string]*Cluster) (none string) {
-	r.KillGeneration = r.killGeneration(k, clusters)
+	r.KillGeneration, r.KillMark = killsOn(r.killTargets(clusters), k)
+	if len(r.Backends) == 0 { // of a mesh: what stops all routes, or this one, stops it too
+		if e := k.Of(r.Name, "", "", now); e.Killed {
+			r.Kill = &RouteKill{Mode: e.Mode, Target: e.Target}
+		}
+		return ""
+	}
 	effects := make([]kill.Effect, len(r.Backends))
 	touched := false
 	for i, b := range r.Backends {
@@ -104,22 +113,55 @@ func (r *Route) heed(k *kill.Set, now time.Time, clusters map[string]*Cluster) (
 	return none
 }
 
-// killGeneration sums the generations of all that concerns the route.
-func (r *Route) killGeneration(k *kill.Set, clusters map[string]*Cluster) uint64 {
-	targets := []kill.Target{kill.Everything, kill.ForRoute(r.Name)}
+// killTargets are the targets that concern the route, each once.
+func (r *Route) killTargets(clusters map[string]*Cluster) []kill.Target {
+	out := []kill.Target{kill.Everything, kill.ForRoute(r.Name)}
 	for _, b := range r.Backends {
-		if c := clusters[b.Cluster]; c != nil {
-			targets = append(targets, kill.ForModel(c.model()), kill.ForVersion(c.model(), c.Version))
+		c := clusters[b.Cluster]
+		if c == nil {
+			continue
+		}
+		for _, t := range []kill.Target{kill.ForModel(c.model()), kill.ForVersion(c.model(), c.Version)} {
+			if !slices.Contains(out, t) {
+				out = append(out, t)
+			}
 		}
 	}
-	sum, seen := uint64(0), map[kill.Target]bool{}
+	return out
+}
+
+// KillTargets are the targets that concern each route, those at the models' own sidecars
+// among them, by its name.
+func (s *Snapshot) KillTargets() map[string][]kill.Target {
+	clusters := make(map[string]*Cluster, len(s.Clusters))
+	for i := range s.Clusters {
+		clusters[s.Clusters[i].Name] = &s.Clusters[i]
+	}
+	out := map[string][]kill.Target{}
+	for i := range s.Routes {
+		out[s.Routes[i].Name] = s.Routes[i].killTargets(clusters)
+	}
+	for i := range s.Inbound {
+		in := &s.Inbound[i]
+		out[in.Name] = in.killTargets(in.cluster())
+	}
+	return out
+}
+
+// killsOn sums the generations of targets, and marks how they stand: 0, where none was
+// ever killed.
+func killsOn(targets []kill.Target, k *kill.Set) (generation, mark uint64) {
+	hash := sha256.New()
 	for _, t := range targets {
-		if !seen[t] {
-			seen[t] = true
-			sum += k.Get(t).Generation
+		if s := k.Get(t); s.Generation > 0 {
+			generation += s.Generation
+			fmt.Fprintf(hash, "%s %d %t %s\n", t.Key(), s.Generation, s.Killed, s.Mode)
 		}
 	}
-	return sum
+	if generation == 0 {
+		return 0, 0
+	}
+	return generation, max(binary.BigEndian.Uint64(hash.Sum(nil)), 1)
 }
 
 // verdictOn is the kill of a rule whose versions with weight, or without any all

@@ -234,6 +234,45 @@ func TestWithKillsForgets(t *testing.T) {
 	}
 }
 
+// TestKillMark: what requests of a route have shown of other kills is not the mark of
+// those that it is to have now, however often those were killed; and the same kills have
+// the same.
+func TestKillMark(t *testing.T) {
+	state := func(target kill.Target, generation uint64, mode kill.Mode) kill.State {
+		s := kill.New(target)
+		s.Generation, s.Killed, s.Mode = generation, mode != "", mode
+		return s
+	}
+	mark := func(version string, states ...kill.State) uint64 {
+		s := snapshotOf(ruleOf("ns/r/0", Backend{"ns/a/" + version, 1})).WithKills(kill.NewSet(states...), noon)
+		return s.Routes[0].KillMark
+	}
+	v2, v3 := kill.ForVersion("ns/a", "v2"), kill.ForVersion("ns/a", "v3")
+	seen := map[uint64]string{0: "no kill"}
+	for _, c := range []struct {
+		name string
+		mark uint64
+	}{
+		{"v2, killed and revived", mark("v2", state(v2, 5, ""))},
+		{"v2, killed at that generation", mark("v2", state(v2, 5, kill.Degrade))},
+		{"in another mode", mark("v2", state(v2, 5, kill.Default))},
+		{"v3 instead, killed once", mark("v3", state(v2, 5, ""), state(v3, 1, kill.Degrade))},
+		{"v3 as often", mark("v3", state(v2, 5, ""), state(v3, 5, kill.Degrade))},
+		{"its model", mark("v2", state(kill.ForModel("ns/a"), 5, kill.Degrade))},
+	} {
+		if other, known := seen[c.mark]; known {
+			t.Errorf("%s has the mark of %s", c.name, other)
+		}
+		seen[c.mark] = c.name
+	}
+	if a, b := mark("v2", state(v2, 5, "")), mark("v2", state(v2, 5, ""), state(v3, 9, kill.Degrade)); a != b {
+		t.Error("a kill that does not concern the route changes its mark")
+	}
+	if got := mark("v3", state(v2, 5, "")); got != 0 {
+		t.Errorf("nothing of it was killed, and it has the mark %x", got)
+	}
+}
+
 // TestKillGeneration: it sums what concerns the route, once each, also after all
 // of it was revived; and nothing else changes then.
 func TestKillGeneration(t *testing.T) {
@@ -256,7 +295,10 @@ func TestKillGeneration(t *testing.T) {
 		t.Errorf("got %+v", got.Kills)
 	}
 	for i := range got.Routes {
-		got.Routes[i].KillGeneration = 0
+		if got.Routes[i].KillMark == 0 {
+			t.Errorf("route %d has no mark", i)
+		}
+		got.Routes[i].KillGeneration, got.Routes[i].KillMark = 0, 0
 	}
 	if !reflect.DeepEqual(got.Routes, s.Routes) || !reflect.DeepEqual(got.Clusters, s.Clusters) {
 		t.Errorf("got %+v", got)

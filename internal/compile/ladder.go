@@ -65,7 +65,7 @@ func (c *compiler) fallback(p *config.Object[v1alpha1.FailSafePolicy], f *v1alph
 		out.Credentials = spec.Credentials.AuthorizationFile
 	}
 	if v != nil {
-		out.Version, out.Endpoints = v.Name, endpoints(v, false)
+		out.Version, out.Endpoints = v.Name, endpoints(m.Namespace, v, false)
 	}
 	switch {
 	case f.Probe != nil:

@@ -38,6 +38,7 @@ type Rollout struct {
 	Steps            []Step // at least one; weights grow, the last one is 100
 	Holdback         int    // percent that stay on the version before, 0 to 50
 	Automatic        bool   // a version that fails is rolled back
+	External         bool   `json:",omitempty"` // the weights are somebody else's to move
 	CoolDown         time.Duration
 	RollbacksPerHour int
 	MaxBadPercent    float64       // 0: no limit
@@ -114,7 +115,8 @@ func rollout(r *v1alpha1.Rollout) *Rollout {
 	}
 	out := &Rollout{
 		Holdback:         int(or(r.HoldbackPercent, defaultHoldback)),
-		Automatic:        r.Automatic != v1alpha1.AutomaticDisabled,
+		Automatic:        r.Automatic != v1alpha1.AutomaticDisabled && r.Weights != v1alpha1.WeightsExternal,
+		External:         r.Weights == v1alpha1.WeightsExternal,
 		CoolDown:         config.Interval(r.CoolDown, defaultCoolDown),
 		RollbacksPerHour: int(or(r.RollbacksPerHour, defaultRollbacksPerHour)),
 	}

@@ -82,6 +82,9 @@ func (c *compiler) attach(p *config.Object[v1alpha1.FailSafePolicy], rule *confi
 	if rule.GRPC != nil {
 		out.Protocol = policy.OpenInferenceGRPC
 	}
+	if rule.Kind == v1alpha1.KindModel {
+		out.Host = policy.HostProcessor // the filter could not tell what is judged further out
+	}
 	out.Model = heaviest.model.Key()
 	out.ServedName = servedName(heaviest.model)
 	out.Versions = make(map[string]policy.Version, len(backends))

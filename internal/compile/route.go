@@ -27,17 +27,14 @@ func (c *compiler) backends(rule *config.Rule) []backend {
 	var out []backend
 	for i := range rule.Backends {
 		ref := &rule.Backends[i]
-		if ref.Port == nil {
-			continue
-		}
-		model, index := c.world.Backend(rule.Namespace, string(ref.Name), *ref.Port)
+		model, index := c.world.Behind(rule, ref)
 		if model == nil {
 			continue
 		}
 		out = append(out, backend{
 			model:   model,
 			version: &model.Value.Spec.Versions[index],
-			weight:  uint32(max(config.Weight(ref), 0)),
+			weight:  uint32(max(config.Weight(&ref.BackendRef), 0)),
 			grpc:    rule.GRPC != nil,
 		})
 	}
@@ -46,12 +43,13 @@ func (c *compiler) backends(rule *config.Rule) []backend {
 
 func (c *compiler) route(rule *config.Rule) Route {
 	backends := c.backends(rule)
-	out := Route{Name: rule.Label(), Namespace: rule.Namespace, GRPC: rule.GRPC != nil}
+	out := Route{Name: rule.Label(), Namespace: rule.Namespace, GRPC: rule.GRPC != nil, Object: objectOf(rule)}
 	for i := range backends {
 		out.Backends = append(out.Backends, Backend{Cluster: backends[i].cluster(), Weight: backends[i].weight})
 	}
 	if rule.GRPC != nil {
 		out.grpcFilters(rule.GRPC.Filters)
+		out.Beside = rule.Beside || len(backends) < len(rule.Backends)
 	} else {
 		out.filters(rule.HTTP.Filters)
 		out.OwnTimeout = ownTimeout(rule.HTTP.Timeouts)
@@ -63,12 +61,40 @@ func (c *compiler) route(rule *config.Rule) Route {
 		return out
 	}
 	out.Policy, out.PolicyJSON = c.attach(attached[0], rule, backends)
-	if p := out.Policy; p != nil && cutsLate(p) {
-		out.ModelTimeout = least(out.ModelTimeout, p.Deadline.D()-p.Reserve.D())
-		out.MaxDuration = p.Deadline.D() + Grace
-		if p.Stream != nil {
-			out.MaxDuration = p.Stream.MaxDuration.D() + StreamGrace
-		}
+	out.bound()
+	return out
+}
+
+// bound has the proxy end what is late where the policy says so.
+func (r *Route) bound() {
+	p := r.Policy
+	if p == nil || !cutsLate(p) {
+		return
+	}
+	r.ModelTimeout = least(r.ModelTimeout, p.Deadline.D()-p.Reserve.D())
+	r.MaxDuration = p.Deadline.D() + Grace
+	if p.Stream != nil {
+		r.MaxDuration = p.Stream.MaxDuration.D() + StreamGrace
+	}
+}
+
+func objectOf(rule *config.Rule) Object {
+	out := Object{Kind: rule.Kind, Name: rule.Route, Index: rule.Index, Matches: rule.Matches}
+	switch {
+	case rule.HTTP != nil:
+		out.Rule = string(or(rule.HTTP.Name, ""))
+	case rule.GRPC != nil:
+		out.Rule = string(or(rule.GRPC.Name, ""))
+	}
+	for _, h := range rule.Hosts {
+		out.Hosts = append(out.Hosts, string(h))
+	}
+	for i := range rule.Parents {
+		p := &rule.Parents[i]
+		out.Parents = append(out.Parents, Parent{
+			Group: string(or(p.Group, gatewayv1.GroupName)), Kind: string(or(p.Kind, "Gateway")),
+			Namespace: string(or(p.Namespace, gatewayv1.Namespace(rule.Namespace))), Name: string(p.Name),
+		})
 	}
 	return out
 }

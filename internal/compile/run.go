@@ -15,17 +15,18 @@ import (
 // run makes of every compiled policy what a host makes of it, so that no
 // configuration is valid here and refused there. It is for worlds without any
 // other mistake: what is wrong in the objects is said better by what found it.
-func (c *compiler) run(routes []Route) {
+func (c *compiler) run(s *Snapshot) {
 	rules := c.world.Rules()
 	for i := range rules {
 		attached := c.world.PoliciesFor(&rules[i])
 		if len(attached) == 0 {
 			continue
 		}
-		if p := policyOf(routes, rules[i].Label()); p != nil {
+		if p := policyOf(s.Routes, rules[i].Label()); p != nil {
 			c.runPolicy(attached[0], p)
 		}
 	}
+	c.runInbound(s)
 }
 
 func policyOf(routes []Route, name string) *policy.Policy {

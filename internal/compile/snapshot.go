@@ -14,6 +14,9 @@ type Snapshot struct {
 	Routes   []Route   // sorted by Name
 	Clusters []Cluster // sorted by Name: every version that a route names, weight 0 included; then policy.ClusterNone, where it has weight
 	Models   []Model   // sorted by namespace, then name
+	// Inbound are the versions whose own sidecars have a policy, sorted by Name. Only a
+	// mesh has them.
+	Inbound []Inbound `json:",omitempty"`
 
 	Kills Kills `json:",omitzero"` // of WithKills; zero: nothing was ever killed
 }
@@ -67,8 +70,13 @@ type Route struct {
 	Name      string // namespace/route/rule, the route label everywhere; an unnamed rule N is called rule-N
 	Namespace string
 	GRPC      bool // a rule of a GRPCRoute: its clusters speak HTTP/2, its entries match gRPC calls only
+	Object    Object
 
-	Backends []Backend // in the rule's order; at least one
+	Backends []Backend // in the rule's order; at least one, or of a mesh's none, where the rule may name none of its versions
+
+	// Beside: of a mesh's GRPCRoute, the rule leads to what is none of Backends too, or
+	// does something on the way to one of them. Only the object says what.
+	Beside bool `json:",omitempty"`
 
 	RequestHeaders  HeaderEdit
 	ResponseHeaders HeaderEdit
@@ -97,6 +105,9 @@ type Route struct {
 	// first backend's model; 0: it has had none. It says nothing of another model
 	// that the route may name as well.
 	Generation uint64
+	// Releases sums the generations of every model that the route names: of two divisions
+	// of its weights the later one has more. 0: none has had any.
+	Releases uint64 `json:",omitempty"`
 
 	// Kill is what a killed route answers with; nil: it is not killed. All weights
 	// are 0 where it is set.
@@ -104,7 +115,24 @@ type Route struct {
 	// KillGeneration sums the generations of every target that concerns the route;
 	// 0: none was ever killed.
 	KillGeneration uint64 `json:",omitempty"`
+	// KillMark is a hash of how these targets stand, by which requests show that a
+	// proxy has the route as it is now; 0: none was ever killed.
+	KillMark uint64 `json:",omitempty"`
 }
+
+// Object is the object that a route is a rule of.
+type Object struct {
+	Kind    string   // config.KindHTTPRoute, or another of its like
+	Name    string   // in the route's namespace
+	Index   int      // of the rule, from 0
+	Rule    string   `json:",omitempty"` // the rule's own name; empty: it has none
+	Hosts   []string `json:",omitempty"` // that the object names; none: all
+	Matches []string `json:",omitempty"` // names of a VirtualService's matches
+	Parents []Parent `json:",omitempty"` // what the object is attached to, in its order
+}
+
+// Parent is what an object is attached to, such as a Gateway.
+type Parent struct{ Group, Kind, Namespace, Name string }
 
 // Grace is what a proxy adds to a deadline before it cuts the exchange itself,
 // so that an answer given at the deadline still goes out.
@@ -145,6 +173,7 @@ type Cluster struct {
 	Namespace string
 	Model     string
 	Version   string
+	Service   Service // by which routes name it, in Namespace
 
 	// Killed: nothing is sent there, whatever Endpoints say.
 	Killed bool `json:",omitempty"`
@@ -162,6 +191,13 @@ type Cluster struct {
 	Limits         Limits
 	Outliers       *Outliers    // nil: endpoints are never ejected
 	HealthCheck    *HealthCheck // nil: no active checks; always with HTTP2, as a check is a GET
+}
+
+// Service is a port of a Service, or of a subset of it.
+type Service struct {
+	Name   string
+	Port   int32
+	Subset string `json:",omitempty"`
 }
 
 // Limits are what one proxy lets through to one version; 0 is the proxy's own

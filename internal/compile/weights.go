@@ -41,12 +41,25 @@ func (s *Snapshot) WithReleases(releases map[string]Release) *Snapshot {
 	for i := range out.Routes {
 		r := &out.Routes[i]
 		r.Generation = releases[generationOf(r, clusters)].Generation
+		r.Releases = releasesOf(r, releases, clusters)
 		if divided, changed := divide(r.Backends, releases, clusters); changed {
 			r.Backends = divided
 		}
 		r.follow(releases, clusters)
 	}
 	return &out
+}
+
+// releasesOf sums the generations of all models that a route leads to.
+func releasesOf(r *Route, releases map[string]Release, clusters map[string]*Cluster) (sum uint64) {
+	seen := map[string]bool{}
+	for _, b := range r.Backends {
+		if m := clusters[b.Cluster].model(); !seen[m] {
+			seen[m] = true
+			sum += releases[m].Generation
+		}
+	}
+	return sum
 }
 
 // generationOf names the model whose generation a route carries: its policy's,

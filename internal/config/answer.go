@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -189,12 +188,4 @@ func allows(place string, v any) string {
 		}
 	}
 	return ""
-}
-
-// refreshFile warns of a file that is not here: the processor reads it, and
-// until it is there the body answers.
-func (c *checker) refreshFile(field, name string) {
-	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
-		c.warn(field, "is %s, which is no readable file here; until it is there the body answers", quote(name))
-	}
 }

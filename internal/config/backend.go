@@ -12,7 +12,8 @@ import (
 const maxWeight = 1_000_000
 
 // backends checks where a rule of either kind of route leads.
-func (c *checker) backends(field, namespace string, refs []gatewayv1.BackendRef) {
+func (c *checker) backends(field string, rule *Rule) {
+	refs := rule.Backends
 	if len(refs) == 0 {
 		c.fail(field, "is missing; want at least one Service of a Model's version")
 		return
@@ -25,12 +26,12 @@ func (c *checker) backends(field, namespace string, refs []gatewayv1.BackendRef)
 		if weight := ref.Weight; weight != nil && (*weight < 0 || *weight > maxWeight) {
 			c.fail(at+".weight", "is %d; want 0 to %d", *weight, maxWeight)
 		}
-		sum += int64(Weight(ref))
-		c.backend(at, namespace, ref)
+		sum += int64(Weight(&ref.BackendRef))
+		c.backend(at, rule, ref)
 		if ref.Port == nil {
 			continue
 		}
-		key := fmt.Sprintf("%s:%d", ref.Name, *ref.Port)
+		key := fmt.Sprintf("%s/%s:%d", ref.In(rule.Namespace), ref.Name, *ref.Port)
 		if seen[key] {
 			c.fail(at, "is Service %s port %d, which stands there already; want each once, with the weights added up", ref.Name, *ref.Port)
 		}
@@ -55,7 +56,7 @@ func Weight(ref *gatewayv1.BackendRef) int32 {
 	return *ref.Weight
 }
 
-func (c *checker) backend(field, namespace string, ref *gatewayv1.BackendRef) {
+func (c *checker) backend(field string, rule *Rule, ref *Backend) {
 	kind := "Service"
 	if ref.Kind != nil {
 		kind = string(*ref.Kind)
@@ -72,19 +73,20 @@ func (c *checker) backend(field, namespace string, ref *gatewayv1.BackendRef) {
 		c.fail(at, "is %s of group %q; want a Service of the core group", quote(kind), group)
 		return
 	}
-	if ref.Namespace != nil && string(*ref.Namespace) != namespace {
-		c.fail(field+".namespace", "is %s; want the route's own, %s: there is no ReferenceGrant here", quote(string(*ref.Namespace)), namespace)
-		return
-	}
 	if ref.Name == "" {
 		c.fail(field+".name", "is missing; want the Service of a Model's version")
+		return
+	}
+	namespace := ref.In(rule.Namespace)
+	if service := (referent{"", "Service", string(ref.Name)}); !c.world.granted(rule, namespace, service) {
+		c.dangling(field+".namespace", "%s", wantsGrant(rule, namespace, service))
 		return
 	}
 	if ref.Port == nil {
 		c.fail(field+".port", "is missing; want the Service's port")
 		return
 	}
-	if model, _ := c.world.Backend(namespace, string(ref.Name), *ref.Port); model == nil {
+	if model, _ := c.world.Backend(namespace, string(ref.Name), *ref.Port, ""); model == nil {
 		c.dangling(field, "is Service %s port %d, which no Model's version in namespace %s has as its backendRef; %s",
 			ref.Name, *ref.Port, namespace, c.services(namespace))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // checker collects what is wrong with one object.
@@ -50,9 +51,14 @@ func validate(w *World) Problems {
 	checkNames(w.GRPCRoutes, w, &problems)
 	labels(w, &problems)
 	checkNames(w.Models, w, &problems)
+	grants := slices.DeleteFunc(slices.Clone(w.Grants), func(g *Object[gatewayv1.ReferenceGrant]) bool { return g.Source == nil })
+	checkNames(grants, w, &problems)
 	checkNames(w.Policies, w, &problems)
 	for _, m := range w.Models {
 		(&checker{w, m.Source, &problems}).model(m)
+	}
+	for _, g := range grants {
+		(&checker{w, g.Source, &problems}).grant(g)
 	}
 	for _, r := range w.Routes {
 		(&checker{w, r.Source, &problems}).route(r)
@@ -63,7 +69,7 @@ func validate(w *World) Problems {
 	for _, p := range w.Policies {
 		(&checker{w, p.Source, &problems}).policy(p)
 	}
-	return problems
+	return slices.Concat(problems, ungranted(w), tellTwins(w))
 }
 
 // checkNames looks at the names of the objects of one kind, which are sorted.

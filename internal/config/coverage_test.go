@@ -17,9 +17,15 @@ var reporters = map[string]bool{"fail": true, "warn": true, "dangling": true, "r
 
 // noFile are messages that no file of testdata/bad can provoke.
 var noFile = map[string]string{
-	"cannot be read from a file; remove it": "no kind has a field of such a type",
-	"is %s, which cannot be read":           "nothing that the parser accepts is unreadable as a plain value",
-	"cannot be compiled for route %s: %v":   "a compiled policy holds nothing that JSON does not",
+	"is %s, and Model %s has no version of that name; %s":                                                         "only a mesh takes such targets: TestInboundTargets",
+	"is %s, which has FailSafePolicy %s already (%s); want one policy for each version":                           "the same",
+	"is %s, which has no backendRef, by which its sidecars would be found; want the Service of its workloads":     "the same",
+	"is %s, over the request timeout of %s, %s, which then holds for what is no prediction alone":                 "only in a mesh the two are not one's who writes the policy: TestTwins",
+	"is %s, and %s is called the same: they would be one in metrics; want another name for the rule or the route": "a mesh's routes alone are read apart: TestTwins",
+	"is %s; want a file below %s, written without . and ..":                                                       "only a mesh keeps namespaces apart: TestFilesOfAMesh",
+	"cannot be read from a file; remove it":                                                                       "no kind has a field of such a type",
+	"is %s, which cannot be read":                                                                                 "nothing that the parser accepts is unreadable as a plain value",
+	"cannot be compiled for route %s: %v":                                                                         "a compiled policy holds nothing that JSON does not",
 }
 
 // TestEveryMessageHasAFile reads the source for messages and wants each in

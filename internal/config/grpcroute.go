@@ -17,7 +17,7 @@ func (c *checker) grpcRoute(r *Object[gatewayv1.GRPCRoute]) {
 			c.grpcMatch(fmt.Sprintf("%s.matches[%d]", field, j), &rule.Matches[j])
 		}
 		c.grpcFilters(field+".filters", rule)
-		c.backends(field+".backendRefs", r.Namespace, rules[i].Backends)
+		c.backends(field+".backendRefs", &rules[i])
 		for j := range rule.BackendRefs {
 			if len(rule.BackendRefs[j].Filters) > 0 {
 				c.backendFilters(fmt.Sprintf("%s.backendRefs[%d]", field, j))

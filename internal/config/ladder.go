@@ -284,7 +284,7 @@ func (c *checker) safeDefault(s *subject, field string, d *v1alpha1.SafeDefault)
 	if d.Template != "" && d.Refresh != nil {
 		c.fail(field+".refresh", "is set beside template; want one of them")
 	}
-	c.refresh(field+".refresh", d.Refresh)
+	c.refresh(field+".refresh", s.Namespace, d.Refresh)
 	ack := d.AcknowledgeRisk
 	switch {
 	case ack == nil && allowing != "":
@@ -303,7 +303,7 @@ func dynamicKind(d *v1alpha1.SafeDefault) string {
 	return "template"
 }
 
-func (c *checker) refresh(field string, r *v1alpha1.Refresh) {
+func (c *checker) refresh(field, namespace string, r *v1alpha1.Refresh) {
 	if r == nil {
 		return
 	}
@@ -311,7 +311,7 @@ func (c *checker) refresh(field string, r *v1alpha1.Refresh) {
 		c.fail(field, "has %s of file and url; want exactly one", map[bool]string{true: "none", false: "both"}[r.File == ""])
 	}
 	if r.File != "" {
-		c.refreshFile(field+".file", r.File)
+		c.refreshFile(field+".file", namespace, r.File)
 	}
 	if r.URL != "" {
 		u, err := url.Parse(r.URL)

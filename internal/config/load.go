@@ -1,5 +1,5 @@
-// Package config reads a configuration: HTTPRoute, GRPCRoute, Model and
-// FailSafePolicy objects from the YAML and JSON files of a folder. It is
+// Package config reads a configuration: HTTPRoute, GRPCRoute, ReferenceGrant, Model
+// and FailSafePolicy objects from the YAML and JSON files of a folder. It is
 // strict, and reports every mistake in one go, at its file, line and field.
 // What needs an expression compiled is checked by package compile, which
 // reports in the same way.
@@ -60,6 +60,20 @@ func Parse(files ...File) (*World, Problems) {
 	return l.finish()
 }
 
+// ParseMesh is Parse for a configuration whose routes a mesh serves, and whose
+// ReferenceGrants it has checked.
+func ParseMesh(rules []Rule, grants []*gatewayv1.ReferenceGrant, files ...File) (*World, Problems) {
+	l := loader{world: World{mesh: true}}
+	l.world.Mesh, l.world.twins = apart(rules)
+	for _, g := range grants {
+		l.world.Grants = append(l.world.Grants, &Object[gatewayv1.ReferenceGrant]{Namespace: cmp.Or(g.Namespace, DefaultNamespace), Name: g.Name, Value: g})
+	}
+	for _, f := range files {
+		l.file(f)
+	}
+	return l.finish()
+}
+
 // loader collects objects and problems.
 type loader struct {
 	world    World
@@ -75,6 +89,7 @@ func (l *loader) finish() (*World, Problems) {
 	w := &l.world
 	sortObjects(w.Routes)
 	sortObjects(w.GRPCRoutes)
+	sortObjects(w.Grants)
 	sortObjects(w.Models)
 	sortObjects(w.Policies)
 	return w, append(l.problems, validate(w)...).Sorted()
@@ -158,7 +173,11 @@ func isNull(n *yaml.Node) bool {
 	return n.Kind == 0 || n.Kind == yaml.ScalarNode && n.Tag == "!!null"
 }
 
-const gatewayAPIVersion = gatewayv1.GroupName + "/v1"
+const (
+	gatewayAPIVersion = gatewayv1.GroupName + "/v1"
+	// grantAPIVersion is what most have of a ReferenceGrant: its v1 came late.
+	grantAPIVersion = gatewayv1.GroupName + "/v1beta1"
+)
 
 // document reads one object.
 func (l *loader) document(file string, root *yaml.Node) {
@@ -173,28 +192,33 @@ func (l *loader) document(file string, root *yaml.Node) {
 	apiVersion, versionLine := text(root, "apiVersion")
 	kind, kindLine := text(root, "kind")
 	if kind == "" {
-		refuse(root.Line, "kind", "is missing; want HTTPRoute, GRPCRoute, Model or FailSafePolicy")
+		refuse(root.Line, "kind", "is missing; want HTTPRoute, GRPCRoute, ReferenceGrant, Model or FailSafePolicy")
 		return
 	}
 	if apiVersion == "" {
-		refuse(root.Line, "apiVersion", "is missing; want %s for an HTTPRoute or a GRPCRoute, %s for a Model or a FailSafePolicy", gatewayAPIVersion, v1alpha1.APIVersion)
+		refuse(root.Line, "apiVersion", "is missing; want %s for an HTTPRoute, a GRPCRoute or a ReferenceGrant, %s for a Model or a FailSafePolicy", gatewayAPIVersion, v1alpha1.APIVersion)
 		return
 	}
 	want := map[string]string{
 		KindHTTPRoute:               gatewayAPIVersion,
 		KindGRPCRoute:               gatewayAPIVersion,
+		KindReferenceGrant:          gatewayAPIVersion,
 		v1alpha1.KindModel:          v1alpha1.APIVersion,
 		v1alpha1.KindFailSafePolicy: v1alpha1.APIVersion,
 	}[kind]
 	switch {
+	case kind == v1alpha1.KindStateRecord:
+		refuse(kindLine, "kind", "%s is safestate's own state, which nobody else writes; want HTTPRoute, GRPCRoute, ReferenceGrant, Model or FailSafePolicy", quote(kind))
 	case want == "":
-		refuse(kindLine, "kind", "%s is not read here; want HTTPRoute, GRPCRoute, Model or FailSafePolicy", quote(kind))
-	case apiVersion != want:
+		refuse(kindLine, "kind", "%s is not read here; want HTTPRoute, GRPCRoute, ReferenceGrant, Model or FailSafePolicy", quote(kind))
+	case apiVersion != want && (kind != KindReferenceGrant || apiVersion != grantAPIVersion):
 		refuse(versionLine, "apiVersion", "is %s; want %s for kind %s", quote(apiVersion), want, kind)
 	case kind == KindHTTPRoute:
 		l.world.Routes = add(l, l.world.Routes, file, kind, root, func(o *gatewayv1.HTTPRoute) (string, string) { return o.Namespace, o.Name })
 	case kind == KindGRPCRoute:
 		l.world.GRPCRoutes = add(l, l.world.GRPCRoutes, file, kind, root, func(o *gatewayv1.GRPCRoute) (string, string) { return o.Namespace, o.Name })
+	case kind == KindReferenceGrant:
+		l.world.Grants = add(l, l.world.Grants, file, kind, root, func(o *gatewayv1.ReferenceGrant) (string, string) { return o.Namespace, o.Name })
 	case kind == v1alpha1.KindModel:
 		l.world.Models = add(l, l.world.Models, file, kind, root, func(o *v1alpha1.Model) (string, string) { return o.Namespace, o.Name })
 	default:

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"math"
-	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -25,12 +24,12 @@ func (c *checker) model(m *Object[v1alpha1.Model]) {
 		c.fail("spec.failureDomain", "is %d characters long; want 253 at most", len(spec.FailureDomain))
 	}
 	c.within("spec.connectTimeout", spec.ConnectTimeout, time.Millisecond, time.Minute)
-	c.tls("spec.tls", spec.TLS)
+	c.tls("spec.tls", m.Namespace, spec.TLS)
 	if spec.Credentials != nil {
 		if spec.Credentials.AuthorizationFile == "" {
 			c.fail("spec.credentials.authorizationFile", "is missing; want a file that holds the Authorization header's value")
 		}
-		c.file("spec.credentials.authorizationFile", spec.Credentials.AuthorizationFile)
+		c.file("spec.credentials.authorizationFile", m.Namespace, spec.Credentials.AuthorizationFile)
 	}
 	c.healthCheck("spec.healthCheck", spec.HealthCheck)
 	c.limits("spec.limits", spec.Limits)
@@ -63,8 +62,12 @@ func (c *checker) version(field string, m *Object[v1alpha1.Model], index int, se
 	if v.BackendRef != nil {
 		c.backendRef(field+".backendRef", m, index)
 	}
-	if len(v.Endpoints) == 0 {
-		c.fail(field+".endpoints", "is missing; want at least one {address, port}")
+	switch {
+	case len(v.Endpoints) > 0:
+	case v.BackendRef == nil:
+		c.fail(field+".endpoints", "is missing; want at least one {address, port}, or in Kubernetes a backendRef")
+	default:
+		c.warn(field+".endpoints", "is missing; the Service is asked for by its name in Kubernetes, %s", Endpoints(m.Namespace, v)[0].Address)
 	}
 	places := map[string]bool{}
 	for i, e := range v.Endpoints {
@@ -101,14 +104,18 @@ func (c *checker) backendRef(field string, m *Object[v1alpha1.Model], index int)
 		c.fail(field+".name", "is %s; want a Service's name: lower-case letters, digits and -, 63 at most", quote(ref.Name))
 	}
 	c.port(field+".port", ref.Port)
-	other, first := c.world.Backend(m.Namespace, ref.Name, ref.Port)
+	if ref.Kind == v1alpha1.BackendInferencePool && ref.Subset != "" {
+		c.fail(field+".subset", "is set, and an InferencePool has no subsets; remove it")
+	}
+	name, port := ServiceOf(ref)
+	other, first := c.world.Backend(m.Namespace, name, port, ref.Subset)
 	if other != nil && (other != m || first != index) {
 		c.fail(field, "is Service %s port %d, which already leads to version %s of %s; want one Service for each version",
 			ref.Name, ref.Port, other.Value.Spec.Versions[first].Name, other.Key())
 	}
 }
 
-func (c *checker) tls(field string, t *v1alpha1.TLS) {
+func (c *checker) tls(field, namespace string, t *v1alpha1.TLS) {
 	if t == nil {
 		return
 	}
@@ -118,20 +125,9 @@ func (c *checker) tls(field string, t *v1alpha1.TLS) {
 	if (t.CertFile == "") != (t.KeyFile == "") {
 		c.fail(field, "has one of certFile and keyFile; want both or neither")
 	}
-	c.file(field+".caFile", t.CAFile)
-	c.file(field+".certFile", t.CertFile)
-	c.file(field+".keyFile", t.KeyFile)
-}
-
-// file warns of a file that is not here: it is read by the proxy and by the
-// processor, and need not be on the machine that validates.
-func (c *checker) file(field, name string) {
-	if name == "" {
-		return
-	}
-	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
-		c.warn(field, "is %s, which is no readable file here; the proxy refuses the model's connections without it", quote(name))
-	}
+	c.file(field+".caFile", namespace, t.CAFile)
+	c.file(field+".certFile", namespace, t.CertFile)
+	c.file(field+".keyFile", namespace, t.KeyFile)
 }
 
 func (c *checker) healthCheck(field string, h *v1alpha1.HealthCheck) {
@@ -168,4 +164,15 @@ func (c *checker) outliers(field string, o *v1alpha1.OutlierDetection) {
 	c.within(field+".interval", o.Interval, 100*time.Millisecond, time.Hour)
 	c.within(field+".baseEjectionTime", o.BaseEjectionTime, 100*time.Millisecond, 5*time.Minute)
 	c.count(field+".maxEjectionPercent", o.MaxEjectionPercent, 1, 100)
+}
+
+// Endpoints are where a version of a namespace is reached: what is written, or else
+// the name that its Service has for every resolver in Kubernetes. That of a pool is
+// headless: its name is that of the servers, which have the pool's own port.
+func Endpoints(namespace string, v *v1alpha1.ModelVersion) []v1alpha1.Endpoint {
+	if len(v.Endpoints) > 0 || v.BackendRef == nil {
+		return v.Endpoints
+	}
+	name, _ := ServiceOf(v.BackendRef)
+	return []v1alpha1.Endpoint{{Address: name + "." + namespace + ".svc", Port: v.BackendRef.Port}}
 }

@@ -98,17 +98,21 @@ func (c *checker) targets(s *subject) {
 }
 
 func (c *checker) target(s *subject, field string, ref *gatewayv1.LocalPolicyTargetReferenceWithSectionName, taken map[string]bool) {
-	if ref.Group != gatewayv1.GroupName {
-		c.fail(field+".group", "is %s; want %s", quote(string(ref.Group)), gatewayv1.GroupName)
-		return
-	}
 	switch ref.Kind {
-	case KindHTTPRoute:
+	case KindHTTPRoute, KindVirtualService:
 		s.http = true
 	case KindGRPCRoute:
 		s.grpc = true
+	case v1alpha1.KindModel:
+		s.http = true
+		c.inbound(s, field, ref, taken)
+		return
 	default:
-		c.fail(field+".kind", "is %s; want HTTPRoute or GRPCRoute", quote(string(ref.Kind)))
+		c.fail(field+".kind", "is %s; want HTTPRoute or GRPCRoute, or in Istio VirtualService or Model", quote(string(ref.Kind)))
+		return
+	}
+	if want := groupOf(string(ref.Kind)); string(ref.Group) != want {
+		c.fail(field+".group", "is %s; want %s", quote(string(ref.Group)), want)
 		return
 	}
 	rules, ok := c.world.rulesOf(string(ref.Kind), s.Namespace, string(ref.Name))
@@ -139,6 +143,10 @@ func (c *checker) attach(s *subject, field string, rule *Rule, taken map[string]
 		return
 	}
 	taken[place] = true
+	if twin := c.world.twinOf(rule); twin != nil {
+		c.fail(field, "is %s, and %s is called the same: they would be one in metrics; want another name for the rule or the route", place, twin)
+		return
+	}
 	// The first in order is right, the others are too many.
 	if all := c.world.PoliciesFor(rule); len(all) > 0 && all[0] != s.Object {
 		c.fail(field, "is %s, which has FailSafePolicy %s already (%s); want one policy for each rule", place, all[0].Key(), all[0].Source.place())
@@ -146,10 +154,7 @@ func (c *checker) attach(s *subject, field string, rule *Rule, taken map[string]
 	c.requestTimeout(s, rule)
 	for i := range rule.Backends {
 		ref := &rule.Backends[i]
-		if ref.Port == nil {
-			continue
-		}
-		m, _ := c.world.Backend(rule.Namespace, string(ref.Name), *ref.Port)
+		m, _ := c.world.Behind(rule, ref)
 		if m == nil {
 			continue
 		}
@@ -168,7 +173,9 @@ func (c *checker) requestTimeout(s *subject, rule *Rule) {
 	if request == 0 {
 		return
 	}
-	if request < s.deadline {
+	if request < s.deadline && c.world.mesh { // whose route it is may not take the policy off it
+		c.warn("spec.deadline", "is %s, over the request timeout of %s, %s, which then holds for what is no prediction alone", s.deadline, rule, request)
+	} else if request < s.deadline {
 		c.fail("spec.deadline", "is %s, over the request timeout of %s, %s; want at most that", s.deadline, rule, request)
 	}
 	if w := s.Value.Spec.Stream; w != nil && duration(w.MaxDuration) > request {

@@ -18,7 +18,7 @@ func (c *checker) route(r *Object[gatewayv1.HTTPRoute]) {
 			c.match(fmt.Sprintf("%s.matches[%d]", field, j), &rule.Matches[j])
 		}
 		c.filters(field+".filters", rule)
-		c.backends(field+".backendRefs", r.Namespace, rules[i].Backends)
+		c.backends(field+".backendRefs", &rules[i])
 		for j := range rule.BackendRefs {
 			if len(rule.BackendRefs[j].Filters) > 0 {
 				c.backendFilters(fmt.Sprintf("%s.backendRefs[%d]", field, j))

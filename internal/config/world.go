@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -17,7 +18,16 @@ type World struct {
 	GRPCRoutes []*Object[gatewayv1.GRPCRoute]
 	Models     []*Object[v1alpha1.Model]
 	Policies   []*Object[v1alpha1.FailSafePolicy]
+	Grants     []*Object[gatewayv1.ReferenceGrant]
+	// Mesh are rules that a mesh serves: whoever reads them there has checked them, and
+	// what they say beside their names, backends and timeouts is the mesh's.
+	Mesh []Rule
 
+	// twins are rules of a mesh's that are called as others of another kind are: these
+	// alone count.
+	twins []Rule
+	// mesh: the routes are a mesh's, so that models may have sidecars of their own.
+	mesh bool
 	// partial: some document could not be read, so that a missing object may
 	// well be there.
 	partial bool
@@ -101,15 +111,18 @@ func (w *World) Model(namespace, name string) *Object[v1alpha1.Model] {
 }
 
 // Backend returns the model and the index of its version that stand behind a
-// Service's port; nil: there is none.
-func (w *World) Backend(namespace, service string, port int32) (*Object[v1alpha1.Model], int) {
+// Service's port, or a subset of it; nil: there is none.
+func (w *World) Backend(namespace, service string, port int32, subset string) (*Object[v1alpha1.Model], int) {
 	for _, m := range w.Models {
 		if m.Namespace != namespace {
 			continue
 		}
 		for i := range m.Value.Spec.Versions {
 			ref := m.Value.Spec.Versions[i].BackendRef
-			if ref != nil && ref.Name == service && ref.Port == port {
+			if ref == nil {
+				continue
+			}
+			if name, own := ServiceOf(ref); name == service && own == port && ref.Subset == subset {
 				return m, i
 			}
 		}
@@ -117,8 +130,9 @@ func (w *World) Backend(namespace, service string, port int32) (*Object[v1alpha1
 	return nil, 0
 }
 
-// PoliciesFor returns the policies that target a rule. A valid world has at
-// most one.
+// PoliciesFor returns the policies that target a rule, the oldest first where it is
+// known when they were made (GEP-713), else by their names. A valid world has at most
+// one.
 func (w *World) PoliciesFor(r *Rule) []*Object[v1alpha1.FailSafePolicy] {
 	var found []*Object[v1alpha1.FailSafePolicy]
 	for _, p := range w.Policies {
@@ -126,13 +140,16 @@ func (w *World) PoliciesFor(r *Rule) []*Object[v1alpha1.FailSafePolicy] {
 			found = append(found, p)
 		}
 	}
+	slices.SortStableFunc(found, func(a, b *Object[v1alpha1.FailSafePolicy]) int {
+		return a.Value.CreationTimestamp.Compare(b.Value.CreationTimestamp.Time)
+	})
 	return found
 }
 
 func targets(p *v1alpha1.FailSafePolicy, r *Rule) bool {
 	for i := range p.Spec.TargetRefs {
 		ref := &p.Spec.TargetRefs[i]
-		if ref.Group == gatewayv1.GroupName && string(ref.Kind) == r.Kind && string(ref.Name) == r.Route &&
+		if string(ref.Group) == groupOf(r.Kind) && string(ref.Kind) == r.Kind && string(ref.Name) == r.Route &&
 			(ref.SectionName == nil || string(*ref.SectionName) == r.Name) {
 			return true
 		}

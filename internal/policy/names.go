@@ -1,5 +1,10 @@
 package policy
 
+import (
+	"strconv"
+	"strings"
+)
+
 // MetadataNamespace is the key under which a route's metadata carries
 // safestate's fields, and the namespace of the dynamic metadata that the
 // processor writes on every response it has judged.
@@ -16,9 +21,25 @@ const (
 	MetadataGeneration    = "generation"       // how many releases the policy's model has had, a decimal number as a string; absent: none
 )
 
-// MetadataKillGeneration is one more key: the sum of the generations of all kills
-// that ever concerned the route, a decimal number as a string; absent: none did.
+// MetadataKillGeneration is one more key: the kills that concern the route, as KillsOf
+// writes them; absent: none ever did.
 const MetadataKillGeneration = "kill_generation"
+
+// KillsOf writes which kills a route has: the sum of the generations of what concerns
+// it, for people, and behind a dash the mark of them, which no other kills have.
+func KillsOf(generation, mark uint64) string {
+	return strconv.FormatUint(generation, 10) + "-" + strconv.FormatUint(mark, 16)
+}
+
+// KillMark is the mark in what KillsOf wrote; 0: there is none.
+func KillMark(text string) uint64 {
+	_, mark, _ := strings.Cut(text, "-")
+	n, err := strconv.ParseUint(mark, 16, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
 
 // MetadataKilled is on a route of host WASM or Both that leads to no version because
 // of a kill, and is answered in its place: what is killed, as a kill's target is
@@ -32,6 +53,10 @@ const AttributeKillGeneration = "xds.route_metadata.filter_metadata['" + Metadat
 // for gRPC: where a revive that ramps sends what it withholds. A request that is
 // on its way there has no version.
 const ClusterNone = "safestate_none"
+
+// IsVersion reports whether a cluster is that of a version: not where Envoy has none
+// for a request, and not where a ramp withholds it.
+func IsVersion(cluster string) bool { return cluster != "" && !strings.HasPrefix(cluster, ClusterNone) }
 
 // Attributes of Envoy's that the processor is sent: the policy and its signature,
 // the route that it is on, the generation of the route's weights, the version that was chosen, the proxy, who asks, and
@@ -77,6 +102,12 @@ const (
 	DetailsWhole  = "via_upstream"                          // the response code details of an answer that ended well
 	DetailsCut    = "upstream_reset_after_response_started" // begins the response code details
 )
+
+// HeaderGuarded goes with a request from the proxy whose policy judges its answer to
+// the model's own sidecar, which leaves it alone then: whether all answers are
+// enforced ("Enforce" or "Observe"), a blank, and the policy's namespace/name. Its
+// name begins unlike that of our other headers, which are dropped on the way.
+const HeaderGuarded = "x-safestated-by"
 
 // Headers by which Envoy asks the ladder's own upstream for an answer. Callers'
 // copies are stripped at the edge.

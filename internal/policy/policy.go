@@ -444,6 +444,21 @@ type Budget struct {
 // Default returns the last rung. A parsed policy always has one.
 func (p *Policy) Default() *SafeDefault { return p.Ladder[len(p.Ladder)-1].SafeDefault }
 
+// Draw reports whether one request is enforced. lot is a number from 0 to 1 without 1,
+// and is asked for only where a share of requests is.
+func (p *Policy) Draw(lot func() float64) bool {
+	return p.Mode.Enforces() && (p.FullyEnforced() || lot()*100 < p.EnforcePercent)
+}
+
+// Share is the model's part of the deadline; of a stream the time that it has for its
+// first content.
+func (p *Policy) Share(stream bool) time.Duration {
+	if stream && p.Stream != nil {
+		return p.Stream.FirstToken.D()
+	}
+	return p.Deadline.D() - p.Reserve.D()
+}
+
 // FullyEnforced reports whether every request is enforced. Only then may Envoy
 // alone answer with the default: it cannot draw lots.
 func (p *Policy) FullyEnforced() bool {

@@ -32,6 +32,15 @@ func (c *Program) UnmarshalJSON(text []byte) error {
 	return (*json.RawMessage)(c).UnmarshalJSON(text)
 }
 
+// DigestHead is the first 8 bytes of what Digest writes, as a number.
+func DigestHead(text string) uint64 {
+	sum, head := sha256.Sum256([]byte(text)), uint64(0)
+	for _, b := range sum[:8] {
+		head = head<<8 | uint64(b)
+	}
+	return head
+}
+
 // Digest names a compiled policy: the sha256 of its text in lower-case hex.
 func Digest(text string) string {
 	sum := sha256.Sum256([]byte(text))

@@ -13,7 +13,7 @@ type Count struct {
 }
 
 // Monitor is the test of one version, at any moment of its life; as JSON it is
-// less than 8 KB. The zero value is ready. It is not safe for concurrent use.
+// some 5 KB, and never 16 KiB. The zero value is ready. It is not safe for concurrent use.
 type Monitor struct {
 	At      time.Time       `json:"at,omitzero"` // the newest Observe
 	Total   Count           `json:"total"`       // of the version

@@ -415,7 +415,7 @@ func FuzzObserve(f *testing.F) {
 				m.Learn(own[at])
 			case 2:
 				text, err := json.Marshal(m)
-				if err != nil || len(text) > 8<<10 {
+				if err != nil || len(text) > 16<<10 {
 					t.Fatalf("%d bytes, %v", len(text), err)
 				}
 				m = &Monitor{}

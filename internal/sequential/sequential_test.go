@@ -166,7 +166,7 @@ func TestJSON(t *testing.T) {
 	s.steps(3000, 20, 0, 20, 0)
 	s.steps(7, 20, 1, 20, 0)
 	text, err := json.Marshal(&s.m)
-	if err != nil || len(text) > 8<<10 {
+	if err != nil || len(text) > 16<<10 {
 		t.Fatalf("%d bytes, %v", len(text), err)
 	}
 	s.rand = rand.New(rand.NewPCG(3, 4))
