@@ -30,9 +30,10 @@
 //	  ├ sequential                                   counts → is it worse?
 //	  ├ release · policies                           evidence → weights, and their story
 //	  ├ kill · probe · feed                          what is stopped, and what shows that it is
-//	  ├ store (etcd, storetest)                      where it is kept
+//	  ├ store (etcd, kube, storetest)                where it is kept
 //	  ├ signing (keyring)                            who made a policy, and for which route
 //	  ├ access · notify (strictyaml)                 who may ask, and who is told
+//	  ├ tenant                                       which files an object may name
 //	  ├ audit                                        what was done, so that nobody can deny it
 //	  └ checks · readiness                           what else a decision asks
 //
@@ -42,7 +43,8 @@
 // does no I/O, so that a decision depends on its arguments alone. What it is built
 // of for that module is less still, see wasm_test.go. Everything that waits,
 // connects or reads files is above it. Package deploytest and the folder e2e
-// test what is shipped and are imported by nobody.
+// test what is shipped and are imported by nobody; certtest signs certificates for
+// tests.
 //
 // The folder wasm is the same core inside Envoy: filter, on proxywasm (abi,
 // types), which binds Proxy-Wasm's ABI. Its emulator is Envoy's side of that,

@@ -72,16 +72,20 @@ var edges = map[string]map[string]string{
 	"internal/local": {
 		"internal/chat":    "an answer takes the form that was asked for, and a stream ends with an error event",
 		"internal/detect":  "an answer is made for an exchange, and echoes its id",
+		"internal/inflate": "a completion that becomes a stream is read first",
 		"internal/policy":  "the rungs that it answers by",
 		"internal/rules":   "decision tables, and templates of the default",
+		"internal/time":    "what is kept back of a deadline",
 		"internal/verdict": "why it is asked",
 	},
 
 	// Configuration: text to policies.
 	"internal/api/v1alpha1": {},
+	"internal/tenant":       {},
 	"internal/config": {
 		"internal/api/v1alpha1": "what it loads",
 		"internal/scan":         "a default's body and a path are held against the reader that will meet them",
+		"internal/tenant":       "which files an object may name",
 	},
 	"internal/celc": {
 		"internal/expr": "it writes expr's wire form, and holds it against expr's own decoder",
@@ -117,9 +121,11 @@ var edges = map[string]map[string]string{
 		"internal/policy":   "the rung's settings",
 		"internal/protocol": "gRPC's frames, statuses and requests",
 		"internal/scan":     "the request's own members, where they stand",
+		"internal/tenant":   "where the model's files have to be",
 	},
 	"internal/refresh": {
 		"internal/policy": "the default's settings",
+		"internal/tenant": "where a default's file has to be",
 	},
 	"internal/ladder": {
 		"internal/breaker":  "a fallback has one",
@@ -135,6 +141,7 @@ var edges = map[string]map[string]string{
 		"internal/protocol": "a fallback's path, and the id of a cached answer",
 		"internal/refresh":  "a default that is read out of band",
 		"internal/scan":     "the request's values for templates and keys",
+		"internal/tenant":   "where the files of fallback models have to be",
 		"internal/verdict":  "why it is asked",
 	},
 
@@ -153,6 +160,10 @@ var edges = map[string]map[string]string{
 	"internal/store": {},
 	"internal/store/etcd": {
 		"internal/store": "the interface that it is an engine of",
+	},
+	"internal/store/kube": {
+		"internal/api/v1alpha1": "the kind that records are kept in",
+		"internal/store":        "the interface that it is an engine of",
 	},
 	"internal/store/storetest": {
 		"internal/store": "what an engine has to do",
@@ -280,6 +291,7 @@ var edges = map[string]map[string]string{
 		"internal/signals/signalsv1": "what filters inside Envoy report",
 		"internal/signing":           "a policy that others can bring is verified",
 		"internal/telemetry":         "every outcome is counted",
+		"internal/tenant":            "a policy that names files of others is refused",
 		"internal/verdict":           "the reason on the wire",
 	},
 	"envoy": {
@@ -292,6 +304,20 @@ var edges = map[string]map[string]string{
 	},
 	"envoy/xds": {
 		"envoy": "what it serves",
+	},
+	"istio/controller": {
+		"internal/api/v1alpha1": "the objects that it reads",
+		"internal/compile":      "what it reads is compiled, and what it writes is a snapshot",
+		"internal/config":       "objects are read as files are, and routes are rules",
+		"internal/kill":         "what a KillSwitch stops",
+		"istio":                 "what it writes",
+	},
+	"istio": {
+		"envoy":                 "the filters and the last rung are the same, whoever configures the proxy",
+		"internal/api/v1alpha1": "which port of a Service a model means",
+		"internal/compile":      "what it renders",
+		"internal/config":       "what of a mesh's routes a configuration goes by",
+		"internal/policy":       "its versions are known by the clusters' names",
 	},
 	"internal/serve": {
 		"envoy":                      "what the proxies' configuration depends on",
@@ -316,6 +342,10 @@ var edges = map[string]map[string]string{
 		"internal/store/etcd":        "the store is opened here",
 		"internal/strictyaml":        "a file that others may write is refused, here too",
 		"internal/telemetry":         "/metrics, the log and traces",
+		"internal/tenant":            "which files policies may name is set here",
+		"internal/store/kube":        "where the state is kept in Kubernetes",
+		"istio":                      "what the mesh's objects depend on",
+		"istio/controller":           "where the configuration is read and written in Kubernetes",
 	},
 	"cmd/safestate": {
 		"envoy":               "render",
@@ -331,6 +361,7 @@ var edges = map[string]map[string]string{
 		"internal/serve":      "serve",
 		"internal/signing":    "keys of one's own, and what render signs by",
 		"internal/store/etcd": "store restore",
+		"istio":               "render istio",
 	},
 
 	// What tests and tries the product out, and is imported by none of it.
@@ -383,13 +414,21 @@ var edges = map[string]map[string]string{
 		"wasm/proxywasm":       "what any filter in Go is made of",
 		"wasm/proxywasm/types": "what any filter in Go is made of",
 	},
+	"e2e/istio/product": {},
+	"e2e/istio/cluster": {
+		"e2e/dataplane": "processes, free ports, and Envoy itself",
+	},
 	"e2e/tlsmesh":               {},
+	"e2e/istio/conformance":     {},
 	"e2e/api":                   {},
 	"e2e/releases":              {},
 	"e2e/kill":                  {},
 	"e2e/killstore":             {},
+	"e2e/istio":                 {},
+	"e2e/kube":                  {},
 	"e2e/xds":                   {},
 	"internal":                  {},
+	"internal/certtest":         {},
 	"internal/deploytest":       {},
 	"internal/deploytest/probe": {},
 }

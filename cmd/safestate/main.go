@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -25,6 +27,9 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	if plugin(os.Args[0]) { // what help and mistakes call it
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl safestate"}
+	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
@@ -34,6 +39,11 @@ func main() {
 	if err := root.Execute(); err != nil {
 		os.Exit(exit(err))
 	}
+}
+
+// plugin reports whether kubectl runs it: by that name it is found on the PATH.
+func plugin(name string) bool {
+	return strings.TrimSuffix(filepath.Base(name), ".exe") == "kubectl-safestate"
 }
 
 // exit says what went wrong, where the command has not, and returns the

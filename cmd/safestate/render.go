@@ -18,11 +18,11 @@ import (
 func newRender() *cobra.Command {
 	render := &cobra.Command{
 		Use:   "render",
-		Short: "Print configuration for Envoy",
+		Short: "Print configuration for Envoy or Istio",
 		Args:  cobra.NoArgs, // or a mistyped word would print the help and succeed
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	render.AddCommand(newRenderEnvoy(), newRenderBootstrap(), newRenderFragment(), newRenderSecret())
+	render.AddCommand(newRenderEnvoy(), newRenderBootstrap(), newRenderFragment(), newRenderIstio(), newRenderSecret())
 	return render
 }
 

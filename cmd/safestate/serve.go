@@ -46,6 +46,7 @@ func newServe() *cobra.Command {
 			if !cmd.Flags().Changed("answers-upstream") {
 				o.Envoy.Answers = "" // where our own --answers listens
 			}
+			o.Mesh.Istio.Envoy = o.Envoy // the mesh's proxies reach the processors' Service, unless told otherwise
 			ctx, stop := untilSignal()
 			defer stop()
 			return serve.Run(ctx, o)
@@ -60,6 +61,7 @@ func newServe() *cobra.Command {
 	f.BoolVar(&o.GRPCUnprotected, "grpc-unprotected", false, "allow --grpc and --answers in plain text on an address that other machines reach: whoever is on the way reads and writes what callers ask and get")
 	f.StringVar(&o.Redis, "redis", "", "redis://[user:password@]host:port[/db] of the shared cache (default: a cache in the process)")
 	f.StringVar(&o.RedisPasswordFile, "redis-password-file", "", "file that holds the password of --redis, read at each connect")
+	f.StringVar(&o.FilesBelow, "files-below", "", "folder in which the files are that policies name (credentials, TLS, bodies of defaults), in one folder for each namespace: a policy that names others is refused (default: they may name any file that the process can read; with --mesh /etc/safestate/files)")
 	f.Int64Var(&o.CacheBytes, "cache-bytes", 64<<20, "most bytes of the cache in the process")
 	f.Int64Var(&o.MaxBodies, "max-bodies-bytes", serve.DefaultMaxBodies, "most bytes of bodies held at once, of all requests in flight; what finds no room is answered from the ladder or passes unread, as its policy says")
 	f.DurationVar(&o.Drain, "drain", 0, "the longest that a shutdown waits for requests in flight; what is left then ends with an error event (default: as long as the longest stream that a policy allows, 10s at least)")
@@ -69,6 +71,10 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.Trace.Endpoint, "otlp-endpoint", "", "OTLP/gRPC endpoint for traces (default: the OTEL_EXPORTER_OTLP_* environment; none: no traces)")
 	envoyFlags(f, &o.Envoy)
 	releaseFlags(f, &o)
+	f.StringVar(&o.Mesh.Name, "mesh", "", "istio: the proxies are Istio's, and configuration and state are in the API server (default: safestate configures Envoy)")
+	f.StringVar(&o.Mesh.Kubeconfig, "kubeconfig", "", "file that says how to reach the API server (default: as a pod does)")
+	f.StringVar(&o.Mesh.Namespace, "namespace", "", "safestate's own namespace, which has its state (default: the pod's)")
+	meshFlags(f, &o.Mesh.Istio)
 	return cmd
 }
 
@@ -96,6 +102,8 @@ func releaseFlags(f *pflag.FlagSet, o *serve.Options) {
 	f.DurationVar(&o.KeyAge, "policy-key-age", 0, "rotate the store's key of policies by itself when it is older than this (default: never)")
 	f.StringVar(&o.TLS.Cert, "tls-cert", "", "PEM file of our certificate on --grpc and --answers; renewed files are read")
 	f.StringVar(&o.TLS.Key, "tls-key", "", "PEM file of its key")
+	f.StringVar(&o.TLS.ProxyCA, "tls-proxy-ca", "", "with --role extproc: PEM file of further authorities, of proxies: Istio's, whose gateways and sidecars show the certificates that they have of it, and count for proxies of their own namespace alone")
+	f.BoolVar(&o.SocketPlain, "socket-plain", false, "with --role extproc: no TLS on --grpc and --answers, which are Unix sockets, as a mesh's proxies dial them; the other flags of TLS then are for --control and --http")
 	f.StringVar(&o.TLS.ClientCA, "tls-client-ca", "", "PEM file of the authorities of the proxies' certificates; a proxy's node id has to be a name in its own")
 }
 

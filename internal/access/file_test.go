@@ -2,12 +2,8 @@ package access
 
 import (
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"net/url"
 	"os"
@@ -15,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/safestate/safestate/internal/certtest"
 )
 
 const (
@@ -162,9 +160,9 @@ func TestApprovals(t *testing.T) {
 }
 
 func TestEachMistakeOfAFile(t *testing.T) {
-	ca := newAuthority(t)
+	ca := certtest.New(t, "authority")
 	dir := t.TempDir()
-	ca.write(t, filepath.Join(dir, "ca.pem"))
+	write(t, filepath.Join(dir, "ca.pem"), string(ca.PEM))
 	a, b := digestOf(t, aliceToken), digestOf(t, bobToken)
 	token := "tokens:\n- {name: a, sha256: " + a + "}\n"
 	for text, want := range map[string]string{
@@ -278,41 +276,6 @@ func TestDigestAndNewToken(t *testing.T) {
 	}
 }
 
-// authority signs certificates for one test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	der  []byte
-}
-
-func newAuthority(t testing.TB) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert, key, der}
-}
-
-func (a *authority) write(t testing.TB, path string) {
-	t.Helper()
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // holder is what a certificate says.
 type holder struct {
 	common, dns, email string
@@ -321,42 +284,30 @@ type holder struct {
 }
 
 // issue makes a certificate and its key.
-func (a *authority) issue(t testing.TB, h holder) ([]byte, *ecdsa.PrivateKey) {
+func issue(t testing.TB, a *certtest.Authority, h holder) ([]byte, *ecdsa.PrivateKey) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: h.common},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
+	says := x509.Certificate{Subject: pkix.Name{CommonName: h.common}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if h.ended {
-		template.NotAfter = time.Now().Add(-time.Minute)
+		says.NotAfter = time.Now().Add(-time.Minute)
 	}
 	if h.server {
-		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+		says.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		says.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	}
 	if h.dns != "" {
-		template.DNSNames = []string{h.dns}
+		says.DNSNames = []string{h.dns}
 	}
 	if h.email != "" {
-		template.EmailAddresses = []string{h.email}
+		says.EmailAddresses = []string{h.email}
 	}
 	for _, text := range h.uris {
 		u, err := url.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		template.URIs = append(template.URIs, u)
+		says.URIs = append(says.URIs, u)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der, key
+	return a.Sign(t, says)
 }
 
 func parsed(t testing.TB, der []byte) []*x509.Certificate {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/safestate/safestate/internal/certtest"
 )
 
 // open writes an access file into dir and opens it.
@@ -106,18 +108,18 @@ func TestReload(t *testing.T) {
 
 func TestAFileBesideIsReloaded(t *testing.T) {
 	dir, h := t.TempDir(), &hearing{}
-	first, second := newAuthority(t), newAuthority(t)
-	first.write(t, filepath.Join(dir, "ca.pem"))
+	first, second := certtest.New(t, "authority"), certtest.New(t, "authority")
+	write(t, filepath.Join(dir, "ca.pem"), string(first.PEM))
 	g := open(t, dir, "clientCA: ca.pem\ncertificates:\n- {name: c, email: ann@example.org}\n", Options{Told: h.told})
-	knows := func(a *authority) bool {
-		der, _ := a.issue(t, holder{email: "ann@example.org"})
+	knows := func(a *certtest.Authority) bool {
+		der, _ := issue(t, a, holder{email: "ann@example.org"})
 		_, err := g.current.Load().authenticate(t.Context(), Credentials{Certificates: parsed(t, der)})
 		return err == nil
 	}
 	if !knows(first) || knows(second) {
 		t.Fatal("not the authority of the file")
 	}
-	second.write(t, filepath.Join(dir, "ca.pem"))
+	write(t, filepath.Join(dir, "ca.pem"), string(second.PEM))
 	g.Reload()
 	g.Reload()
 	if knows(first) || !knows(second) {

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/safestate/safestate/internal/certtest"
 )
 
 // provider is an OpenID Connect provider on a port of its own.
@@ -453,7 +455,7 @@ func TestKeysOutliveAReload(t *testing.T) {
 func TestAnIssuerOfAnotherAuthority(t *testing.T) {
 	p, c := newProvider(t), newClock()
 	dir := t.TempDir()
-	newAuthority(t).write(t, filepath.Join(dir, "issuer.pem"))
+	write(t, filepath.Join(dir, "issuer.pem"), string(certtest.New(t, "authority").PEM))
 	g := open(t, dir, fmt.Sprintf(oidcFile, digestOf(t, aliceToken), p.server.URL), Options{Now: c.now})
 	_, why := refused(t, g, sign(t, jose.RS256, p.rsa, "one", p.claims(c.now(), nil)))
 	if why == nil || why.Class != Unavailable || p.reads.Load() != 0 {

@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/safestate/safestate/internal/certtest"
 )
 
 const certFile = `clientCA: ca.pem
@@ -41,7 +43,7 @@ grants:
 // world is an access file with an authority, and two servers that ask for
 // certificates as ours do.
 type world struct {
-	ours, other *authority
+	ours, other *certtest.Authority
 	http        *httptest.Server
 	grpc        string
 	roots       *x509.CertPool
@@ -49,13 +51,13 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{ours: newAuthority(t), other: newAuthority(t), roots: x509.NewCertPool()}
+	w := &world{ours: certtest.New(t, "authority"), other: certtest.New(t, "authority"), roots: x509.NewCertPool()}
 	dir := t.TempDir()
-	w.ours.write(t, filepath.Join(dir, "ca.pem"))
+	write(t, filepath.Join(dir, "ca.pem"), string(w.ours.PEM))
 	gate := open(t, dir, fmt.Sprintf(certFile, digestOf(t, bobToken)), Options{})
 
-	der, key := w.ours.issue(t, holder{common: "server", server: true})
-	w.roots.AddCert(w.ours.cert)
+	der, key := issue(t, w.ours, holder{common: "server", server: true})
+	w.roots.AddCert(w.ours.Cert)
 	config := &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientAuth: tls.RequestClientCert, NextProtos: []string{"h2"},
 	}
@@ -138,7 +140,7 @@ func pair(der []byte, key any, more ...[]byte) tls.Certificate {
 func TestClientCertificates(t *testing.T) {
 	w := newWorld(t)
 	for name, c := range map[string]struct {
-		by   *authority
+		by   *certtest.Authority
 		h    holder
 		want string
 	}{
@@ -161,7 +163,7 @@ func TestClientCertificates(t *testing.T) {
 		"ended":                   {w.ours, holder{email: "ann@example.org", ended: true}, "has expired"},
 		"for servers":             {w.ours, holder{email: "ann@example.org", server: true}, "incompatible key usage"},
 	} {
-		der, key := c.by.issue(t, c.h)
+		der, key := issue(t, c.by, c.h)
 		overHTTP, overRPC := w.asks(t, "", pair(der, key))
 		for kind, got := range map[string]string{"HTTP": overHTTP, "gRPC": overRPC} {
 			if !strings.Contains(got, c.want) {
@@ -173,7 +175,7 @@ func TestClientCertificates(t *testing.T) {
 
 func TestATokenDecidesBeforeACertificate(t *testing.T) {
 	w := newWorld(t)
-	der, key := w.ours.issue(t, holder{email: "bob@example.org"})
+	der, key := issue(t, w.ours, holder{email: "bob@example.org"})
 	for authorization, want := range map[string]string{
 		"Bearer " + bobToken: "token:bot person:ann", // one person with two credentials
 		"Bearer wrong":       "the token is not known",
@@ -193,17 +195,17 @@ func TestATokenDecidesBeforeACertificate(t *testing.T) {
 // The chain may lead over an authority in between, which the client sends along.
 func TestAChainIsFollowed(t *testing.T) {
 	w := newWorld(t)
-	between := newAuthority(t)
-	template := *between.cert
+	between := certtest.New(t, "authority")
+	template := *between.Cert
 	template.Subject.CommonName = "between"
-	der, err := x509.CreateCertificate(rand.Reader, &template, w.ours.cert, &between.key.PublicKey, w.ours.key)
+	der, err := x509.CreateCertificate(rand.Reader, &template, w.ours.Cert, &between.Key.PublicKey, w.ours.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if between.cert, err = x509.ParseCertificate(der); err != nil {
+	if between.Cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	leaf, key := between.issue(t, holder{email: "ann@example.org"})
+	leaf, key := issue(t, between, holder{email: "ann@example.org"})
 	if got, _ := w.asks(t, "", pair(leaf, key, der)); !strings.HasPrefix(got, "cert:people:ann@example.org") {
 		t.Errorf("with the chain: %s", got)
 	}

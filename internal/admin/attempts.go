@@ -64,7 +64,7 @@ func (s *server) attempt(c *call, p *Problem) {
 	r, who := c.route, c.principal
 	known := who.ID != "" && who.How != access.HowNone
 	switch {
-	case s.attempts.tell == nil || r.method != http.MethodPost && r.action == access.Read:
+	case s.attempts.tell == nil || !r.changes() && r.action == access.Read:
 		return
 	case p.Status == http.StatusForbidden && who.ID == "":
 		return

@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/safestate/safestate/internal/access"
@@ -85,6 +86,9 @@ func (c *call) scope() string {
 	}
 	return strings.Join(words, "\x00")
 }
+
+// changes reports whether a route changes anything.
+func (r *route) changes() bool { return r.method == http.MethodPost && !r.hook }
 
 // named are the parameters in a route's path.
 func (r *route) named() (names []string) {

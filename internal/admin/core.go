@@ -44,7 +44,7 @@ type result struct {
 func (s *server) answer(ctx context.Context, c *call) result {
 	err := s.admit(c)
 	if err == nil {
-		if c.route.method != http.MethodPost {
+		if !c.route.changes() {
 			return resultOf(c.route.serve(ctx, c))
 		}
 		var got result

@@ -8,7 +8,7 @@
 // Rules for every request: the Host header is a name of this server. For every
 // change: POST with a JSON object of at most 64 KiB whose fields are all known,
 // no cookies, no CORS; an Idempotency-Key makes it happen once. Errors are a
-// Problem.
+// Problem. Flagger's webhooks are POSTs that change nothing, see flaggerRoutes.
 //
 // The document /v1/openapi.json says the same to programs.
 package admin

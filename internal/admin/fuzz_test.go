@@ -123,8 +123,8 @@ func FuzzEveryCall(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which uint8, first, second, query, header, value, body string) {
 		r := &routes[int(which)%len(routes)]
 		req := here(httptest.NewRequest(r.method, "http://127.0.0.1:8686/", strings.NewReader(body)))
-		part := strings.NewReplacer("{namespace}", first, "{node}", first, "{name}", second)
-		escaped := strings.NewReplacer("{namespace}", url.PathEscape(first), "{node}", url.PathEscape(first), "{name}", url.PathEscape(second))
+		part := strings.NewReplacer("{namespace}", first, "{node}", first, "{name}", second, "{version}", second)
+		escaped := strings.NewReplacer("{namespace}", url.PathEscape(first), "{node}", url.PathEscape(first), "{name}", url.PathEscape(second), "{version}", url.PathEscape(second))
 		req.URL.Path, req.URL.RawPath, req.URL.RawQuery = part.Replace(r.path), escaped.Replace(r.path), query
 		if r.method == http.MethodPost {
 			req.Header.Set("Content-Type", "application/json")
@@ -208,7 +208,7 @@ func FuzzEveryRPC(f *testing.F) {
 			}
 		}
 		switch s.Code() {
-		case codes.InvalidArgument, codes.PermissionDenied, codes.ResourceExhausted, codes.Unauthenticated:
+		case codes.InvalidArgument, codes.PermissionDenied, codes.ResourceExhausted, codes.Unauthenticated, codes.NotFound:
 		default:
 			t.Fatalf("%s: %v", m.MethodName, err)
 		}

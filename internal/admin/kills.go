@@ -177,7 +177,8 @@ var killRoutes = []route{
 }
 
 // accessTarget is what a kill's target is to package access.
-func accessTarget(t kill.Target) access.Target {
+// AccessTarget is what a target of a kill is to who may do what.
+func AccessTarget(t kill.Target) access.Target {
 	switch t.Scope {
 	case kill.Model, kill.Version:
 		return access.Model(t.Model())
@@ -190,7 +191,7 @@ func accessTarget(t kill.Target) access.Target {
 
 // allowed says whether the principal may do this to a target.
 func (c *call) allowed(a access.Action, t kill.Target) error {
-	if err := access.Authorize(c.principal, a, accessTarget(t)); err != nil {
+	if err := access.Authorize(c.principal, a, AccessTarget(t)); err != nil {
 		return refused(err)
 	}
 	return nil
@@ -318,7 +319,7 @@ func revive(ctx context.Context, c *call) (any, error) {
 	if request.Ramp < 0 || request.Ramp > kill.MaxRamp {
 		return nil, Invalid("ramp", "is %s; want 0s to %s", r.Ramp, kill.MaxRamp)
 	}
-	request.Second = c.server.access.Approvals(accessTarget(t)) > 0
+	request.Second = c.server.access.Approvals(AccessTarget(t)) > 0
 	return c.stateOf(c.server.control.Revive(ctx, t, request))
 }
 

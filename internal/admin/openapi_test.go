@@ -98,9 +98,12 @@ func newDocument(t *testing.T) *document {
 
 // summaries say what each route is for.
 var summaries = map[string]string{
-	"/v1/openapi.json":                         "This document",
-	"/v1/status":                               "How everything is, and what is not well",
-	"/v1/models/{namespace}/{name}":            "How one model stands",
+	"/v1/openapi.json":              "This document",
+	"/v1/status":                    "How everything is, and what is not well",
+	"/v1/models/{namespace}/{name}": "How one model stands",
+	"/v1/models/{namespace}/{name}/versions/{version}":                           "What is known of one version, for a program that moves its traffic",
+	"/v1/models/{namespace}/{name}/versions/{version}/flagger/rollback":          "Flagger's webhook of type rollback: 200 where the version is bad, 409 where that is not known",
+	"/v1/models/{namespace}/{name}/versions/{version}/flagger/confirm-promotion": "Flagger's webhook of type confirm-promotion: 200 where the version is good, 409 where that is not known",
 	"/v1/history":                              "What happened, newest first",
 	"/v1/models/{namespace}/{name}/rollout":    "Start a rollout, or act on the one that runs",
 	"/v1/models/{namespace}/{name}/rollback":   "Take a model back to a version that was good",
@@ -149,6 +152,11 @@ func (d *document) make() object {
 		if r.body != nil {
 			operation["requestBody"] = object{"required": true, "content": object{"application/json": object{
 				"schema": d.request(reflect.TypeOf(r.body)), "examples": object{"one": object{"value": json.RawMessage(wellFormed[r.path].body)}},
+			}}}
+		}
+		if r.hook {
+			operation["requestBody"] = object{"required": true, "content": object{"application/json": object{
+				"schema": object{"type": "object", "description": "Flagger's own, of which nothing is read."},
 			}}}
 		}
 		item, ok := paths[r.path].(object)

@@ -43,9 +43,14 @@ func (d *document) responses(r route) object {
 	problem("429", "Too many requests of this kind at once.")["headers"] = object{"Retry-After": object{"$ref": "#/components/headers/Retry-After"}}
 	problem("500", "Something of safestate's own went wrong.")
 	problem("503", "The store, or who vouches for a token, does not answer.")
-	if r.body != nil {
+	if r.hook {
+		problem("409", "It is not known to be so; the hint says what is known.")
+	}
+	if r.body != nil || r.hook {
 		problem("413", "The body is larger than 64 KiB.")
 		problem("415", "The body is not application/json.")
+	}
+	if r.body != nil {
 		problem("422", "The Idempotency-Key was used for another request.")
 	}
 	return out
@@ -85,6 +90,7 @@ type param struct {
 var paramTexts = map[string]param{
 	"namespace": {"The object's namespace.", object{"type": "string", "pattern": namePattern, "maxLength": maxName, "examples": []any{"default"}}},
 	"name":      {"The object's name.", object{"type": "string", "pattern": namePattern, "maxLength": maxName, "examples": []any{"fraud"}}},
+	"version":   {"The version's name.", object{"type": "string", "pattern": namePattern, "maxLength": maxName, "examples": []any{"v1"}}},
 	"node":      {"The proxy's node id.", object{"type": "string", "minLength": 1}},
 	"model":     {"namespace/name. Default: of all.", object{"type": "string", "pattern": objectPattern}},
 	"policy":    {"namespace/name. Default: of all. Does not go with model.", object{"type": "string", "pattern": objectPattern}},

@@ -31,6 +31,9 @@ type route struct {
 	// anew: a request that is repeated by its key is served again, which changes
 	// nothing, to tell how it is now.
 	anew bool
+	// hook: another program's POST that changes nothing, whose body is its own: see
+	// flaggerRoutes. Anybody who may read of the model may ask.
+	hook bool
 	// stream writes the answer by parts, of a type of its own: what it returns before
 	// the first one is answered as an error, and breaks off what has begun.
 	stream func(ctx context.Context, c *call, w io.Writer) error
@@ -38,13 +41,14 @@ type route struct {
 }
 
 // routes is all of the API, beside which openapi.json is held by a test.
-var routes = slices.Concat(releaseRoutes, killRoutes, trailRoutes)
+var routes = slices.Concat(releaseRoutes, flaggerRoutes, killRoutes, trailRoutes)
 
 // releaseRoutes are those that are not about kills.
 var releaseRoutes = []route{
 	{method: "GET", path: "/v1/openapi.json", action: access.Read, target: overview, serve: openAPI},
 	{method: "GET", path: "/v1/status", rpc: "Status", action: access.Read, target: overview, answer: Status{}, serve: status},
 	{method: "GET", path: "/v1/models/{namespace}/{name}", rpc: "Model", action: access.Read, target: ofModel, answer: Model{}, serve: model},
+	{method: "GET", path: "/v1/models/{namespace}/{name}/versions/{version}", rpc: "Version", action: access.Read, target: ofModel, answer: VersionJudgement{}, serve: versionJudgement},
 	{method: "GET", path: "/v1/history", rpc: "History", action: access.Read, target: ofHistory, rate: historyRate, params: []string{"model", "policy", "limit"}, answer: History{}, serve: history},
 	{method: "POST", path: "/v1/models/{namespace}/{name}/rollout", rpc: "Rollout", action: access.Rollout, target: ofModel, about: "model", body: RolloutRequest{}, answer: Model{}, serve: rollout},
 	{method: "POST", path: "/v1/models/{namespace}/{name}/rollback", rpc: "Rollback", action: access.Rollback, target: ofModel, about: "model", body: RollbackRequest{}, answer: Model{}, serve: rollback},

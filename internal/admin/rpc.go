@@ -119,6 +119,10 @@ func (f rpc) Model(ctx context.Context, in *adminv1.ModelRequest) (*adminv1.Mode
 	return unary[adminv1.Model](ctx, f, "Model", in)
 }
 
+func (f rpc) Version(ctx context.Context, in *adminv1.VersionRequest) (*adminv1.VersionJudgement, error) {
+	return unary[adminv1.VersionJudgement](ctx, f, "Version", in)
+}
+
 func (f rpc) History(ctx context.Context, in *adminv1.HistoryRequest) (*adminv1.History, error) {
 	return unary[adminv1.History](ctx, f, "History", in)
 }

@@ -61,8 +61,12 @@ func (f *fullControl) fill(into any) {
 	}
 }
 
-func (f *fullControl) Status(context.Context) (s Status, err error)       { f.fill(&s); return }
-func (f *fullControl) Model(context.Context, string) (m Model, err error) { f.fill(&m); return }
+func (f *fullControl) Status(context.Context) (s Status, err error) { f.fill(&s); return }
+func (f *fullControl) Model(context.Context, string) (m Model, err error) {
+	m.Versions = []Version{{Name: "x"}} // of others nothing is to be told
+	f.fill(&m)
+	return
+}
 func (f *fullControl) History(context.Context, HistoryQuery) (h History, err error) {
 	f.fill(&h)
 	return
@@ -137,10 +141,10 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 		"/v1/approve":                           `{"target":"all","generation":1,"ask":2,"reason":"x"}`,
 	}
 	queries := map[string]string{"/v1/kills/proof": "?target=all"}
-	path := strings.NewReplacer("{namespace}", "default", "{name}", "fraud", "{node}", "edge-3")
+	path := strings.NewReplacer("{namespace}", "default", "{name}", "fraud", "{version}", "x", "{node}", "edge-3")
 	for _, full := range []bool{true, false} {
 		for _, r := range routes {
-			if r.answer == nil {
+			if r.answer == nil || r.hook { // a hook answers what a route does
 				continue
 			}
 			body := bodies[r.path]

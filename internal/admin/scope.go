@@ -25,7 +25,7 @@ func (s Status) within(p access.Principal) Status {
 	s.Policies = only(s.Policies, func(x Policy) bool { return mayRead(p, access.OfPolicy(x.Policy)) })
 	s.Kills = only(s.Kills, func(k KillState) bool {
 		t, err := kill.ParseKey(k.Target)
-		return err == nil && (t.Scope == kill.All || mayRead(p, accessTarget(t)))
+		return err == nil && (t.Scope == kill.All || mayRead(p, AccessTarget(t)))
 	})
 	s.Troubles = only(s.Troubles, func(t Trouble) bool { return concerns(p, t.About) })
 	// Envoy's words name routes.

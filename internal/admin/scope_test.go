@@ -26,7 +26,7 @@ func (a as) Authenticate(*http.Request) (access.Principal, error) {
 // its kind: who has the role for everything passes, who has another does not.
 func TestEveryRouteIsAuthorized(t *testing.T) {
 	for _, r := range routes {
-		path := strings.NewReplacer("{namespace}", "default", "{name}", "fraud", "{node}", "edge").Replace(r.path)
+		path := strings.NewReplacer("{namespace}", "default", "{name}", "fraud", "{version}", "v2", "{node}", "edge").Replace(r.path)
 		for _, role := range access.Roles() {
 			c := &fakeControl{backup: func(io.Writer) error { return nil }}
 			h := New(Options{Control: c, Access: as{role, []access.Pattern{"*"}}})

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"strings"
 	"unicode/utf8"
 )
 
@@ -60,4 +61,11 @@ func appendString(dst []byte, s string) []byte {
 		i++
 	}
 	return append(dst, '"')
+}
+
+// IsStream reports whether a content-type is that of server-sent events, whatever
+// charset it names.
+func IsStream(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(kind), TypeStream)
 }

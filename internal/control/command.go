@@ -29,6 +29,9 @@ func (c *Control) Do(ctx context.Context, model string, command release.Command)
 	if m == nil {
 		return release.State{}, fmt.Errorf("%w: %s", ErrNoModel, model)
 	}
+	if m.Rollout.External {
+		return release.State{}, &mistakenError{fmt.Errorf("%w: the weights of %s are somebody else's to move (rollout.weights: External)", release.ErrRefused, model)}
+	}
 	for range attempts {
 		now := time.Now()
 		from := c.book.get(model)

@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +37,8 @@ type Options struct {
 	// DataDir is the folder of the local copy of the models' states; empty: none
 	// is kept.
 	DataDir string
+	// Mesh configures the proxies; nil: XDS does.
+	Mesh Mesh
 	// Envoy is what the proxies' configuration depends on beside the files.
 	Envoy envoy.Options
 	// Replica names this process among its like, and Address is where they reach
@@ -138,6 +143,10 @@ func New(o Options) (*Control, error) {
 		wake: make(chan struct{}, 1), failing: map[string]fault{}, had: map[kill.Target]bool{}, away: map[string]time.Time{},
 	}
 	c.proofs = newProofs(o.Replica, o.XDS)
+	c.proofs.mesh = o.Mesh
+	c.proofs.meshSeen = func(of func(route string) bool) []signals.Proxy {
+		return o.Hub.Proxies(time.Now().Add(-lately), of)
+	}
 	listed, err := openCopy(o.DataDir, proxiesFile)
 	if err != nil {
 		return nil, err
@@ -248,20 +257,18 @@ func (c *Control) Configure(ctx context.Context, s *compile.Snapshot) (string, e
 		mistakes = append(mistakes, err)
 	}
 	for i := range s.Models {
-		m := &s.Models[i]
-		if err := c.book.unreadable(m.Name); err != nil { // the files' weights may be those of a bad version
+		if err := c.book.unreadable(s.Models[i].Name); err != nil { // the files' weights may be those of a bad version
 			mistakes = append(mistakes, err)
-			continue
 		}
-		_, refused := release.Register(c.book.get(m.Name).state, versionsOf(m), time.Now())
-		for _, err := range refused {
-			mistakes = append(mistakes, fmt.Errorf("model %s: %w", m.Name, err))
-		}
+	}
+	unfit := c.Unfit(s)
+	for _, model := range slices.Sorted(maps.Keys(unfit)) {
+		mistakes = append(mistakes, fmt.Errorf("model %s: %w", model, unfit[model]))
 	}
 	if len(mistakes) > 0 {
 		return "", errors.Join(mistakes...)
 	}
-	plain, err := envoy.Render(s, c.o.Envoy)
+	version, err := c.versionOf(s)
 	if err != nil {
 		return "", err
 	}
@@ -276,6 +283,62 @@ func (c *Control) Configure(ctx context.Context, s *compile.Snapshot) (string, e
 	c.ready.Watch(s.Clusters)
 	c.share()
 	c.stir()
+	return version, nil
+}
+
+// Unfit says of a snapshot's models, by namespace/name, what of their versions their
+// releases rule out.
+func (c *Control) Unfit(s *compile.Snapshot) map[string]error {
+	out := map[string]error{}
+	for i := range s.Models {
+		m := &s.Models[i]
+		if c.book.unreadable(m.Name) != nil {
+			continue // Configure says so
+		}
+		if _, refused := release.Register(c.book.get(m.Name).state, versionsOf(m), time.Now()); len(refused) > 0 {
+			out[m.Name] = errors.Join(refused...)
+		}
+	}
+	return out
+}
+
+// HeldVersions waits until it is known what is killed, and gives the versions that are,
+// and those that a rollout brings in, by their model, namespace/name; none: all of it
+// is killed. A Model's edit may not take them away: nobody would take their traffic.
+func (c *Control) HeldVersions(ctx context.Context) (map[string][]string, error) {
+	if err := c.known(ctx); err != nil {
+		return nil, err
+	}
+	out := map[string][]string{}
+	for _, s := range c.kills.set().All() {
+		switch model := s.Target.Model(); {
+		case !s.Killed:
+		case s.Target.Scope == kill.Model:
+			out[model] = nil
+		case s.Target.Scope == kill.Version:
+			if versions, all := out[model]; !all || versions != nil {
+				out[model] = append(versions, path.Base(s.Target.Name))
+			}
+		}
+	}
+	for model, s := range c.book.all() {
+		if versions, all := out[model]; s.Rollout != nil && (!all || versions != nil) {
+			out[model] = append(versions, s.Rollout.Version)
+		}
+	}
+	return out, nil
+}
+
+// versionOf is a hash of what the files say, once it is known that it can be
+// rendered.
+func (c *Control) versionOf(s *compile.Snapshot) (string, error) {
+	if c.o.Mesh != nil {
+		return hashOf(s)
+	}
+	plain, err := envoy.Render(s, c.o.Envoy)
+	if err != nil {
+		return "", err
+	}
 	return plain.Version(), nil
 }
 

@@ -34,3 +34,6 @@ func (a *API) Approve(ctx context.Context, t kill.Target, r kill.Request) (kill.
 	state, err := a.control.Approve(ctx, t, r)
 	return state, problemOfKill(err)
 }
+
+// KillState is how a target stands.
+func (c *Control) KillState(t kill.Target) kill.State { return c.kills.get(t).state }

@@ -18,9 +18,14 @@ import (
 // KillProof is what is proven of a target: for every expected proxy that it has
 // taken routes and clusters without it, and that its workers show them.
 func (c *Control) KillProof(t kill.Target) admin.KillProof {
+	rows, set := c.killRows()
+	return c.killProofOf(t, rows, set)
+}
+
+// killProofOf is it, of this replica's proxies and the mark of the set in force.
+func (c *Control) killProofOf(t kill.Target, rows []admin.KillRow, set string) admin.KillProof {
 	now := time.Now().UTC()
 	state := c.kills.get(t).state
-	rows, set := c.killRows()
 	rows = append(rows, c.whomRows()...)
 	hosts := c.killHosts()
 	out := admin.KillProof{State: admin.KillStateOf(state, now), Set: set, At: now}
@@ -42,6 +47,10 @@ func (c *Control) KillProof(t kill.Target) admin.KillProof {
 // killRows are this replica's proxies, and the mark of the set that is in force.
 func (c *Control) killRows() (rows []admin.KillRow, set string) {
 	set = compile.KillsOf(c.kills.set()).Enforced
+	if c.o.Mesh != nil {
+		m := c.meshKills()
+		return m.rows(c.o.Replica), set
+	}
 	c.publishing.Lock()
 	version, published := c.rendered.version, c.rendered.kills == c.kills.set()
 	c.publishing.Unlock()

@@ -31,6 +31,18 @@ func planOf(m *compile.Model) release.Plan {
 	return p
 }
 
+// externalOf are the models whose weights somebody else moves: whatever was released
+// of them, theirs are the files'.
+func externalOf(s *compile.Snapshot) map[string]bool {
+	out := map[string]bool{}
+	for i := range s.Models {
+		if m := &s.Models[i]; m.Rollout.External {
+			out[m.Name] = true
+		}
+	}
+	return out
+}
+
 // versionsOf is what the files say of a model's versions.
 func versionsOf(m *compile.Model) map[string]release.VersionInfo {
 	out := make(map[string]release.VersionInfo, len(m.Versions))

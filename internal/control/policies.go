@@ -213,11 +213,8 @@ func (b *policyBook) cover(s *compile.Snapshot) {
 	defer b.mu.Unlock()
 	b.files = b.edited // a world that was refused is no change
 	clear(b.models)
-	for i := range s.Routes {
-		p := s.Routes[i].Policy
-		if p == nil {
-			continue
-		}
+	for _, r := range s.Judged() {
+		p := r.Policy
 		if other, known := b.models[p.Model]; known && other != p.Name {
 			b.models[p.Model] = "" // nobody can tell them apart here
 			continue

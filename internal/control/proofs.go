@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/safestate/safestate/envoy/xds"
@@ -23,6 +24,11 @@ import (
 type proofs struct {
 	replica string
 	xds     *xds.Server
+	mesh    Mesh // nil: XDS configures the proxies
+	// meshRoutes is what the mesh's routes carry, and meshSeen what requests show of
+	// it.
+	meshRoutes atomic.Pointer[map[string]carried]
+	meshSeen   func(of func(route string) bool) []signals.Proxy
 
 	expects func() bool          // whether it is known whom to expect
 	kills   func() killStatement // what this replica's proxies show of kills
@@ -43,6 +49,9 @@ type proofs struct {
 	handed  map[string]time.Time  // just before a published version was handed to the proxies, by version
 	waiting context.CancelFunc    // for the ACKs of current
 	asked   map[string]askedTimes // by model
+	// Of a mesh: why models' weights are not written, as of the version noted.
+	noted   string
+	missing map[string]error
 }
 
 // carrier is the first configuration that a model's weights were published in.
@@ -52,6 +61,7 @@ type carrier struct {
 	number     uint64         // grows with each configuration
 	version    string
 	at         time.Time
+	written    time.Time // of a mesh: when it was known that they are written; zero: it is not
 }
 
 // askedTimes are when each version was last asked.
@@ -107,10 +117,13 @@ func (p *proofs) published(version string, states map[string]release.State, now 
 	p.view = nil
 	for model, s := range states {
 		if c := p.carried[model]; c.generation != s.Generation || !maps.Equal(c.weights, s.Weights) {
-			p.carried[model] = carrier{s.Generation, s.Weights, p.number, version, now}
+			p.carried[model] = carrier{generation: s.Generation, weights: s.Weights, number: p.number, version: version, at: now}
 		}
 	}
 	if version == p.current {
+		for model, c := range p.carried {
+			p.carried[model] = p.writtenNow(model, c, now)
+		}
 		return
 	}
 	p.current = version
@@ -134,6 +147,10 @@ func (p *proofs) published(version string, states map[string]release.State, now 
 // meanwhile proves it too.
 func (p *proofs) await(ctx context.Context, version string, changed func()) {
 	if !p.xds.Await(ctx, version).Complete() {
+		return
+	}
+	if p.mesh != nil {
+		p.awaitMesh(ctx, version, changed)
 		return
 	}
 	now := time.Now()
@@ -169,12 +186,14 @@ func (p *proofs) of(s *release.State) (release.Proof, *release.Refused) {
 	if !known || c.generation != s.Generation || !maps.Equal(c.weights, s.Weights) || !p.heard || !p.expects() {
 		return release.Proof{}, nil
 	}
-	all := p.merged(s.Model, c.generation, p.own(c))
+	all := p.merged(s.Model, c.generation, p.own(s.Model, c))
 	proof := release.Proof{
-		Generation: s.Generation, Pushed: c.at, Expected: all.Expected, Acked: all.Acked, Applied: len(all.Missing)+all.More == 0,
+		Generation: s.Generation, Pushed: c.at, Expected: all.Expected, Acked: all.Acked, Applied: len(all.Missing)+all.More == 0, Mesh: p.mesh != nil,
 	}
 	if len(p.others) == 0 {
-		proof.AppliedAt = p.applied[c.version]
+		if proof.AppliedAt = p.applied[c.version]; p.mesh != nil {
+			proof.AppliedAt = c.written
+		}
 	}
 	var refused *release.Refused
 	if proof.Missing = all.lines; proof.Missing == nil {
@@ -241,6 +260,9 @@ func (p *proofs) listen(proof *release.Proof, s *release.State, now time.Time) {
 
 // proxies is what the status tells of this replica's proxies.
 func (p *proofs) proxies() admin.Proxies {
+	if p.mesh != nil {
+		return p.meshProxies(p.meshSeen(nil))
+	}
 	p.mu.Lock()
 	current, elsewhere := p.current, p.look().elsewhere
 	p.mu.Unlock()

@@ -88,8 +88,11 @@ type wanted struct {
 
 func (c *Control) wanted(files *compile.Snapshot, states map[string]release.State) wanted {
 	w := wanted{files, map[string]compile.Release{}, c.signer(), c.kills.set(), c.trusted()}
+	external := externalOf(files)
 	for model, state := range states {
-		w.releases[model] = releaseOf(&state)
+		if !external[model] {
+			w.releases[model] = releaseOf(&state)
+		}
 	}
 	return w
 }
@@ -134,6 +137,9 @@ func (c *Control) render(files *compile.Snapshot, how xds.Urgency) error {
 
 // hand makes the configuration and gives it to the proxies, just after at.
 func (c *Control) hand(w *wanted, how xds.Urgency) (at time.Time, err error) {
+	if c.o.Mesh != nil {
+		return c.handMesh(w, how)
+	}
 	now := time.Now()
 	snapshot := w.files.WithReleases(w.releases).WithKills(w.kills, now)
 	resources, err := envoy.RenderUnchecked(snapshot, signedBy(w.signer, c.o.Envoy))

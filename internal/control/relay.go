@@ -83,9 +83,9 @@ func modelsOf(s *compile.Snapshot) map[string][]string {
 // breakersOf are the settings of the breakers that hosts share, by their keys.
 func breakersOf(s *compile.Snapshot) map[string]policy.Breaker {
 	out := map[string]policy.Breaker{}
-	for i := range s.Routes {
-		p := s.Routes[i].Policy
-		if p == nil || p.Breaker == nil {
+	for _, r := range s.Judged() {
+		p := r.Policy
+		if p.Breaker == nil {
 			continue
 		}
 		for _, v := range p.Versions {

@@ -20,6 +20,7 @@ const idle = time.Second
 func (c *Control) lead(ctx context.Context) {
 	c.setLeading(true)
 	defer c.setLeading(false)
+	defer c.resignMesh(ctx)()
 	c.tests.load(ctx, c.o.Store, c.o.Log)
 	c.o.Log.Info().Msg("leading: releases are decided here")
 	var writing sync.WaitGroup
@@ -39,12 +40,34 @@ func (c *Control) lead(ctx context.Context) {
 	}
 }
 
+// resignMesh has nothing written to the mesh from the moment on that ctx ends, whatever
+// the round in hand waits for: then another one leads, and decides otherwise. What it
+// returns is to be called when nobody leads here any more.
+func (c *Control) resignMesh(ctx context.Context) (done func()) {
+	if c.o.Mesh == nil {
+		return func() {}
+	}
+	resigned := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(resigned)
+		c.o.Mesh.Lead(false)
+	})
+	return func() {
+		if !stop() {
+			<-resigned // not in the middle of the next lead
+		}
+	}
+}
+
 func (c *Control) setLeading(yes bool) {
 	c.mu.Lock()
 	c.leading = yes
 	clear(c.failing)
 	c.mu.Unlock()
 	c.o.Metrics.Leading(yes)
+	if c.o.Mesh != nil {
+		c.o.Mesh.Lead(yes)
+	}
 	if yes {
 		c.o.Hub.Begin(time.Now()) // what was before, the one who led has counted
 	}

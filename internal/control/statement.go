@@ -62,11 +62,15 @@ func (p *proofs) statement() []byte {
 	parts := map[string]int{}
 	for _, model := range sortedKeys(p.carried) {
 		c := p.carried[model]
-		i, known := parts[c.version]
+		of := c.version
+		if p.mesh != nil { // it is each model's own
+			of = model
+		}
+		i, known := parts[of]
 		if !known {
 			i = len(said.Parts)
-			said.Parts = append(said.Parts, p.own(c).short(mostNamed))
-			parts[c.version] = i
+			said.Parts = append(said.Parts, p.own(model, c).short(mostNamed))
+			parts[of] = i
 		}
 		said.Models[model] = spoken{c.generation, i}
 	}

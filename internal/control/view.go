@@ -98,8 +98,11 @@ func (p *proofs) between(v *view, byNumber map[uint64]string, numbers []uint64) 
 	p.between(v, byNumber, numbers[half:])
 }
 
-// own is what this replica's proxies made of a configuration. p.mu is held.
-func (p *proofs) own(c carrier) part {
+// own is what this replica's proxies made of a model's weights. p.mu is held.
+func (p *proofs) own(model string, c carrier) part {
+	if p.mesh != nil {
+		return p.meshPart(model, c)
+	}
 	v := p.look()
 	if c.number <= v.complete {
 		return v.allHave

@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -37,6 +38,8 @@ func imported(t *testing.T, required map[string]bool) map[string]string {
 			return err
 		case d.IsDir() && path != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"):
 			return filepath.SkipDir
+		case d.IsDir() && path != root && hasModule(path):
+			return filepath.SkipDir // it has reasons of its own
 		case d.IsDir() || !strings.HasSuffix(path, ".go"):
 			return nil
 		}
@@ -56,6 +59,11 @@ func imported(t *testing.T, required map[string]bool) map[string]string {
 		t.Fatal(err)
 	}
 	return by
+}
+
+func hasModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 // moduleOf is the longest required module whose path is a prefix of a

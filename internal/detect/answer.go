@@ -17,7 +17,7 @@ import (
 // is declared over the limit is decided as Unread has it: nobody will read why.
 func (d *Detector) Headers(x *Exchange) (v verdict.Verdict, decided bool) {
 	t := d.own
-	length := contentLength(x.ResponseHeaders)
+	length := ContentLength(x.ResponseHeaders)
 	h := t.judgeHead(x.Status, x.CodeDetails, x.ResponseHeaders, length, d.mayStream(x))
 	switch {
 	case h.failure && length > t.bodyBytes:
@@ -42,7 +42,7 @@ func (d *Detector) Unread(x *Exchange) (v verdict.Verdict) {
 	t := d.own
 	h := t.judgeStatus(x.Status, x.CodeDetails)
 	if !h.end {
-		h = t.over(contentLength(x.ResponseHeaders))
+		h = t.over(ContentLength(x.ResponseHeaders))
 	}
 	switch {
 	case h.pass != verdict.Judged:

@@ -92,8 +92,8 @@ func (t *plan) modeOf(c verdict.Code) policy.Mode {
 	return t.broken
 }
 
-// contentLength reads the header; -1 where it is missing or no number.
-func contentLength(h Headers) int64 {
+// ContentLength reads the header; -1 where it is missing or no number.
+func ContentLength(h Headers) int64 {
 	text := header(h, "content-length")
 	if text == "" {
 		return -1 // ParseInt would allocate an error

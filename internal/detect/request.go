@@ -99,7 +99,7 @@ func (d *Detector) RequestHeaders(x *Exchange) (v verdict.Verdict, decided bool)
 	if len(d.checks) == 0 {
 		return v, false
 	}
-	if f := d.requestSize(contentLength(x.RequestHeaders)); f.Found() {
+	if f := d.requestSize(ContentLength(x.RequestHeaders)); f.Found() {
 		if f.Act == policy.ActPass {
 			v.Pass = verdict.RequestOverLimit
 			return v, true

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/tenant"
 )
 
 // DefaultMaxBytes bounds an answer where policy.Fallback.MaxBytes is 0.
@@ -82,6 +83,8 @@ type Options struct {
 	// change of the problem, and of nil when it is over. It is called on one
 	// goroutine at a time. May be nil.
 	OnProblem func(error)
+	// Files is where the files that cfg names have to be.
+	Files tenant.Files
 }
 
 // Client asks one fallback model. It is safe for concurrent use.

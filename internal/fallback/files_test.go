@@ -1,17 +1,10 @@
 package fallback
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,8 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"github.com/safestate/safestate/internal/certtest"
 	"github.com/safestate/safestate/internal/policy"
 )
 
@@ -78,62 +71,18 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// authority is a certificate authority of a test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  string
-}
-
-func newAuthority(t *testing.T) *authority {
+// issue returns a certificate for a name, and for 127.0.0.1 where asked.
+func issue(t *testing.T, a *certtest.Authority, name string, loopback bool) (cert, key string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+	says := certtest.Named(name)
+	if !loopback {
+		says.IPAddresses = nil
 	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert, key, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))}
+	c, k := a.Issue(t, says)
+	return string(c), string(k)
 }
 
-// issue returns a certificate for a name and for 127.0.0.1 where asked.
-func (a *authority) issue(t *testing.T, name string, loopback bool) (cert, key string) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if loopback {
-		tmpl.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &k.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kder, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kder}))
-}
-
-func serveTLS(t *testing.T, cert, key string, clients *authority) policy.Endpoint {
+func serveTLS(t *testing.T, cert, key string, clients *certtest.Authority) policy.Endpoint {
 	t.Helper()
 	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
 	if err != nil {
@@ -150,7 +99,7 @@ func serveTLS(t *testing.T, cert, key string, clients *authority) policy.Endpoin
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	if clients != nil {
 		s.TLS.ClientAuth, s.TLS.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-		s.TLS.ClientCAs.AddCert(clients.cert)
+		s.TLS.ClientCAs.AddCert(clients.Cert)
 	}
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -159,13 +108,13 @@ func serveTLS(t *testing.T, cert, key string, clients *authority) policy.Endpoin
 
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
-	ours, theirs := newAuthority(t), newAuthority(t)
-	ca := put(t, filepath.Join(dir, "ca.pem"), ours.pem)
-	cert, key := ours.issue(t, "model.test", true)
-	named, namedKey := ours.issue(t, "model.test", false)
-	me, meKey := ours.issue(t, "safestate", false)
+	ours, theirs := certtest.New(t, "ours"), certtest.New(t, "another")
+	ca := put(t, filepath.Join(dir, "ca.pem"), string(ours.PEM))
+	cert, key := issue(t, ours, "model.test", true)
+	named, namedKey := issue(t, ours, "model.test", false)
+	me, meKey := issue(t, ours, "safestate", false)
 	meFile, meKeyFile := put(t, filepath.Join(dir, "me.pem"), me), put(t, filepath.Join(dir, "me.key"), meKey)
-	foreign, foreignKey := theirs.issue(t, "model.test", true)
+	foreign, foreignKey := issue(t, theirs, "model.test", true)
 	plain := serve(t, func(http.ResponseWriter, *http.Request) {})
 	cases := []struct {
 		name     string
@@ -205,16 +154,16 @@ func TestTLS(t *testing.T) {
 }
 
 func TestTLSFilesAreReadAgain(t *testing.T) {
-	ours, old := newAuthority(t), newAuthority(t)
-	cert, key := ours.issue(t, "model.test", true)
-	ca := put(t, filepath.Join(t.TempDir(), "ca.pem"), old.pem)
+	ours, old := certtest.New(t, "ours"), certtest.New(t, "another")
+	cert, key := issue(t, ours, "model.test", true)
+	ca := put(t, filepath.Join(t.TempDir(), "ca.pem"), string(old.PEM))
 	cfg := v2(serveTLS(t, cert, key, nil))
 	cfg.TLS = &policy.TLS{CAFile: ca}
 	c := client(t, cfg, Options{})
 	if _, err := c.Do(t.Context(), Request{Path: "/"}); err == nil {
 		t.Fatal("the old authority was believed")
 	}
-	put(t, ca, ours.pem)
+	put(t, ca, string(ours.PEM))
 	c.rereadSoon()
 	until(t, func() bool { _, err := c.Do(t.Context(), Request{Path: "/"}); return err == nil })
 	before := c.transport.Load()

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/safestate/safestate/internal/certtest"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/protocol"
 )
@@ -121,8 +122,8 @@ func TestACall(t *testing.T) {
 }
 
 func TestACallByTLS(t *testing.T) {
-	ours := newAuthority(t)
-	cert, key := ours.issue(t, "model.test", true)
+	ours := certtest.New(t, "ours")
+	cert, key := issue(t, ours, "model.test", true)
 	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +131,7 @@ func TestACallByTLS(t *testing.T) {
 	answer := func(string, metadata.MD, []byte) ([]byte, error) { return message("small", ""), nil }
 	e := grpcServer(t, answer, grpc.Creds(credentials.NewServerTLSFromCert(&pair)))
 	cfg := v2grpc(e)
-	cfg.TLS = &policy.TLS{CAFile: put(t, filepath.Join(t.TempDir(), "ca.pem"), ours.pem)}
+	cfg.TLS = &policy.TLS{CAFile: put(t, filepath.Join(t.TempDir(), "ca.pem"), string(ours.PEM))}
 	if a, err := client(t, cfg, Options{}).Do(t.Context(), Request{Body: message("fraud", "")}); err != nil || string(a.Body) != string(message("small", "")) {
 		t.Errorf("%v %v", a, err)
 	}

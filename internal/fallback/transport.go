@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/tenant"
 )
 
 // The pool: enough kept connections for a burst of fallbacks to find warm
@@ -93,7 +94,7 @@ func (c *Client) readCredentials() error {
 	if c.cfg.Credentials == "" {
 		return nil
 	}
-	text, err := readFile(c.cfg.Credentials)
+	text, err := readFile(c.opt.Files, c.cfg.Credentials)
 	if err != nil {
 		return fmt.Errorf("credentials: %w", err)
 	}
@@ -126,7 +127,7 @@ func (c *Client) readTLS() error {
 		if f.path == "" {
 			continue
 		}
-		text, err := readFile(f.path)
+		text, err := readFile(c.opt.Files, f.path)
 		if err != nil {
 			return fmt.Errorf("tls: %w", err)
 		}
@@ -166,8 +167,8 @@ func tlsConfig(cfg *policy.TLS, read files) (*tls.Config, error) {
 	return conf, nil
 }
 
-func readFile(path string) (string, error) {
-	f, err := os.Open(path) //nolint:gosec // the path is the policy's own
+func readFile(below tenant.Files, path string) (string, error) {
+	f, err := below.Open(path, os.O_RDONLY)
 	if err != nil {
 		return "", err
 	}

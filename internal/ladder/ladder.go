@@ -110,13 +110,11 @@ type rung interface {
 	answer(ctx context.Context, ask *Ask) (Answer, Outcome)
 }
 
-// leastForNetwork is the time under which no networked rung is asked: less
-// than a loopback round trip under load takes.
-const leastForNetwork = 2 * time.Millisecond
-
-// forLocal is kept back from networked rungs, for the local ones after them
-// and for the way home.
-const forLocal = 3 * time.Millisecond
+// The time that networked rungs need, and that they leave.
+const (
+	leastForNetwork = local.LeastForNetwork
+	forLocal        = local.ForLocal
+)
 
 // Ladder is a policy's rungs, ready to answer.
 type Ladder struct {

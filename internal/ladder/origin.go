@@ -49,7 +49,7 @@ func newOrigin(cfg *policy.Fallback, p *policy.Policy, s *State) (*origin, error
 }
 
 // BreakerKeyVersion is the key of the breaker of a model's version.
-func BreakerKeyVersion(model, version string) string { return "version/" + model + "/" + version }
+func BreakerKeyVersion(model, version string) string { return breaker.VersionKey(model, version) }
 
 // revalidate asks the stable version anew while the caller gets the old
 // answer. Only a clean answer takes the old one's place. A caller's request for

@@ -16,6 +16,7 @@ import (
 	"github.com/safestate/safestate/internal/local"
 	"github.com/safestate/safestate/internal/policy"
 	"github.com/safestate/safestate/internal/refresh"
+	"github.com/safestate/safestate/internal/tenant"
 )
 
 // State is what the ladders of all policies share, and what outlives a change
@@ -37,6 +38,8 @@ type State struct {
 	// flight to what is killed. It is called before it is looked whether the model is.
 	// nil: nobody counts.
 	Calls func(route, model, version string) (over func())
+	// Files is where the files that policies name have to be.
+	Files tenant.Files
 	// OnProblem is told of files of fallback models that cannot be read. May
 	// be nil.
 	OnProblem func(model string, err error)
@@ -81,7 +84,7 @@ func (s *State) client(cfg *policy.Fallback) (*fallback.Client, error) {
 		c.users++
 		return c.client, nil
 	}
-	c, err := fallback.New(*cfg, fallback.Options{OnProblem: func(err error) {
+	c, err := fallback.New(*cfg, fallback.Options{Files: s.Files, OnProblem: func(err error) {
 		if s.OnProblem != nil {
 			s.OnProblem(cfg.Model, err)
 		}

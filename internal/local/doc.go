@@ -5,3 +5,13 @@
 //
 // Like the core it is pure: nothing waits, connects or reads a clock.
 package local
+
+import "github.com/safestate/safestate/internal/time"
+
+// LeastForNetwork is the time under which nobody is asked over a network for an answer:
+// less than a loopback round trip under load takes. ForLocal is kept back from whoever
+// is, for the rungs after it and for the way home.
+const (
+	LeastForNetwork = 2 * time.Millisecond
+	ForLocal        = 3 * time.Millisecond
+)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/tenant"
 )
 
 // loader reads a source once. What it returns is the caller's.
@@ -29,7 +30,7 @@ func (r *Registry) loaderOf(cfg policy.Refresh) (loader, error) {
 	case (cfg.File == "") == (cfg.URL == ""):
 		return nil, ErrSource
 	case cfg.File != "":
-		return func(context.Context) ([]byte, error) { return readFile(cfg.File, r.opt.MaxBytes) }, nil
+		return func(context.Context) ([]byte, error) { return readFile(r.opt.Files, cfg.File, r.opt.MaxBytes) }, nil
 	}
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -53,8 +54,8 @@ func nameOf(cfg policy.Refresh) string {
 
 // readFile reads a regular file. Opening without blocking keeps a named pipe
 // from holding the goroutine for ever.
-func readFile(path string, most int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the path is the policy's own
+func readFile(below tenant.Files, path string, most int64) ([]byte, error) {
+	f, err := below.Open(path, os.O_RDONLY|syscall.O_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}

@@ -232,7 +232,7 @@ func TestReadFile(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := readFile(c.path, 100)
+			got, err := readFile("", c.path, 100)
 			if len(got) != c.size || !errors.Is(err, c.err) {
 				t.Errorf("%d bytes, %v; want %d, %v", len(got), err, c.size, c.err)
 			}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/tenant"
 )
 
 // Defaults of Options' and policy.Refresh's fields that are 0.
@@ -26,6 +27,7 @@ const (
 type Options struct {
 	MaxBytes int64         // of a body; a longer one is a failure
 	Timeout  time.Duration // of one read of a URL
+	Files    tenant.Files  // where files have to be
 	// OnResult is told of each read of a source, once: of nil where it gave a
 	// body that all its users find valid, else of what was wrong. It must not
 	// call the registry. May be nil.

@@ -57,7 +57,9 @@ func (t *turn) explainProof(say func(string, ...any)) {
 		say("generation %d was refused by %s: %s", r.Generation, r.Proxy, r.Message)
 	}
 	if current && !p.Applied {
-		say("generation %d: %d of %d proxies", p.Generation, p.Acked, p.Expected)
+		if !p.Mesh {
+			say("generation %d: %d of %d proxies", p.Generation, p.Acked, p.Expected)
+		}
 		for _, m := range p.Missing {
 			say("missing: %s", line(m))
 		}

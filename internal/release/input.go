@@ -98,6 +98,9 @@ type Proof struct {
 	AppliedAt time.Time `json:"appliedAt,omitzero"` // the last ACK; zero: when it is seen
 	Expected  int       `json:"expected"`
 	Acked     int       `json:"acked"`
+	// Mesh: the proxies are a mesh's. Applied says that its API server has it, and
+	// nothing of any proxy.
+	Mesh bool `json:"mesh,omitempty"`
 	// Missing names the others, each with how long it has been silent or why it
 	// refused.
 	Missing []string `json:"missing,omitempty"`

@@ -20,7 +20,7 @@ func (t *turn) prove() {
 	}
 	if p.Applied && t.s.Acked.Generation != t.s.Generation {
 		t.s.Acked = Standing{Generation: t.s.Generation, Weights: given(t.s.Weights), At: applied}
-		t.record(Record{Kind: KindApplied, Version: t.s.main(), Reason: fmt.Sprintf("%d of %d proxies", p.Acked, p.Expected),
+		t.record(Record{Kind: KindApplied, Version: t.s.main(), Reason: p.taken(),
 			Took: Took{Push: between(t.s.Changed, pushed), Ack: between(pushed, applied)}})
 	}
 	w := t.s.Withdrawal
@@ -55,7 +55,7 @@ func (t *turn) prove() {
 	}
 	w.Done = t.now
 	t.record(Record{Kind: KindRollbackDone, Version: list(w.From), Target: w.To,
-		Reason: fmt.Sprintf("%d of %d proxies, and no request since %s%s", p.Acked, p.Expected, last.Format("15:04:05.000Z"), silent),
+		Reason: fmt.Sprintf("%s, and no request since %s%s", p.taken(), last.Format("15:04:05.000Z"), silent),
 		Took: Took{Decide: between(w.FirstBad, w.Decided), Push: between(w.Decided, w.Pushed), Ack: between(w.Pushed, w.Acked),
 			Empty: between(w.Acked, last)}})
 }
@@ -105,4 +105,15 @@ func (t *turn) refuse() {
 		ro.Paused = &Paused{At: t.now, By: By, Reason: "refused by " + text}
 	}
 	t.record(t.changedWeights(Record{Kind: KindRefusedConfig, Version: t.s.main(), Reason: text}, before))
+}
+
+// TakenByMesh is what is said of a generation that a mesh's API server has.
+const TakenByMesh = "the mesh's API server has it"
+
+// taken says who has a generation.
+func (p *Proof) taken() string {
+	if p.Mesh {
+		return TakenByMesh
+	}
+	return fmt.Sprintf("%d of %d proxies", p.Acked, p.Expected)
 }

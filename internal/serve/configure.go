@@ -15,7 +15,7 @@ import (
 func (p *process) load(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	snapshot, problems := compile.DirWith(p.options.ConfigDir, p.plane.edit)
+	snapshot, problems := p.plane.read(ctx)
 	if err := problems.Err(); err != nil {
 		return p.refuse(problems.Errors(), err)
 	}
@@ -26,6 +26,7 @@ func (p *process) load(ctx context.Context) error {
 	}
 	before := p.config.readiness().Config.Version
 	version, err := p.plane.configure(ctx, snapshot)
+	p.plane.mesh.applied(err)
 	if err != nil {
 		return p.refuse(config.Problems{{Message: err.Error()}}, err)
 	}
@@ -96,10 +97,8 @@ func (p *process) applied(version string, warnings config.Problems) {
 
 func policiesOf(s *compile.Snapshot) []*policy.Policy {
 	var out []*policy.Policy
-	for i := range s.Routes {
-		if s.Routes[i].Policy != nil {
-			out = append(out, s.Routes[i].Policy)
-		}
+	for _, r := range s.Judged() {
+		out = append(out, r.Policy)
 	}
 	return out
 }
@@ -133,14 +132,23 @@ func (p *process) again() {
 	}
 }
 
-// reread reads the folder whenever again asks for it, until ctx ends.
+// retryMesh is how often a mesh whose objects cannot be used is read.
+const retryMesh = 2 * time.Second
+
+// reread reads the configuration whenever again asks for it, until ctx ends. What a
+// mesh has is also read while it cannot be used: nothing may tell when it can.
 func (p *process) reread(ctx context.Context) {
 	for {
+		var retry <-chan time.Time
+		if p.plane.mesh != nil && len(p.config.readiness().Config.Problems) > 0 {
+			retry = time.After(retryMesh)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.rereads:
-			p.reload(ctx)
+		case <-retry:
 		}
+		p.reload(ctx)
 	}
 }

@@ -12,6 +12,7 @@ import (
 // authorities. The files are read at each handshake, the authorities as well, so
 // that renewed ones count.
 func (f TLSFiles) client() (credentials.TransportCredentials, error) {
+	f.ProxyCA = "" // a mesh vouches for who dials, and not for who is dialled
 	if _, err := f.read(); err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ func TestWhoDialsTakesRenewedFiles(t *testing.T) {
 	dir := t.TempDir()
 	before, after := newAuthority(t, dir, "before"), newAuthority(t, dir, "after")
 	cert, key := before.issue(dir, "replica")
-	files := TLSFiles{cert, key, before.file}
+	files := TLSFiles{Cert: cert, Key: key, ClientCA: before.file}
 	client, err := files.client()
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestWhoDialsTakesRenewedFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		pool := x509.NewCertPool()
-		pool.AddCert(ca.cert)
+		pool.AddCert(ca.Cert)
 		l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
 			Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, NextProtos: []string{"h2"},
 		})

@@ -66,12 +66,10 @@ func (p *process) drainTime() time.Duration {
 // longestStream returns the longest that an answer of s may take.
 func longestStream(s *compile.Snapshot) time.Duration {
 	var longest time.Duration
-	for i := range s.Routes {
-		if p := s.Routes[i].Policy; p != nil {
-			longest = max(longest, p.Deadline.D())
-			if p.Stream != nil {
-				longest = max(longest, p.Stream.MaxDuration.D())
-			}
+	for _, r := range s.Judged() {
+		longest = max(longest, r.Policy.Deadline.D())
+		if r.Policy.Stream != nil {
+			longest = max(longest, r.Policy.Stream.MaxDuration.D())
 		}
 	}
 	return longest

@@ -4,6 +4,7 @@ import (
 	"github.com/safestate/safestate/extproc"
 	"github.com/safestate/safestate/internal/signals"
 	"github.com/safestate/safestate/internal/signals/signalsv1"
+	"github.com/safestate/safestate/internal/tenant"
 )
 
 // host is the half of a process that judges answers.
@@ -24,6 +25,7 @@ func newHost(p *process) (*host, error) {
 	o := &p.options
 	state, err := extproc.NewState(extproc.StateOptions{
 		Metrics: p.metrics, Log: p.log, Redis: o.Redis, RedisPasswordFile: o.RedisPasswordFile, CacheBytes: o.CacheBytes,
+		Files: tenant.Files(o.FilesBelow),
 	})
 	if err != nil {
 		return nil, err
@@ -51,7 +53,7 @@ func newHost(p *process) (*host, error) {
 	}
 	h.processor = extproc.New(extproc.Options{
 		Metrics: p.metrics, Log: p.log, Tracer: p.tracer, State: state, MaxInFlight: o.MaxBodies, Signals: h.reporter, Reports: h.gather(p),
-		Signed: o.strict(), Keys: p.keys, Kills: h.kills.live,
+		Signed: o.strict(), Keys: p.keys, Kills: h.kills.live, Mesh: o.TLS.ProxyCA != "",
 	})
 	return h, nil
 }

@@ -27,7 +27,7 @@ func TestKeysThatDoNotFit(t *testing.T) {
 		"at a socket":                    {Options{Role: RoleExtProc, GRPC: "unix:/run/s.sock"}, ""},
 		"far, without keys":              {Options{Role: RoleExtProc, GRPC: far}, "want --policy-keys"},
 		"far, with keys":                 {Options{Role: RoleExtProc, GRPC: far, PolicyKeys: "k"}, ""},
-		"far, told by certificate":       {Options{Role: RoleExtProc, GRPC: far, Control: []string{"c:1"}, TLS: TLSFiles{"a", "b", "c"}}, ""},
+		"far, told by certificate":       {Options{Role: RoleExtProc, GRPC: far, Control: []string{"c:1"}, TLS: TLSFiles{Cert: "a", Key: "b", ClientCA: "c"}}, ""},
 		"far, told on this machine":      {Options{Role: RoleExtProc, GRPC: far, Control: []string{near, "unix:/run/c.sock"}}, ""},
 		"far, told in plain text":        {Options{Role: RoleExtProc, GRPC: far, Control: []string{near, "c:1"}}, "want --policy-keys"},
 		"far, all in one":                {Options{Role: RoleAll, GRPC: far}, ""},

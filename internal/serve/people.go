@@ -117,10 +117,16 @@ func (pl *plane) recorded(r release.Record) {
 	if e, ok := notify.FromRelease(r); ok {
 		pl.people.notifier.Notify(e)
 	}
+	if pl.mesh != nil {
+		pl.mesh.eventOf(context.Background(), r)
+	}
 }
 
 // killed tells of what was killed or revived here.
 func (pl *plane) killed(r kill.Record) {
+	if pl.mesh != nil {
+		pl.mesh.eventOfKill(context.Background(), r)
+	}
 	if e, ok := notify.FromKill(r); ok {
 		pl.people.notifier.Notify(e)
 	}

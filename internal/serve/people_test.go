@@ -26,7 +26,7 @@ func TestWhatContradictsWhoMayAsk(t *testing.T) {
 		"TLS without certificate": {Options{ConfigDir: "c", HTTPTLS: true}, "--http-tls needs --tls-cert"},
 		"tokens in the clear":     {Options{ConfigDir: "c", AccessFile: "a", HTTP: "0.0.0.0:8686"}, "tokens would travel readably"},
 		"everybody's":             {Options{ConfigDir: "c", HTTP: "0.0.0.0:8686"}, "without --access-file"},
-		"everybody's, over TLS":   {Options{ConfigDir: "c", HTTP: ":8686", HTTPTLS: true, TLS: TLSFiles{"a", "b", "c"}}, "without --access-file"},
+		"everybody's, over TLS":   {Options{ConfigDir: "c", HTTP: ":8686", HTTPTLS: true, TLS: TLSFiles{Cert: "a", Key: "b", ClientCA: "c"}}, "without --access-file"},
 		"no such file":            {Options{ConfigDir: folder(t), DataDir: t.TempDir(), AccessFile: "/none/access.yaml"}, "--access-file: /none/access.yaml: no such file"},
 		"no such notify file":     {Options{ConfigDir: folder(t), DataDir: t.TempDir(), NotifyFile: "/none/notify.yaml"}, "--notify-file: /none/notify.yaml: no such file"},
 	} {
@@ -44,7 +44,7 @@ func TestWhatContradictsWhoMayAsk(t *testing.T) {
 		"without an API":         {Role: RoleExtProc, HTTP: "0.0.0.0:8686"},
 		"without releases":       {Role: RoleAll, NoReleases: true, HTTP: "0.0.0.0:8686"},
 		"of this machine":        {Role: RoleAll, HTTP: "127.0.0.1:8686"},
-		"an access file and TLS": {Role: RoleAll, AccessFile: "a", HTTP: "0.0.0.0:8686", HTTPTLS: true, TLS: TLSFiles{"a", "b", "c"}},
+		"an access file and TLS": {Role: RoleAll, AccessFile: "a", HTTP: "0.0.0.0:8686", HTTPTLS: true, TLS: TLSFiles{Cert: "a", Key: "b", ClientCA: "c"}},
 	} {
 		if err := fine.checkPeople(); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -83,11 +83,11 @@ func TestWhoMayAsk(t *testing.T) {
 	write(t, filepath.Join(config, "fraud.yaml"), strings.ReplaceAll(two, "backendRefs: [{name: fraud-v1, port: 80, weight: 100}]",
 		"backendRefs: [{name: fraud-v1, port: 80, weight: 100}, {name: fraud-v2, port: 80, weight: 0}]"))
 	r := start(t, config, func(o *Options) {
-		o.TLS, o.HTTPTLS = TLSFiles{cert, key, ca.file}, true
+		o.TLS, o.HTTPTLS = TLSFiles{Cert: cert, Key: key, ClientCA: ca.file}, true
 		o.AccessFile, o.NotifyFile = accessFile, notifyFile
 	})
 	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
+	roots.AddCert(ca.Cert)
 	pair, err := tls.LoadX509KeyPair(ann, annKey)
 	if err != nil {
 		t.Fatal(err)

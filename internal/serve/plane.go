@@ -2,11 +2,13 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -37,6 +39,7 @@ type plane struct {
 	// signer is by --signing-key, as it was read last; nil: there is none.
 	signer *signing.Signer
 	people people
+	mesh   *mesh      // nil: safestate configures the proxies itself
 	api    *admin.API // nil without releases
 	trail  *audit.Log // nil without releases
 	stop   context.CancelFunc
@@ -47,7 +50,7 @@ type plane struct {
 func newPlane(ctx context.Context, p *process) (*plane, error) {
 	pl := &plane{p: p, stop: func() {}}
 	o := &p.options
-	pl.xds = xds.New(xds.Options{Identity: o.identity(), Observer: newProxies(p.metrics, p.log)})
+	pl.xds = xds.New(xds.Options{ProcessorsOnly: o.Mesh.Name != "", Identity: o.identity(), Observer: newProxies(p.metrics, p.log)})
 	pl.hub = signals.NewHub(signals.HubOptions{Identity: o.identity()})
 	p.metrics.Proxies(func() float64 { return float64(pl.xds.Connected()) })
 	p.metrics.Processors(func() float64 { return float64(pl.xds.ConnectedProcessors()) })
@@ -78,23 +81,63 @@ func newPlane(ctx context.Context, p *process) (*plane, error) {
 		pl.close()
 		return nil, err
 	}
-	pl.rules, err = control.New(control.Options{
+	options := control.Options{
 		Store: pl.store, FirstRead: pl.store.firstRead, XDS: pl.xds, Hub: pl.hub, DataDir: o.DataDir, Envoy: o.Envoy,
 		Replica: o.Replica, Address: o.Advertise, Credentials: p.dial, Reload: p.again, Log: p.log, Metrics: p.metrics,
 		Signer: pl.ring.Signer, Keys: pl.public, Recorded: pl.recorded, Killed: pl.killed, Trail: pl.trail,
-	})
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	pl.stop = stop
+	if o.Mesh.Name != "" {
+		if err := pl.openMesh(ctx, running); err != nil {
+			pl.close()
+			return nil, err
+		}
+		options.Mesh = pl.mesh
+	}
+	pl.rules, err = control.New(options)
 	if err != nil {
 		pl.close()
 		return nil, err
 	}
 	pl.handing.Store(pl.rules)
 	pl.api = pl.newAPI()
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	pl.stop = stop
 	pl.runs.Go(func() { pl.rules.Run(running) })
+	if pl.mesh != nil {
+		pl.mesh.control.Act(switches{pl}, pl.rules.Shown)
+		pl.runs.Go(func() { pl.mesh.control.Run(running) })
+	}
 	pl.runs.Go(func() { pl.runRing(running) })
 	pl.runPeople(running)
 	return pl, nil
+}
+
+// openMesh begins to watch the API server, until running ends.
+func (pl *plane) openMesh(ctx, running context.Context) (err error) {
+	if pl.mesh, err = newMesh(pl); err != nil {
+		return err
+	}
+	began := make(chan error, 1)
+	go func() { began <- pl.mesh.control.Start(running) }()
+	select {
+	case err = <-began:
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-time.After(firstMesh):
+		err = errors.New("the API server has not answered for all kinds")
+	}
+	return err
+}
+
+// firstMesh is how long the API server has for its first answer about each kind.
+const firstMesh = 30 * time.Second
+
+// read reads the configuration from where it is.
+func (pl *plane) read(ctx context.Context) (*compile.Snapshot, config.Problems) {
+	if pl.mesh != nil {
+		return pl.mesh.load(ctx, pl.edit)
+	}
+	return compile.DirWith(pl.p.options.ConfigDir, pl.edit)
 }
 
 // identity says who vouches for a proxy's name; nil: nobody.
@@ -152,7 +195,7 @@ func (pl *plane) newAPI() *admin.API {
 		Build: pl.p.options.Version, Engine: pl.p.options.engine(), Configuration: pl.p.config.forAPI,
 		Backup: pl.backup,
 		Troubles: func() []admin.Trouble {
-			return slices.Concat(pl.p.troubles(), pl.people.troubles(), trailTroubles(pl.trail.Status()))
+			return slices.Concat(pl.p.troubles(), pl.people.troubles(), pl.mesh.troubles(), trailTroubles(pl.trail.Status()))
 		},
 	})})
 }

@@ -3,6 +3,9 @@ package serve
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+
+	"github.com/safestate/safestate/internal/tenant"
 )
 
 // Role says which half of safestate a process is.
@@ -32,7 +35,15 @@ func (o *Options) check() error {
 	switch {
 	case o.TLS.set() && (o.TLS.Cert == "" || o.TLS.Key == "" || o.TLS.ClientCA == ""):
 		return errTLSFiles
-	case o.Role.controls() && o.ConfigDir == "":
+	case o.TLS.ProxyCA != "" && o.Role != RoleExtProc:
+		return fmt.Errorf("--tls-proxy-ca is for --role extproc: whoever may dial a control plane reports to it, and a mesh gives every workload a certificate")
+	case o.SocketPlain && !o.onSocket():
+		return fmt.Errorf("--socket-plain is for --role extproc with Unix sockets: want --grpc and --answers unix:PATH")
+	case o.FilesBelow != "" && !o.Role.processes():
+		return fmt.Errorf("--files-below is for a process that judges answers: --role %s opens no file of a policy", o.Role)
+	case o.FilesBelow != "" && (!filepath.IsAbs(o.FilesBelow) || filepath.Clean(o.FilesBelow) != o.FilesBelow || o.FilesBelow == "/"):
+		return fmt.Errorf("--files-below is %q: want a folder such as %s, without . and .. and a slash at its end", o.FilesBelow, tenant.MeshFiles)
+	case o.Role.controls() && o.ConfigDir == "" && o.Mesh.Name == "":
 		return fmt.Errorf("--role %s needs a configuration: name its folder by --config", o.Role)
 	case !o.Role.controls() && o.ConfigDir != "":
 		return fmt.Errorf("--role %s has no configuration of its own, it comes with each request: leave out --config", o.Role)
@@ -41,7 +52,14 @@ func (o *Options) check() error {
 	case o.NoReleases && len(o.Etcd) > 0:
 		return fmt.Errorf("--etcd-endpoints and --no-releases exclude each other")
 	}
-	return nil
+	return o.checkMesh()
+}
+
+// onSocket reports whether only who is on this machine reaches the processor.
+func (o *Options) onSocket() bool {
+	_, grpc := cutUnix(o.GRPC)
+	_, answers := cutUnix(o.Answers)
+	return o.Role == RoleExtProc && grpc && answers
 }
 
 // replicaName is what this process is called among its like: names have no

@@ -109,13 +109,13 @@ func TestWhoMayAskByGRPC(t *testing.T) {
 	}
 	file := filepath.Join(dir, "access.yaml")
 	write(t, file, fmt.Sprintf("tokens:\n- {name: ann, sha256: %q}\ngrants:\n- {to: [token:ann], roles: [responder], models: [\"default/fraud\"]}\n", digest))
-	r := start(t, folder(t), func(o *Options) { o.TLS, o.AccessFile = TLSFiles{cert, key, ca.file}, file })
+	r := start(t, folder(t), func(o *Options) { o.TLS, o.AccessFile = TLSFiles{Cert: cert, Key: key, ClientCA: ca.file}, file })
 	pair, err := tls.LoadX509KeyPair(edge, edgeKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
+	roots.AddCert(ca.Cert)
 	conn, err := grpc.NewClient(r.grpc, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}})))
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ import (
 	"github.com/safestate/safestate/extproc"
 	"github.com/safestate/safestate/internal/signing"
 	"github.com/safestate/safestate/internal/telemetry"
+	"github.com/safestate/safestate/internal/tenant"
 )
 
 // DefaultDataDir is where the embedded store is kept.
@@ -55,6 +56,7 @@ const (
 type Options struct {
 	Role      Role   // default RoleAll
 	ConfigDir string // of the roles that control
+	Mesh      MeshOptions
 	// Control are the addresses of control planes that a RoleExtProc reports to, and
 	// that tell it what is killed and, over TLS or on this machine, whose policies to
 	// take; none: it reports to nobody, and no release is decided by what it sees.
@@ -93,6 +95,9 @@ type Options struct {
 	Answers string
 	// TLS secures GRPC and Answers; without it they are for this machine alone.
 	TLS TLSFiles
+	// SocketPlain leaves those of them that are Unix sockets in plain text, as a mesh's
+	// proxies dial them: who may open the file may speak.
+	SocketPlain bool
 	// GRPCUnprotected allows GRPC and Answers to be addresses that other machines
 	// reach.
 	GRPCUnprotected bool
@@ -107,6 +112,9 @@ type Options struct {
 	KeyAge            time.Duration
 	Redis             string // redis://…; empty: the cache is in the process
 	RedisPasswordFile string // its password; empty: in the URL, or none
+	// FilesBelow is the folder in which the files are that policies name, in one folder
+	// for each namespace; empty: they may name any file, but in a mesh.
+	FilesBelow string
 	// CacheBytes bounds the cache in the process; 0 is the cache's default.
 	CacheBytes int64
 	// MaxBodies bounds the bytes of bodies of all requests in flight; 0 is
@@ -175,18 +183,27 @@ func Run(ctx context.Context, o Options) error {
 		p.config.apply("", time.Now())
 		return p.run(ctx, nil, l)
 	}
-	// Watched before it is read: what changes in between is not missed.
-	w, unwatched := newWatcher(o.ConfigDir)
-	defer w.close()
-	if err := p.load(ctx); err != nil {
-		return err
+	var w *watcher
+	if p.plane.mesh == nil { // watched before it is read: what changes in between is not missed
+		var unwatched error
+		w, unwatched = newWatcher(o.ConfigDir)
+		defer w.close()
+		if unwatched != nil {
+			p.log.Warn().Err(unwatched).Dur("every", recheck).Msg("the configuration folder cannot be watched and is read from time to time")
+		}
 	}
-	if unwatched != nil {
-		p.log.Warn().Err(unwatched).Dur("every", recheck).Msg("the configuration folder cannot be watched and is read from time to time")
+	if err := p.load(ctx); err != nil {
+		if p.plane.mesh == nil || ctx.Err() != nil {
+			return err
+		}
+		// What somebody has applied is no reason to be away: what holds keeps holding,
+		// and kills are to be had.
+		p.log.Error().Msg("configuration refused at the start, what the proxies have stays:\n" + err.Error())
 	}
 	// What it took to start, compilers and codecs among it, is given back: it is a
 	// quarter of what an idle process holds.
 	debug.FreeOSMemory()
+	giveBack()
 	return p.run(ctx, w, l)
 }
 
@@ -241,6 +258,10 @@ func (o Options) withDefaults() Options {
 	}
 	if o.GRPC == "" {
 		o.GRPC = DefaultGRPC
+	}
+	o.Mesh = o.Mesh.withDefaults()
+	if o.FilesBelow == "" && o.Mesh.Name != "" && o.Role.processes() {
+		o.FilesBelow = string(tenant.MeshFiles)
 	}
 	if o.Answers == "" {
 		o.Answers = envoy.DefaultAnswers
@@ -313,7 +334,7 @@ func (p *process) run(ctx context.Context, w *watcher, l *listeners) error {
 	go func() { failed <- serveHTTP(status, l.http) }()
 	told := p.log.Info().Str("role", string(p.options.Role)).Str("http", l.http.Addr().String()).Str("grpc", l.grpc.Addr().String())
 	if p.host != nil {
-		a := newAnswers(p.host.processor.Upstream(), p.tls)
+		a := newAnswers(p.host.processor.Upstream(), p.tlsOn(p.options.Answers))
 		servers = append(servers, a)
 		go func() { failed <- serveHTTP(a, l.answers) }()
 		told = told.Str("answers", l.answers.Addr().String())
@@ -325,6 +346,8 @@ func (p *process) run(ctx context.Context, w *watcher, l *listeners) error {
 	if w != nil {
 		told = told.Str("config", p.options.ConfigDir)
 		watching.Go(func() { w.run(ctx, func() { p.reload(ctx) }) })
+	}
+	if p.plane != nil {
 		watching.Go(func() { p.reread(ctx) })
 	}
 	told.Msg("serving")
@@ -338,6 +361,14 @@ func (p *process) run(ctx context.Context, w *watcher, l *listeners) error {
 	watching.Wait()
 	p.drain(g, checks, servers...)
 	return err
+}
+
+// tlsOn is what secures an address; nil: nothing.
+func (p *process) tlsOn(address string) *tls.Config {
+	if _, unix := cutUnix(address); unix && p.options.SocketPlain {
+		return nil
+	}
+	return p.tls
 }
 
 // api is the HTTP API; nil: this process has none.
@@ -359,8 +390,8 @@ func (p *process) newGRPC() (*grpc.Server, *health.Server) {
 	if p.plane != nil { // the last one holds
 		options = append(options, grpc.ForceServerCodecV2(xds.Codec(extproc.Codec())), grpc.WriteBufferSize(xds.WriteBuffer))
 	}
-	if p.tls != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(p.tls)))
+	if secured := p.tlsOn(p.options.GRPC); secured != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(secured)))
 	}
 	g := grpc.NewServer(options...)
 	if p.host != nil {

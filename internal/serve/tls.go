@@ -17,6 +17,9 @@ type TLSFiles struct {
 	Cert     string
 	Key      string
 	ClientCA string
+	// ProxyCA are further authorities, of proxies alone: a mesh's. A process that keeps
+	// releases takes nobody of theirs.
+	ProxyCA string
 }
 
 // set reports whether any is given.
@@ -74,15 +77,24 @@ func (f TLSFiles) authorities() (*x509.CertPool, error) {
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("--tls-client-ca %s: has no certificate in PEM", f.ClientCA)
 	}
+	if f.ProxyCA == "" {
+		return pool, nil
+	}
+	if pem, err = os.ReadFile(f.ProxyCA); err != nil {
+		return nil, fmt.Errorf("--tls-proxy-ca: %w", err)
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--tls-proxy-ca %s: has no certificate in PEM", f.ProxyCA)
+	}
 	return pool, nil
 }
 
 // stamp changes when a file does.
-func (f TLSFiles) stamp() (out [3]struct {
+func (f TLSFiles) stamp() (out [4]struct {
 	changed time.Time
 	size    int64
 }) {
-	for i, name := range []string{f.Cert, f.Key, f.ClientCA} {
+	for i, name := range []string{f.Cert, f.Key, f.ClientCA, f.ProxyCA} {
 		if info, err := os.Stat(name); err == nil {
 			out[i].changed, out[i].size = info.ModTime(), info.Size()
 		}
@@ -97,7 +109,7 @@ type keeper struct {
 
 	mu      sync.Mutex
 	current *tls.Config
-	stamp   [3]struct {
+	stamp   [4]struct {
 		changed time.Time
 		size    int64
 	}

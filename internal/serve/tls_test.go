@@ -1,85 +1,38 @@
 package serve
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/safestate/safestate/internal/certtest"
 )
 
-// authority signs certificates for one test.
+// authority signs certificates for one test, and has its own in a file.
 type authority struct {
+	*certtest.Authority
 	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
 	file string
 }
 
 func newAuthority(t *testing.T, dir, name string) *authority {
 	t.Helper()
-	a := &authority{t: t, file: filepath.Join(dir, name+".pem")}
-	a.key = newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, a.file, "CERTIFICATE", der)
+	a := &authority{certtest.New(t, name), t, filepath.Join(dir, name+".pem")}
+	place(t, a.file, a.PEM)
 	return a
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func writePEM(t *testing.T, file, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // issue writes a certificate and its key for a name, for both directions.
 func (a *authority) issue(dir, name string) (cert, key string) {
 	a.t.Helper()
-	private := newKey(a.t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &private.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	bytes, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	certPEM, keyPEM := a.Issue(a.t, certtest.Named(name))
 	cert, key = filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key")
-	writePEM(a.t, cert, "CERTIFICATE", der)
-	writePEM(a.t, key, "EC PRIVATE KEY", bytes)
+	place(a.t, cert, certPEM)
+	place(a.t, key, keyPEM)
 	return cert, key
 }
 
@@ -102,7 +55,7 @@ func dial(t *testing.T, config *tls.Config, ca *authority, cert, key string) (st
 		served <- err
 	}()
 	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
+	pool.AddCert(ca.Cert)
 	client := &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", NextProtos: []string{"h2"}}
 	if cert != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
@@ -127,7 +80,7 @@ func TestTLSAsksForACertificate(t *testing.T) {
 	dir := t.TempDir()
 	ca, other := newAuthority(t, dir, "ca"), newAuthority(t, dir, "other-ca")
 	cert, key := ca.issue(dir, "server")
-	config, err := TLSFiles{cert, key, ca.file}.config(func(err error) { t.Error(err) })
+	config, err := TLSFiles{Cert: cert, Key: key, ClientCA: ca.file}.config(func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +101,7 @@ func TestTLSTakesARenewedCertificate(t *testing.T) {
 	dir := t.TempDir()
 	ca := newAuthority(t, dir, "ca")
 	cert, key := ca.issue(dir, "server")
-	files := TLSFiles{cert, key, ca.file}
+	files := TLSFiles{Cert: cert, Key: key, ClientCA: ca.file}
 	first, err := files.read()
 	if err != nil {
 		t.Fatal(err)
@@ -195,12 +148,14 @@ func TestTLSMistakes(t *testing.T) {
 		files TLSFiles
 		want  string
 	}{
-		"no key":               {TLSFiles{Cert: cert, ClientCA: ca.file}, "give all three or none"},
-		"no authority":         {TLSFiles{Cert: cert, Key: key}, "give all three or none"},
-		"a file that is not":   {TLSFiles{dir + "/none.pem", key, ca.file}, "no such file"},
-		"another one's key":    {TLSFiles{cert, func() string { _, k := ca.issue(dir, "x"); return k }(), ca.file}, "private key does not match"},
-		"an empty authority":   {TLSFiles{cert, key, empty}, "has no certificate"},
-		"an authority missing": {TLSFiles{cert, key, dir + "/none.pem"}, "--tls-client-ca"},
+		"no key":                {TLSFiles{Cert: cert, ClientCA: ca.file}, "give all three or none"},
+		"no authority":          {TLSFiles{Cert: cert, Key: key}, "give all three or none"},
+		"a file that is not":    {TLSFiles{Cert: dir + "/none.pem", Key: key, ClientCA: ca.file}, "no such file"},
+		"another one's key":     {TLSFiles{Cert: cert, Key: func() string { _, k := ca.issue(dir, "x"); return k }(), ClientCA: ca.file}, "private key does not match"},
+		"an empty authority":    {TLSFiles{Cert: cert, Key: key, ClientCA: empty}, "has no certificate"},
+		"no proxies' authority": {TLSFiles{Cert: cert, Key: key, ClientCA: ca.file, ProxyCA: dir + "/none.pem"}, "--tls-proxy-ca"},
+		"an empty one":          {TLSFiles{Cert: cert, Key: key, ClientCA: ca.file, ProxyCA: empty}, "--tls-proxy-ca"},
+		"an authority missing":  {TLSFiles{Cert: cert, Key: key, ClientCA: dir + "/none.pem"}, "--tls-client-ca"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := c.files.config(nil); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {

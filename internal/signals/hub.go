@@ -119,7 +119,7 @@ type hubRow struct {
 
 // rowTimes are a row's times, and what else is not added up, as its message has
 // them.
-type rowTimes struct{ generation, firstBad, lastBad, lastAsked, streak uint64 }
+type rowTimes struct{ generation, policy, kills, marked, firstBad, lastBad, lastAsked, streak uint64 }
 
 // Stats counts reports by what became of them, and what the hub knows.
 type Stats struct {
@@ -268,7 +268,7 @@ func check(m *signalsv1.Report) ([]tally, error) {
 			return nil, fmt.Errorf("it has two rows of version %q of %q on one route and proxy", c.Version, c.Model)
 		case len(c.Node) > mostName || len(c.Route) > mostName || len(c.Model) > mostName || len(c.Version) > mostName:
 			return nil, fmt.Errorf("a name in it is longer than %d bytes", mostName)
-		case c.Since > mostTime || c.FirstBad > mostTime || c.LastBad > mostTime || c.LastAsked > mostTime:
+		case c.Since > mostTime || c.FirstBad > mostTime || c.LastBad > mostTime || c.LastAsked > mostTime || c.Marked > mostTime:
 			return nil, errors.New("a time in it is no such thing")
 		}
 		names[name] = true

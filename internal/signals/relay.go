@@ -238,7 +238,7 @@ func (w *hubRow) report(now time.Time) *signalsv1.Report {
 func (w *hubRow) message() *signalsv1.Counts {
 	c := &signalsv1.Counts{
 		Node: w.name.node, Route: w.name.route, Model: w.name.model, Version: w.name.version,
-		Generation: w.times.generation, Since: w.since,
+		Generation: w.times.generation, Policy: w.times.policy, Kills: w.times.kills, Marked: w.times.marked, Since: w.since,
 		FirstBad: w.times.firstBad, LastBad: w.times.lastBad, LastAsked: w.times.lastAsked,
 		Streak: w.times.streak,
 	}

@@ -98,10 +98,11 @@ func (r *Reporter) read(now time.Time, seen uint64, whole bool) []*Row {
 
 func (w *Row) message() *signalsv1.Counts {
 	run := w.run.Load()
-	t := w.tally() // before the times: a bad answer has one before it is counted
+	marked := w.marked.Load() // before the marks, so that none is told as newer than it is
+	t := w.tally()            // before the times: a bad answer has one before it is counted
 	c := &signalsv1.Counts{
 		Node: w.name.node, Route: w.name.route, Model: w.name.model, Version: w.name.version,
-		Generation: w.generation.Load(), Since: uint64(w.since),
+		Generation: w.generation.Load(), Policy: w.policy.Load(), Kills: w.kills.Load(), Marked: uint64(marked), Since: uint64(w.since),
 		FirstBad: uint64(w.firstBad.Load()), LastBad: uint64(w.lastBad.Load()), LastAsked: uint64(w.lastAsked.Load()),
 		Streak: lasting(run, w.run.Load()),
 	}
@@ -137,7 +138,7 @@ func (b *breakerStates) look(set *breaker.Set, now time.Time) bool {
 	b.looked = now
 	found := map[string]string{}
 	set.Each(func(key string, s breaker.Snapshot) {
-		if state := stateOf(s); state != "" && strings.HasPrefix(key, breaker.VersionPrefix) && len(found) < mostBreakers {
+		if state := s.Reported(); state != "" && strings.HasPrefix(key, breaker.VersionPrefix) && len(found) < mostBreakers {
 			found[fit(key)] = state
 		}
 	})
@@ -158,20 +159,7 @@ func (b *breakerStates) list() []*signalsv1.Breaker {
 
 // Names of the states in reports.
 const (
-	stateOpen     = "open"
-	stateHalfOpen = "half_open"
-	stateRamp     = "ramp"
+	stateOpen     = breaker.ReportedOpen
+	stateHalfOpen = breaker.ReportedHalfOpen
+	stateRamp     = breaker.ReportedRamp
 )
-
-// stateOf names the state that requests meet; empty: closed.
-func stateOf(s breaker.Snapshot) string {
-	switch {
-	case s.State == breaker.Open:
-		return stateOpen
-	case s.State == breaker.HalfOpen:
-		return stateHalfOpen
-	case s.Share < 1:
-		return stateRamp
-	}
-	return ""
-}

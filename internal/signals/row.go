@@ -22,8 +22,11 @@ type Row struct {
 	retired    atomic.Bool // the reporter has dropped it
 	dirty      atomic.Bool // it has counted since it was last read
 	generation atomic.Uint64
-	lastAsked  atomic.Int64 // to askedWithin; 0: never
-	read       uint64       // the reading that found it dirty last; under the reporter's lock
+	kills      atomic.Uint64 // their mark
+	policy     atomic.Uint64 // the head of its digest
+	marked     atomic.Int64  // when the request came that these two are of, to askedWithin; 0: none did
+	lastAsked  atomic.Int64  // to askedWithin; 0: never
+	read       uint64        // the reading that found it dirty last; under the reporter's lock
 	readAt     time.Time
 	_          [cacheLine]byte
 
@@ -52,17 +55,40 @@ const spell = time.Second
 
 // Seen notes the generation that the request's route has; 0 is none.
 func (w *Row) Seen(generation uint64) {
-	if w == nil || generation == 0 {
+	if w != nil && grow(&w.generation, generation) {
+		w.touch()
+	}
+}
+
+// SeenMarks notes by which policy and kills the request came, whether or not the
+// version is asked then: the head of the policy's digest, and the kills' mark; 0: there
+// are none. Of two requests the later one's hold.
+func (w *Row) SeenMarks(policy, kills uint64, at time.Time) {
+	if w == nil {
 		return
 	}
+	now, old := w.reporter.stamp(at), w.marked.Load()
+	same := w.policy.Load() == policy && w.kills.Load() == kills
+	if now < old || same && now < old+askedWithin {
+		return
+	}
+	if !same {
+		w.policy.Store(policy)
+		w.kills.Store(kills)
+	}
+	w.marked.Store(now) // after what it is of: see message
+	w.touch()
+}
+
+// grow makes a number at least another, and reports whether it was less.
+func grow(n *atomic.Uint64, least uint64) bool {
 	for {
-		old := w.generation.Load()
-		if generation <= old {
-			return
+		old := n.Load()
+		if least <= old {
+			return false
 		}
-		if w.generation.CompareAndSwap(old, generation) {
-			w.touch()
-			return
+		if n.CompareAndSwap(old, least) {
+			return true
 		}
 	}
 }

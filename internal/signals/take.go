@@ -162,7 +162,7 @@ func (h *Hub) row(r *reporter, m *signalsv1.Report, c *signalsv1.Counts, t, base
 	more, old := t.since(base), row.times
 	row.tally, row.since, row.sequence, row.stale = *t, c.Since, m.Sequence, false
 	row.sent, row.received = m.Sent, now
-	row.times = rowTimes{c.Generation, c.FirstBad, c.LastBad, c.LastAsked, c.Streak}
+	row.times = rowTimes{c.Generation, c.Policy, c.Kills, c.Marked, c.FirstBad, c.LastBad, c.LastAsked, c.Streak}
 	news := h.count(row, old, &more)
 	h.feed(row, &more, now)
 	h.toRelay(row)

@@ -57,6 +57,7 @@ type Metrics struct {
 	mistakes     prometheus.Gauge
 	xds          *prometheus.CounterVec
 	denied       prometheus.Counter
+	unheard      prometheus.Counter
 	refusals     [RefusalCount]prometheus.Counter
 	notified     *prometheus.CounterVec
 	records      *prometheus.CounterVec
@@ -101,6 +102,7 @@ func NewMetrics(version string, caps Caps) *Metrics {
 		mistakes:     gaugeVec(r, configErrors).WithLabelValues(),
 		xds:          counterVec(r, xdsResponses),
 		denied:       counterVec(r, xdsDenied).WithLabelValues(),
+		unheard:      counterVec(r, reportsRefused).WithLabelValues(),
 		notified:     counterVec(r, notifications),
 		records:      counterVec(r, releaseRecords),
 		leading:      gaugeVec(r, releaseLeading).WithLabelValues(),

@@ -14,10 +14,11 @@ const (
 	RefusedOtherRoute                // it is signed for another route: somebody copied it
 	RefusedWrong                     // it is not what was signed
 	RefusedNoKeys                    // no key is known here yet
+	RefusedFiles                     // it names files of the processor that are not its namespace's
 	RefusalCount
 )
 
-var refusalNames = [RefusalCount]string{"unsigned", "malformed", "unknown_key", "other_route", "wrong_signature", "no_keys"}
+var refusalNames = [RefusalCount]string{"unsigned", "malformed", "unknown_key", "other_route", "wrong_signature", "no_keys", "files"}
 
 // String returns the label value.
 func (r Refusal) String() string {
@@ -33,6 +34,10 @@ func (m *Metrics) PolicyRefused(r Refusal) {
 		m.refusals[r].Inc()
 	}
 }
+
+// ReportRefused counts what counts for nothing: it names a proxy that whoever sent it is
+// not.
+func (m *Metrics) ReportRefused() { m.unheard.Inc() }
 
 // Audit lets what is not well with the audit trail be counted at each scrape. Call it
 // once.

@@ -193,7 +193,11 @@ var (
 	policiesRefused = Metric{
 		Name: "safestate_policies_refused_total", Kind: Counter,
 		Labels: []string{"cause"},
-		Help:   "Requests whose policy was refused, by cause: unsigned, malformed, unknown_key, other_route, wrong_signature, no_keys. Envoy then does what the route says for a processor that is away.",
+		Help:   "Requests whose policy was refused, by cause: unsigned, malformed, unknown_key, other_route, wrong_signature, no_keys, files (it names files that are not its namespace's). Envoy then does what the route says for a processor that is away.",
+	}
+	reportsRefused = Metric{
+		Name: "safestate_reports_refused_total", Kind: Counter,
+		Help: "Requests, access logs and reports of filters that count for nothing, because they name a proxy of another namespace than the certificate of whoever sent them.",
 	}
 	policyKeyAge = Metric{
 		Name: "safestate_policy_key_age_seconds", Kind: Gauge,
@@ -269,7 +273,7 @@ var Table = []Metric{
 	extprocMessages, extprocStreams, bodiesBytes,
 	breakerState, breakerTransitions, bulkheadInFlight, bulkheadRejected,
 	cacheLookups, cacheWrites, cacheBytes, cacheEntries, refreshes,
-	configReloads, configLastSuccess, configErrors, policiesRefused, policyKeyAge, policyKeyRotation, xdsResponses, xdsProxies, xdsProcessors, xdsDenied, killTargets, killUnproven, killsInForce, killsGeneration, killsUnheard, auditTroubles, notifications,
+	configReloads, configLastSuccess, configErrors, policiesRefused, reportsRefused, policyKeyAge, policyKeyRotation, xdsResponses, xdsProxies, xdsProcessors, xdsDenied, killTargets, killUnproven, killsInForce, killsGeneration, killsUnheard, auditTroubles, notifications,
 	releaseWeight, releaseGeneration, releaseDegraded, releaseStuck, releaseUnproven, releaseRecords, releaseLeading,
 	logDropped, traceExportFailures, buildInfo,
 }

@@ -2,7 +2,11 @@
 // same in headers, metrics, logs and docs.
 package verdict
 
-import "github.com/safestate/safestate/internal/policy"
+import (
+	"slices"
+
+	"github.com/safestate/safestate/internal/policy"
+)
 
 // Headers that say where an answer came from. All that begin with HeaderPrefix
 // are ours alone to write.
@@ -225,6 +229,15 @@ type Finding struct {
 	Act policy.Act
 }
 
+// OpenBreaker is the finding that a model is not asked because of a breaker: the
+// version's own, or that of a dependency.
+func OpenBreaker(v policy.Version, dependency string) Finding {
+	if dependency == "" {
+		return Finding{Code: BreakerOpen, Detail: v.Model + "/" + v.Name}
+	}
+	return Finding{Code: BreakerOpen, Detail: dependency, Dependency: dependency}
+}
+
 // Found reports whether there is a finding at all.
 func (f Finding) Found() bool { return f.Code != "" }
 
@@ -311,4 +324,9 @@ func (v *Verdict) add(f *Finding) {
 	} else {
 		v.Observed = append(v.Observed, *f)
 	}
+}
+
+// TooLarge reports whether the verdict is on an answer that nobody read.
+func (v *Verdict) TooLarge() bool {
+	return v.Failed.Code == BrokenTooLarge || slices.ContainsFunc(v.Observed, func(f Finding) bool { return f.Code == BrokenTooLarge })
 }

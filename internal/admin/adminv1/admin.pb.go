@@ -116,6 +116,67 @@ func (x *ModelRequest) GetName() string {
 	return ""
 }
 
+// VersionRequest asks what is known of one version.
+type VersionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionRequest) Reset() {
+	*x = VersionRequest{}
+	mi := &file_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionRequest) ProtoMessage() {}
+
+func (x *VersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
+func (*VersionRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *VersionRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *VersionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VersionRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
 // HistoryRequest asks for the newest records, newest first.
 type HistoryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -130,7 +191,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_admin_proto_msgTypes[2]
+	mi := &file_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -142,7 +203,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[2]
+	mi := &file_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -155,7 +216,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{2}
+	return file_admin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HistoryRequest) GetModel() string {
@@ -211,7 +272,7 @@ type RolloutRequest struct {
 
 func (x *RolloutRequest) Reset() {
 	*x = RolloutRequest{}
-	mi := &file_admin_proto_msgTypes[3]
+	mi := &file_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -223,7 +284,7 @@ func (x *RolloutRequest) String() string {
 func (*RolloutRequest) ProtoMessage() {}
 
 func (x *RolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[3]
+	mi := &file_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -236,7 +297,7 @@ func (x *RolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutRequest.ProtoReflect.Descriptor instead.
 func (*RolloutRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{3}
+	return file_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RolloutRequest) GetNamespace() string {
@@ -339,7 +400,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_admin_proto_msgTypes[4]
+	mi := &file_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +412,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[4]
+	mi := &file_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +425,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{4}
+	return file_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RollbackRequest) GetNamespace() string {
@@ -434,7 +495,7 @@ type PolicyRollbackRequest struct {
 
 func (x *PolicyRollbackRequest) Reset() {
 	*x = PolicyRollbackRequest{}
-	mi := &file_admin_proto_msgTypes[5]
+	mi := &file_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +507,7 @@ func (x *PolicyRollbackRequest) String() string {
 func (*PolicyRollbackRequest) ProtoMessage() {}
 
 func (x *PolicyRollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[5]
+	mi := &file_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +520,7 @@ func (x *PolicyRollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRollbackRequest.ProtoReflect.Descriptor instead.
 func (*PolicyRollbackRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{5}
+	return file_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PolicyRollbackRequest) GetNamespace() string {
@@ -510,7 +571,7 @@ type PolicyUnpinRequest struct {
 
 func (x *PolicyUnpinRequest) Reset() {
 	*x = PolicyUnpinRequest{}
-	mi := &file_admin_proto_msgTypes[6]
+	mi := &file_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +583,7 @@ func (x *PolicyUnpinRequest) String() string {
 func (*PolicyUnpinRequest) ProtoMessage() {}
 
 func (x *PolicyUnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[6]
+	mi := &file_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +596,7 @@ func (x *PolicyUnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyUnpinRequest.ProtoReflect.Descriptor instead.
 func (*PolicyUnpinRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{6}
+	return file_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PolicyUnpinRequest) GetNamespace() string {
@@ -572,7 +633,7 @@ type DeregisterRequest struct {
 
 func (x *DeregisterRequest) Reset() {
 	*x = DeregisterRequest{}
-	mi := &file_admin_proto_msgTypes[7]
+	mi := &file_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +645,7 @@ func (x *DeregisterRequest) String() string {
 func (*DeregisterRequest) ProtoMessage() {}
 
 func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[7]
+	mi := &file_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +658,7 @@ func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterRequest.ProtoReflect.Descriptor instead.
 func (*DeregisterRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{7}
+	return file_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeregisterRequest) GetNode() string {
@@ -623,7 +684,7 @@ type KeysRequest struct {
 
 func (x *KeysRequest) Reset() {
 	*x = KeysRequest{}
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +696,7 @@ func (x *KeysRequest) String() string {
 func (*KeysRequest) ProtoMessage() {}
 
 func (x *KeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +709,7 @@ func (x *KeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeysRequest.ProtoReflect.Descriptor instead.
 func (*KeysRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_proto_rawDescGZIP(), []int{9}
 }
 
 // RotateKeysRequest has another key sign policies, once every host has it.
@@ -670,7 +731,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +743,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +756,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RotateKeysRequest) GetReason() string {
@@ -735,7 +796,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +808,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +821,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_proto_rawDescGZIP(), []int{11}
 }
 
 // Part is the next part of what is not sent in one piece.
@@ -773,7 +834,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +846,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +859,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Part) GetContent() []byte {
@@ -817,7 +878,7 @@ type KillsRequest struct {
 
 func (x *KillsRequest) Reset() {
 	*x = KillsRequest{}
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +890,7 @@ func (x *KillsRequest) String() string {
 func (*KillsRequest) ProtoMessage() {}
 
 func (x *KillsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +903,7 @@ func (x *KillsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillsRequest.ProtoReflect.Descriptor instead.
 func (*KillsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_proto_rawDescGZIP(), []int{13}
 }
 
 // KillProofRequest asks what is proven of a target.
@@ -856,7 +917,7 @@ type KillProofRequest struct {
 
 func (x *KillProofRequest) Reset() {
 	*x = KillProofRequest{}
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +929,7 @@ func (x *KillProofRequest) String() string {
 func (*KillProofRequest) ProtoMessage() {}
 
 func (x *KillProofRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +942,7 @@ func (x *KillProofRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillProofRequest.ProtoReflect.Descriptor instead.
 func (*KillProofRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *KillProofRequest) GetTarget() string {
@@ -905,7 +966,7 @@ type WatchKillProofRequest struct {
 
 func (x *WatchKillProofRequest) Reset() {
 	*x = WatchKillProofRequest{}
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +978,7 @@ func (x *WatchKillProofRequest) String() string {
 func (*WatchKillProofRequest) ProtoMessage() {}
 
 func (x *WatchKillProofRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +991,7 @@ func (x *WatchKillProofRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchKillProofRequest.ProtoReflect.Descriptor instead.
 func (*WatchKillProofRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchKillProofRequest) GetTarget() string {
@@ -964,7 +1025,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1037,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1050,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AuditRequest) GetKind() string {
@@ -1043,7 +1104,7 @@ type AuditExportRequest struct {
 
 func (x *AuditExportRequest) Reset() {
 	*x = AuditExportRequest{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1116,7 @@ func (x *AuditExportRequest) String() string {
 func (*AuditExportRequest) ProtoMessage() {}
 
 func (x *AuditExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1129,7 @@ func (x *AuditExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditExportRequest.ProtoReflect.Descriptor instead.
 func (*AuditExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 // KillRequest stops a target.
@@ -1088,7 +1149,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1161,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1174,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *KillRequest) GetTarget() string {
@@ -1155,7 +1216,7 @@ type ReviveRequest struct {
 
 func (x *ReviveRequest) Reset() {
 	*x = ReviveRequest{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1228,7 @@ func (x *ReviveRequest) String() string {
 func (*ReviveRequest) ProtoMessage() {}
 
 func (x *ReviveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1241,7 @@ func (x *ReviveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviveRequest.ProtoReflect.Descriptor instead.
 func (*ReviveRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReviveRequest) GetTarget() string {
@@ -1230,7 +1291,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1303,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1316,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApproveRequest) GetTarget() string {
@@ -1303,7 +1364,7 @@ type Trouble struct {
 
 func (x *Trouble) Reset() {
 	*x = Trouble{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1376,7 @@ func (x *Trouble) String() string {
 func (*Trouble) ProtoMessage() {}
 
 func (x *Trouble) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1389,7 @@ func (x *Trouble) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trouble.ProtoReflect.Descriptor instead.
 func (*Trouble) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Trouble) GetLevel() string {
@@ -1372,7 +1433,7 @@ type Leader struct {
 
 func (x *Leader) Reset() {
 	*x = Leader{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1445,7 @@ func (x *Leader) String() string {
 func (*Leader) ProtoMessage() {}
 
 func (x *Leader) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1458,7 @@ func (x *Leader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leader.ProtoReflect.Descriptor instead.
 func (*Leader) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Leader) GetReplica() string {
@@ -1430,7 +1491,7 @@ type Store struct {
 
 func (x *Store) Reset() {
 	*x = Store{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1503,7 @@ func (x *Store) String() string {
 func (*Store) ProtoMessage() {}
 
 func (x *Store) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1516,7 @@ func (x *Store) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Store.ProtoReflect.Descriptor instead.
 func (*Store) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Store) GetEngine() string {
@@ -1500,7 +1561,7 @@ type Configuration struct {
 
 func (x *Configuration) Reset() {
 	*x = Configuration{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +1573,7 @@ func (x *Configuration) String() string {
 func (*Configuration) ProtoMessage() {}
 
 func (x *Configuration) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +1586,7 @@ func (x *Configuration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
 func (*Configuration) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Configuration) GetApplied() *timestamppb.Timestamp {
@@ -1570,7 +1631,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1643,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1656,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Evidence) GetVerdict() string {
@@ -1680,7 +1741,7 @@ type Condemned struct {
 
 func (x *Condemned) Reset() {
 	*x = Condemned{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1753,7 @@ func (x *Condemned) String() string {
 func (*Condemned) ProtoMessage() {}
 
 func (x *Condemned) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1766,7 @@ func (x *Condemned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condemned.ProtoReflect.Descriptor instead.
 func (*Condemned) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Condemned) GetAt() *timestamppb.Timestamp {
@@ -1740,7 +1801,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1813,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1826,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Hold) GetUntil() *timestamppb.Timestamp {
@@ -1780,6 +1841,115 @@ func (x *Hold) GetBy() string {
 		return x.By
 	}
 	return ""
+}
+
+// VersionJudgement is what is known of one version, for a program that moves its
+// traffic.
+type VersionJudgement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "namespace/name"
+	Model   string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// by the replica's clock
+	Now *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=now,proto3" json:"now,omitempty"`
+	// generation of the model.
+	Generation uint64 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	// judgement is good, bad or unknown.
+	Judgement string `protobuf:"bytes,5,opt,name=judgement,proto3" json:"judgement,omitempty"`
+	// of the judgement, in one line
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// percent
+	Weight int64 `protobuf:"varint,7,opt,name=weight,proto3" json:"weight,omitempty"`
+	// evidence is what its answers say; absent: nothing yet.
+	Evidence      *Evidence `protobuf:"bytes,8,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionJudgement) Reset() {
+	*x = VersionJudgement{}
+	mi := &file_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionJudgement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionJudgement) ProtoMessage() {}
+
+func (x *VersionJudgement) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionJudgement.ProtoReflect.Descriptor instead.
+func (*VersionJudgement) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *VersionJudgement) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *VersionJudgement) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *VersionJudgement) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+func (x *VersionJudgement) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *VersionJudgement) GetJudgement() string {
+	if x != nil {
+		return x.Judgement
+	}
+	return ""
+}
+
+func (x *VersionJudgement) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *VersionJudgement) GetWeight() int64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *VersionJudgement) GetEvidence() *Evidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
 }
 
 // Version is how one version of a model stands.
@@ -1809,7 +1979,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +1991,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +2004,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Version) GetName() string {
@@ -1928,7 +2098,7 @@ type Drift struct {
 
 func (x *Drift) Reset() {
 	*x = Drift{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2110,7 @@ func (x *Drift) String() string {
 func (*Drift) ProtoMessage() {}
 
 func (x *Drift) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2123,7 @@ func (x *Drift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drift.ProtoReflect.Descriptor instead.
 func (*Drift) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Drift) GetVersion() string {
@@ -1995,7 +2165,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2177,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2190,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Step) GetWeight() int64 {
@@ -2063,7 +2233,7 @@ type Paused struct {
 
 func (x *Paused) Reset() {
 	*x = Paused{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2245,7 @@ func (x *Paused) String() string {
 func (*Paused) ProtoMessage() {}
 
 func (x *Paused) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2258,7 @@ func (x *Paused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Paused.ProtoReflect.Descriptor instead.
 func (*Paused) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Paused) GetAt() *timestamppb.Timestamp {
@@ -2138,7 +2308,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2320,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2333,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Rollout) GetVersion() string {
@@ -2277,7 +2447,7 @@ type Withdrawal struct {
 
 func (x *Withdrawal) Reset() {
 	*x = Withdrawal{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2459,7 @@ func (x *Withdrawal) String() string {
 func (*Withdrawal) ProtoMessage() {}
 
 func (x *Withdrawal) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2472,7 @@ func (x *Withdrawal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Withdrawal.ProtoReflect.Descriptor instead.
 func (*Withdrawal) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Withdrawal) GetKind() string {
@@ -2432,7 +2602,7 @@ type Incident struct {
 
 func (x *Incident) Reset() {
 	*x = Incident{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2614,7 @@ func (x *Incident) String() string {
 func (*Incident) ProtoMessage() {}
 
 func (x *Incident) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2627,7 @@ func (x *Incident) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Incident.ProtoReflect.Descriptor instead.
 func (*Incident) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Incident) GetSince() *timestamppb.Timestamp {
@@ -2503,7 +2673,7 @@ type Bound struct {
 
 func (x *Bound) Reset() {
 	*x = Bound{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2515,7 +2685,7 @@ func (x *Bound) String() string {
 func (*Bound) ProtoMessage() {}
 
 func (x *Bound) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2528,7 +2698,7 @@ func (x *Bound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bound.ProtoReflect.Descriptor instead.
 func (*Bound) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Bound) GetSince() *timestamppb.Timestamp {
@@ -2573,7 +2743,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2585,7 +2755,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2598,7 +2768,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Refused) GetGeneration() uint64 {
@@ -2635,7 +2805,7 @@ type CheckResult struct {
 
 func (x *CheckResult) Reset() {
 	*x = CheckResult{}
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2647,7 +2817,7 @@ func (x *CheckResult) String() string {
 func (*CheckResult) ProtoMessage() {}
 
 func (x *CheckResult) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2660,7 +2830,7 @@ func (x *CheckResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResult.ProtoReflect.Descriptor instead.
 func (*CheckResult) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CheckResult) GetVerdict() string {
@@ -2705,15 +2875,17 @@ type Proof struct {
 	// withdrawal.from have been heard, but for those that are not waited for any
 	// more. Zero: nobody counts one. Silent names the hosts that are silent, each with
 	// for how long, waited for or not.
-	Heard         *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=heard,proto3" json:"heard,omitempty"`
-	Silent        []string               `protobuf:"bytes,10,rep,name=silent,proto3" json:"silent,omitempty"`
+	Heard  *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=heard,proto3" json:"heard,omitempty"`
+	Silent []string               `protobuf:"bytes,10,rep,name=silent,proto3" json:"silent,omitempty"`
+	// mesh: the proxies are a mesh's. applied says that its API server has it.
+	Mesh          bool `protobuf:"varint,11,opt,name=mesh,proto3" json:"mesh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +2897,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +2910,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Proof) GetGeneration() uint64 {
@@ -2811,6 +2983,13 @@ func (x *Proof) GetSilent() []string {
 	return nil
 }
 
+func (x *Proof) GetMesh() bool {
+	if x != nil {
+		return x.Mesh
+	}
+	return false
+}
+
 // Took are the times between the steps of a release; 0 where it does not apply.
 type Took struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2832,7 +3011,7 @@ type Took struct {
 
 func (x *Took) Reset() {
 	*x = Took{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2844,7 +3023,7 @@ func (x *Took) String() string {
 func (*Took) ProtoMessage() {}
 
 func (x *Took) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2857,7 +3036,7 @@ func (x *Took) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Took.ProtoReflect.Descriptor instead.
 func (*Took) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Took) GetDecide() string {
@@ -2935,7 +3114,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3126,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +3139,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Record) GetSequence() uint64 {
@@ -3094,7 +3273,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3106,7 +3285,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3119,7 +3298,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Kill) GetTarget() string {
@@ -3216,7 +3395,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3228,7 +3407,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3241,7 +3420,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Model) GetModel() string {
@@ -3421,7 +3600,7 @@ type Proxy struct {
 
 func (x *Proxy) Reset() {
 	*x = Proxy{}
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3433,7 +3612,7 @@ func (x *Proxy) String() string {
 func (*Proxy) ProtoMessage() {}
 
 func (x *Proxy) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3446,7 +3625,7 @@ func (x *Proxy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
 func (*Proxy) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Proxy) GetNode() string {
@@ -3524,7 +3703,7 @@ type Proxies struct {
 
 func (x *Proxies) Reset() {
 	*x = Proxies{}
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +3715,7 @@ func (x *Proxies) String() string {
 func (*Proxies) ProtoMessage() {}
 
 func (x *Proxies) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +3728,7 @@ func (x *Proxies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proxies.ProtoReflect.Descriptor instead.
 func (*Proxies) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Proxies) GetExpected() int64 {
@@ -3618,7 +3797,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3630,7 +3809,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3643,7 +3822,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Policy) GetPolicy() string {
@@ -3760,7 +3939,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3772,7 +3951,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3785,7 +3964,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Status) GetNow() *timestamppb.Timestamp {
@@ -3895,7 +4074,7 @@ type PolicyRecord struct {
 
 func (x *PolicyRecord) Reset() {
 	*x = PolicyRecord{}
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3907,7 +4086,7 @@ func (x *PolicyRecord) String() string {
 func (*PolicyRecord) ProtoMessage() {}
 
 func (x *PolicyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3920,7 +4099,7 @@ func (x *PolicyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRecord.ProtoReflect.Descriptor instead.
 func (*PolicyRecord) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PolicyRecord) GetPolicy() string {
@@ -4002,7 +4181,7 @@ type ProxyRecord struct {
 
 func (x *ProxyRecord) Reset() {
 	*x = ProxyRecord{}
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4014,7 +4193,7 @@ func (x *ProxyRecord) String() string {
 func (*ProxyRecord) ProtoMessage() {}
 
 func (x *ProxyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4027,7 +4206,7 @@ func (x *ProxyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyRecord.ProtoReflect.Descriptor instead.
 func (*ProxyRecord) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ProxyRecord) GetNode() string {
@@ -4080,7 +4259,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4092,7 +4271,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4105,7 +4284,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *History) GetRecords() []*Record {
@@ -4140,7 +4319,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4152,7 +4331,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4165,7 +4344,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Done) GetDone() bool {
@@ -4195,7 +4374,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4207,7 +4386,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4220,7 +4399,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Key) GetId() string {
@@ -4291,7 +4470,7 @@ type Keys struct {
 
 func (x *Keys) Reset() {
 	*x = Keys{}
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4303,7 +4482,7 @@ func (x *Keys) String() string {
 func (*Keys) ProtoMessage() {}
 
 func (x *Keys) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4316,7 +4495,7 @@ func (x *Keys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keys.ProtoReflect.Descriptor instead.
 func (*Keys) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Keys) GetKeys() []*Key {
@@ -4348,7 +4527,7 @@ type AskedRevive struct {
 
 func (x *AskedRevive) Reset() {
 	*x = AskedRevive{}
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4360,7 +4539,7 @@ func (x *AskedRevive) String() string {
 func (*AskedRevive) ProtoMessage() {}
 
 func (x *AskedRevive) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4373,7 +4552,7 @@ func (x *AskedRevive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskedRevive.ProtoReflect.Descriptor instead.
 func (*AskedRevive) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AskedRevive) GetAt() *timestamppb.Timestamp {
@@ -4432,7 +4611,7 @@ type KillState struct {
 
 func (x *KillState) Reset() {
 	*x = KillState{}
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4444,7 +4623,7 @@ func (x *KillState) String() string {
 func (*KillState) ProtoMessage() {}
 
 func (x *KillState) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4457,7 +4636,7 @@ func (x *KillState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillState.ProtoReflect.Descriptor instead.
 func (*KillState) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *KillState) GetTarget() string {
@@ -4535,7 +4714,7 @@ type KillList struct {
 
 func (x *KillList) Reset() {
 	*x = KillList{}
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4547,7 +4726,7 @@ func (x *KillList) String() string {
 func (*KillList) ProtoMessage() {}
 
 func (x *KillList) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4560,7 +4739,7 @@ func (x *KillList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillList.ProtoReflect.Descriptor instead.
 func (*KillList) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *KillList) GetGeneration() uint64 {
@@ -4596,7 +4775,7 @@ type KillRow struct {
 
 func (x *KillRow) Reset() {
 	*x = KillRow{}
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4608,7 +4787,7 @@ func (x *KillRow) String() string {
 func (*KillRow) ProtoMessage() {}
 
 func (x *KillRow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4621,7 +4800,7 @@ func (x *KillRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRow.ProtoReflect.Descriptor instead.
 func (*KillRow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *KillRow) GetNode() string {
@@ -4685,7 +4864,7 @@ type KillProof struct {
 
 func (x *KillProof) Reset() {
 	*x = KillProof{}
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4697,7 +4876,7 @@ func (x *KillProof) String() string {
 func (*KillProof) ProtoMessage() {}
 
 func (x *KillProof) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4710,7 +4889,7 @@ func (x *KillProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillProof.ProtoReflect.Descriptor instead.
 func (*KillProof) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *KillProof) GetState() *KillState {
@@ -4776,7 +4955,7 @@ type Killed struct {
 
 func (x *Killed) Reset() {
 	*x = Killed{}
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4788,7 +4967,7 @@ func (x *Killed) String() string {
 func (*Killed) ProtoMessage() {}
 
 func (x *Killed) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4801,7 +4980,7 @@ func (x *Killed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Killed.ProtoReflect.Descriptor instead.
 func (*Killed) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Killed) GetState() *KillState {
@@ -4841,7 +5020,7 @@ type AuditList struct {
 
 func (x *AuditList) Reset() {
 	*x = AuditList{}
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4853,7 +5032,7 @@ func (x *AuditList) String() string {
 func (*AuditList) ProtoMessage() {}
 
 func (x *AuditList) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4866,7 +5045,7 @@ func (x *AuditList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditList.ProtoReflect.Descriptor instead.
 func (*AuditList) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AuditList) GetEntries() []*AuditEntry {
@@ -4912,7 +5091,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_admin_proto_msgTypes[59]
+	mi := &file_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4924,7 +5103,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[59]
+	mi := &file_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4937,7 +5116,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AuditEntry) GetWriter() string {
@@ -5032,7 +5211,11 @@ const file_admin_proto_rawDesc = "" +
 	"\rStatusRequest\"@\n" +
 	"\fModelRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"T\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\\\n" +
+	"\x0eVersionRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\"T\n" +
 	"\x0eHistoryRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x12\x14\n" +
@@ -5157,7 +5340,18 @@ const file_admin_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"H\n" +
 	"\x04Hold\x120\n" +
 	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x0e\n" +
-	"\x02by\x18\x02 \x01(\tR\x02by\"\x81\x03\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"\x98\x02\n" +
+	"\x10VersionJudgement\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12,\n" +
+	"\x03now\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\x04R\n" +
+	"generation\x12\x1c\n" +
+	"\tjudgement\x18\x05 \x01(\tR\tjudgement\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06weight\x18\a \x01(\x03R\x06weight\x128\n" +
+	"\bevidence\x18\b \x01(\v2\x1c.safestate.admin.v1.EvidenceR\bevidence\"\x81\x03\n" +
 	"\aVersion\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\x03R\x06weight\x12\x12\n" +
@@ -5240,7 +5434,7 @@ const file_admin_proto_rawDesc = "" +
 	"\vCheckResult\x12\x18\n" +
 	"\averdict\x18\x01 \x01(\tR\averdict\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xfd\x02\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x91\x03\n" +
 	"\x05Proof\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -5255,7 +5449,8 @@ const file_admin_proto_rawDesc = "" +
 	"\bbad_seen\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\abadSeen\x120\n" +
 	"\x05heard\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05heard\x12\x16\n" +
 	"\x06silent\x18\n" +
-	" \x03(\tR\x06silent\"\x88\x01\n" +
+	" \x03(\tR\x06silent\x12\x12\n" +
+	"\x04mesh\x18\v \x01(\bR\x04mesh\"\x88\x01\n" +
 	"\x04Took\x12\x16\n" +
 	"\x06decide\x18\x01 \x01(\tR\x06decide\x12\x12\n" +
 	"\x04push\x18\x02 \x01(\tR\x04push\x12\x10\n" +
@@ -5478,10 +5673,11 @@ const file_admin_proto_rawDesc = "" +
 	" \x01(\x04R\n" +
 	"generation\x12\x18\n" +
 	"\aoutcome\x18\v \x01(\tR\aoutcome\x12\x12\n" +
-	"\x04hash\x18\f \x01(\tR\x04hash2\xc3\v\n" +
+	"\x04hash\x18\f \x01(\tR\x04hash2\x98\f\n" +
 	"\x05Admin\x12G\n" +
 	"\x06Status\x12!.safestate.admin.v1.StatusRequest\x1a\x1a.safestate.admin.v1.Status\x12D\n" +
-	"\x05Model\x12 .safestate.admin.v1.ModelRequest\x1a\x19.safestate.admin.v1.Model\x12J\n" +
+	"\x05Model\x12 .safestate.admin.v1.ModelRequest\x1a\x19.safestate.admin.v1.Model\x12S\n" +
+	"\aVersion\x12\".safestate.admin.v1.VersionRequest\x1a$.safestate.admin.v1.VersionJudgement\x12J\n" +
 	"\aHistory\x12\".safestate.admin.v1.HistoryRequest\x1a\x1b.safestate.admin.v1.History\x12H\n" +
 	"\aRollout\x12\".safestate.admin.v1.RolloutRequest\x1a\x19.safestate.admin.v1.Model\x12J\n" +
 	"\bRollback\x12#.safestate.admin.v1.RollbackRequest\x1a\x19.safestate.admin.v1.Model\x12W\n" +
@@ -5514,208 +5710,214 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),         // 0: safestate.admin.v1.StatusRequest
 	(*ModelRequest)(nil),          // 1: safestate.admin.v1.ModelRequest
-	(*HistoryRequest)(nil),        // 2: safestate.admin.v1.HistoryRequest
-	(*RolloutRequest)(nil),        // 3: safestate.admin.v1.RolloutRequest
-	(*RollbackRequest)(nil),       // 4: safestate.admin.v1.RollbackRequest
-	(*PolicyRollbackRequest)(nil), // 5: safestate.admin.v1.PolicyRollbackRequest
-	(*PolicyUnpinRequest)(nil),    // 6: safestate.admin.v1.PolicyUnpinRequest
-	(*DeregisterRequest)(nil),     // 7: safestate.admin.v1.DeregisterRequest
-	(*KeysRequest)(nil),           // 8: safestate.admin.v1.KeysRequest
-	(*RotateKeysRequest)(nil),     // 9: safestate.admin.v1.RotateKeysRequest
-	(*BackupRequest)(nil),         // 10: safestate.admin.v1.BackupRequest
-	(*Part)(nil),                  // 11: safestate.admin.v1.Part
-	(*KillsRequest)(nil),          // 12: safestate.admin.v1.KillsRequest
-	(*KillProofRequest)(nil),      // 13: safestate.admin.v1.KillProofRequest
-	(*WatchKillProofRequest)(nil), // 14: safestate.admin.v1.WatchKillProofRequest
-	(*AuditRequest)(nil),          // 15: safestate.admin.v1.AuditRequest
-	(*AuditExportRequest)(nil),    // 16: safestate.admin.v1.AuditExportRequest
-	(*KillRequest)(nil),           // 17: safestate.admin.v1.KillRequest
-	(*ReviveRequest)(nil),         // 18: safestate.admin.v1.ReviveRequest
-	(*ApproveRequest)(nil),        // 19: safestate.admin.v1.ApproveRequest
-	(*Trouble)(nil),               // 20: safestate.admin.v1.Trouble
-	(*Leader)(nil),                // 21: safestate.admin.v1.Leader
-	(*Store)(nil),                 // 22: safestate.admin.v1.Store
-	(*Configuration)(nil),         // 23: safestate.admin.v1.Configuration
-	(*Evidence)(nil),              // 24: safestate.admin.v1.Evidence
-	(*Condemned)(nil),             // 25: safestate.admin.v1.Condemned
-	(*Hold)(nil),                  // 26: safestate.admin.v1.Hold
-	(*Version)(nil),               // 27: safestate.admin.v1.Version
-	(*Drift)(nil),                 // 28: safestate.admin.v1.Drift
-	(*Step)(nil),                  // 29: safestate.admin.v1.Step
-	(*Paused)(nil),                // 30: safestate.admin.v1.Paused
-	(*Rollout)(nil),               // 31: safestate.admin.v1.Rollout
-	(*Withdrawal)(nil),            // 32: safestate.admin.v1.Withdrawal
-	(*Incident)(nil),              // 33: safestate.admin.v1.Incident
-	(*Bound)(nil),                 // 34: safestate.admin.v1.Bound
-	(*Refused)(nil),               // 35: safestate.admin.v1.Refused
-	(*CheckResult)(nil),           // 36: safestate.admin.v1.CheckResult
-	(*Proof)(nil),                 // 37: safestate.admin.v1.Proof
-	(*Took)(nil),                  // 38: safestate.admin.v1.Took
-	(*Record)(nil),                // 39: safestate.admin.v1.Record
-	(*Kill)(nil),                  // 40: safestate.admin.v1.Kill
-	(*Model)(nil),                 // 41: safestate.admin.v1.Model
-	(*Proxy)(nil),                 // 42: safestate.admin.v1.Proxy
-	(*Proxies)(nil),               // 43: safestate.admin.v1.Proxies
-	(*Policy)(nil),                // 44: safestate.admin.v1.Policy
-	(*Status)(nil),                // 45: safestate.admin.v1.Status
-	(*PolicyRecord)(nil),          // 46: safestate.admin.v1.PolicyRecord
-	(*ProxyRecord)(nil),           // 47: safestate.admin.v1.ProxyRecord
-	(*History)(nil),               // 48: safestate.admin.v1.History
-	(*Done)(nil),                  // 49: safestate.admin.v1.Done
-	(*Key)(nil),                   // 50: safestate.admin.v1.Key
-	(*Keys)(nil),                  // 51: safestate.admin.v1.Keys
-	(*AskedRevive)(nil),           // 52: safestate.admin.v1.AskedRevive
-	(*KillState)(nil),             // 53: safestate.admin.v1.KillState
-	(*KillList)(nil),              // 54: safestate.admin.v1.KillList
-	(*KillRow)(nil),               // 55: safestate.admin.v1.KillRow
-	(*KillProof)(nil),             // 56: safestate.admin.v1.KillProof
-	(*Killed)(nil),                // 57: safestate.admin.v1.Killed
-	(*AuditList)(nil),             // 58: safestate.admin.v1.AuditList
-	(*AuditEntry)(nil),            // 59: safestate.admin.v1.AuditEntry
-	nil,                           // 60: safestate.admin.v1.Evidence.DetectorsEntry
-	nil,                           // 61: safestate.admin.v1.Record.BeforeEntry
-	nil,                           // 62: safestate.admin.v1.Record.AfterEntry
-	nil,                           // 63: safestate.admin.v1.Record.EvidenceEntry
-	nil,                           // 64: safestate.admin.v1.Record.ChecksEntry
-	nil,                           // 65: safestate.admin.v1.Model.ChecksEntry
-	(*timestamppb.Timestamp)(nil), // 66: google.protobuf.Timestamp
+	(*VersionRequest)(nil),        // 2: safestate.admin.v1.VersionRequest
+	(*HistoryRequest)(nil),        // 3: safestate.admin.v1.HistoryRequest
+	(*RolloutRequest)(nil),        // 4: safestate.admin.v1.RolloutRequest
+	(*RollbackRequest)(nil),       // 5: safestate.admin.v1.RollbackRequest
+	(*PolicyRollbackRequest)(nil), // 6: safestate.admin.v1.PolicyRollbackRequest
+	(*PolicyUnpinRequest)(nil),    // 7: safestate.admin.v1.PolicyUnpinRequest
+	(*DeregisterRequest)(nil),     // 8: safestate.admin.v1.DeregisterRequest
+	(*KeysRequest)(nil),           // 9: safestate.admin.v1.KeysRequest
+	(*RotateKeysRequest)(nil),     // 10: safestate.admin.v1.RotateKeysRequest
+	(*BackupRequest)(nil),         // 11: safestate.admin.v1.BackupRequest
+	(*Part)(nil),                  // 12: safestate.admin.v1.Part
+	(*KillsRequest)(nil),          // 13: safestate.admin.v1.KillsRequest
+	(*KillProofRequest)(nil),      // 14: safestate.admin.v1.KillProofRequest
+	(*WatchKillProofRequest)(nil), // 15: safestate.admin.v1.WatchKillProofRequest
+	(*AuditRequest)(nil),          // 16: safestate.admin.v1.AuditRequest
+	(*AuditExportRequest)(nil),    // 17: safestate.admin.v1.AuditExportRequest
+	(*KillRequest)(nil),           // 18: safestate.admin.v1.KillRequest
+	(*ReviveRequest)(nil),         // 19: safestate.admin.v1.ReviveRequest
+	(*ApproveRequest)(nil),        // 20: safestate.admin.v1.ApproveRequest
+	(*Trouble)(nil),               // 21: safestate.admin.v1.Trouble
+	(*Leader)(nil),                // 22: safestate.admin.v1.Leader
+	(*Store)(nil),                 // 23: safestate.admin.v1.Store
+	(*Configuration)(nil),         // 24: safestate.admin.v1.Configuration
+	(*Evidence)(nil),              // 25: safestate.admin.v1.Evidence
+	(*Condemned)(nil),             // 26: safestate.admin.v1.Condemned
+	(*Hold)(nil),                  // 27: safestate.admin.v1.Hold
+	(*VersionJudgement)(nil),      // 28: safestate.admin.v1.VersionJudgement
+	(*Version)(nil),               // 29: safestate.admin.v1.Version
+	(*Drift)(nil),                 // 30: safestate.admin.v1.Drift
+	(*Step)(nil),                  // 31: safestate.admin.v1.Step
+	(*Paused)(nil),                // 32: safestate.admin.v1.Paused
+	(*Rollout)(nil),               // 33: safestate.admin.v1.Rollout
+	(*Withdrawal)(nil),            // 34: safestate.admin.v1.Withdrawal
+	(*Incident)(nil),              // 35: safestate.admin.v1.Incident
+	(*Bound)(nil),                 // 36: safestate.admin.v1.Bound
+	(*Refused)(nil),               // 37: safestate.admin.v1.Refused
+	(*CheckResult)(nil),           // 38: safestate.admin.v1.CheckResult
+	(*Proof)(nil),                 // 39: safestate.admin.v1.Proof
+	(*Took)(nil),                  // 40: safestate.admin.v1.Took
+	(*Record)(nil),                // 41: safestate.admin.v1.Record
+	(*Kill)(nil),                  // 42: safestate.admin.v1.Kill
+	(*Model)(nil),                 // 43: safestate.admin.v1.Model
+	(*Proxy)(nil),                 // 44: safestate.admin.v1.Proxy
+	(*Proxies)(nil),               // 45: safestate.admin.v1.Proxies
+	(*Policy)(nil),                // 46: safestate.admin.v1.Policy
+	(*Status)(nil),                // 47: safestate.admin.v1.Status
+	(*PolicyRecord)(nil),          // 48: safestate.admin.v1.PolicyRecord
+	(*ProxyRecord)(nil),           // 49: safestate.admin.v1.ProxyRecord
+	(*History)(nil),               // 50: safestate.admin.v1.History
+	(*Done)(nil),                  // 51: safestate.admin.v1.Done
+	(*Key)(nil),                   // 52: safestate.admin.v1.Key
+	(*Keys)(nil),                  // 53: safestate.admin.v1.Keys
+	(*AskedRevive)(nil),           // 54: safestate.admin.v1.AskedRevive
+	(*KillState)(nil),             // 55: safestate.admin.v1.KillState
+	(*KillList)(nil),              // 56: safestate.admin.v1.KillList
+	(*KillRow)(nil),               // 57: safestate.admin.v1.KillRow
+	(*KillProof)(nil),             // 58: safestate.admin.v1.KillProof
+	(*Killed)(nil),                // 59: safestate.admin.v1.Killed
+	(*AuditList)(nil),             // 60: safestate.admin.v1.AuditList
+	(*AuditEntry)(nil),            // 61: safestate.admin.v1.AuditEntry
+	nil,                           // 62: safestate.admin.v1.Evidence.DetectorsEntry
+	nil,                           // 63: safestate.admin.v1.Record.BeforeEntry
+	nil,                           // 64: safestate.admin.v1.Record.AfterEntry
+	nil,                           // 65: safestate.admin.v1.Record.EvidenceEntry
+	nil,                           // 66: safestate.admin.v1.Record.ChecksEntry
+	nil,                           // 67: safestate.admin.v1.Model.ChecksEntry
+	(*timestamppb.Timestamp)(nil), // 68: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	29,  // 0: safestate.admin.v1.RolloutRequest.steps:type_name -> safestate.admin.v1.Step
-	66,  // 1: safestate.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	66,  // 2: safestate.admin.v1.Trouble.since:type_name -> google.protobuf.Timestamp
-	66,  // 3: safestate.admin.v1.Store.since:type_name -> google.protobuf.Timestamp
-	66,  // 4: safestate.admin.v1.Configuration.applied:type_name -> google.protobuf.Timestamp
-	60,  // 5: safestate.admin.v1.Evidence.detectors:type_name -> safestate.admin.v1.Evidence.DetectorsEntry
-	66,  // 6: safestate.admin.v1.Evidence.first_bad:type_name -> google.protobuf.Timestamp
-	66,  // 7: safestate.admin.v1.Condemned.at:type_name -> google.protobuf.Timestamp
-	66,  // 8: safestate.admin.v1.Hold.until:type_name -> google.protobuf.Timestamp
-	24,  // 9: safestate.admin.v1.Version.evidence:type_name -> safestate.admin.v1.Evidence
-	66,  // 10: safestate.admin.v1.Version.good:type_name -> google.protobuf.Timestamp
-	25,  // 11: safestate.admin.v1.Version.condemned:type_name -> safestate.admin.v1.Condemned
-	26,  // 12: safestate.admin.v1.Version.hold:type_name -> safestate.admin.v1.Hold
-	66,  // 13: safestate.admin.v1.Paused.at:type_name -> google.protobuf.Timestamp
-	29,  // 14: safestate.admin.v1.Rollout.steps:type_name -> safestate.admin.v1.Step
-	66,  // 15: safestate.admin.v1.Rollout.started:type_name -> google.protobuf.Timestamp
-	66,  // 16: safestate.admin.v1.Rollout.since:type_name -> google.protobuf.Timestamp
-	66,  // 17: safestate.admin.v1.Rollout.gate_reached:type_name -> google.protobuf.Timestamp
-	30,  // 18: safestate.admin.v1.Rollout.paused:type_name -> safestate.admin.v1.Paused
-	66,  // 19: safestate.admin.v1.Withdrawal.first_bad:type_name -> google.protobuf.Timestamp
-	66,  // 20: safestate.admin.v1.Withdrawal.decided:type_name -> google.protobuf.Timestamp
-	66,  // 21: safestate.admin.v1.Withdrawal.pushed:type_name -> google.protobuf.Timestamp
-	66,  // 22: safestate.admin.v1.Withdrawal.acked:type_name -> google.protobuf.Timestamp
-	66,  // 23: safestate.admin.v1.Withdrawal.done:type_name -> google.protobuf.Timestamp
-	66,  // 24: safestate.admin.v1.Incident.since:type_name -> google.protobuf.Timestamp
-	66,  // 25: safestate.admin.v1.Incident.ended:type_name -> google.protobuf.Timestamp
-	66,  // 26: safestate.admin.v1.Bound.since:type_name -> google.protobuf.Timestamp
-	66,  // 27: safestate.admin.v1.Bound.until:type_name -> google.protobuf.Timestamp
-	66,  // 28: safestate.admin.v1.CheckResult.at:type_name -> google.protobuf.Timestamp
-	66,  // 29: safestate.admin.v1.Proof.pushed:type_name -> google.protobuf.Timestamp
-	66,  // 30: safestate.admin.v1.Proof.applied_at:type_name -> google.protobuf.Timestamp
-	66,  // 31: safestate.admin.v1.Proof.bad_seen:type_name -> google.protobuf.Timestamp
-	66,  // 32: safestate.admin.v1.Proof.heard:type_name -> google.protobuf.Timestamp
-	66,  // 33: safestate.admin.v1.Record.at:type_name -> google.protobuf.Timestamp
-	61,  // 34: safestate.admin.v1.Record.before:type_name -> safestate.admin.v1.Record.BeforeEntry
-	62,  // 35: safestate.admin.v1.Record.after:type_name -> safestate.admin.v1.Record.AfterEntry
-	63,  // 36: safestate.admin.v1.Record.evidence:type_name -> safestate.admin.v1.Record.EvidenceEntry
-	64,  // 37: safestate.admin.v1.Record.checks:type_name -> safestate.admin.v1.Record.ChecksEntry
-	38,  // 38: safestate.admin.v1.Record.took:type_name -> safestate.admin.v1.Took
-	40,  // 39: safestate.admin.v1.Record.kill:type_name -> safestate.admin.v1.Kill
-	66,  // 40: safestate.admin.v1.Kill.since:type_name -> google.protobuf.Timestamp
-	66,  // 41: safestate.admin.v1.Model.now:type_name -> google.protobuf.Timestamp
-	66,  // 42: safestate.admin.v1.Model.changed:type_name -> google.protobuf.Timestamp
-	27,  // 43: safestate.admin.v1.Model.versions:type_name -> safestate.admin.v1.Version
-	28,  // 44: safestate.admin.v1.Model.drift:type_name -> safestate.admin.v1.Drift
-	31,  // 45: safestate.admin.v1.Model.rollout:type_name -> safestate.admin.v1.Rollout
-	32,  // 46: safestate.admin.v1.Model.withdrawal:type_name -> safestate.admin.v1.Withdrawal
-	33,  // 47: safestate.admin.v1.Model.incident:type_name -> safestate.admin.v1.Incident
-	34,  // 48: safestate.admin.v1.Model.bound:type_name -> safestate.admin.v1.Bound
-	35,  // 49: safestate.admin.v1.Model.refused:type_name -> safestate.admin.v1.Refused
-	65,  // 50: safestate.admin.v1.Model.checks:type_name -> safestate.admin.v1.Model.ChecksEntry
-	37,  // 51: safestate.admin.v1.Model.proof:type_name -> safestate.admin.v1.Proof
-	39,  // 52: safestate.admin.v1.Model.last:type_name -> safestate.admin.v1.Record
-	66,  // 53: safestate.admin.v1.Proxy.since:type_name -> google.protobuf.Timestamp
-	66,  // 54: safestate.admin.v1.Proxy.last_seen:type_name -> google.protobuf.Timestamp
-	42,  // 55: safestate.admin.v1.Proxies.proxies:type_name -> safestate.admin.v1.Proxy
-	66,  // 56: safestate.admin.v1.Policy.since:type_name -> google.protobuf.Timestamp
-	66,  // 57: safestate.admin.v1.Status.now:type_name -> google.protobuf.Timestamp
-	20,  // 58: safestate.admin.v1.Status.troubles:type_name -> safestate.admin.v1.Trouble
-	21,  // 59: safestate.admin.v1.Status.leader:type_name -> safestate.admin.v1.Leader
-	22,  // 60: safestate.admin.v1.Status.store:type_name -> safestate.admin.v1.Store
-	23,  // 61: safestate.admin.v1.Status.configuration:type_name -> safestate.admin.v1.Configuration
-	41,  // 62: safestate.admin.v1.Status.models:type_name -> safestate.admin.v1.Model
-	43,  // 63: safestate.admin.v1.Status.proxies:type_name -> safestate.admin.v1.Proxies
-	44,  // 64: safestate.admin.v1.Status.policies:type_name -> safestate.admin.v1.Policy
-	53,  // 65: safestate.admin.v1.Status.kills:type_name -> safestate.admin.v1.KillState
-	66,  // 66: safestate.admin.v1.PolicyRecord.at:type_name -> google.protobuf.Timestamp
-	66,  // 67: safestate.admin.v1.ProxyRecord.at:type_name -> google.protobuf.Timestamp
-	39,  // 68: safestate.admin.v1.History.records:type_name -> safestate.admin.v1.Record
-	46,  // 69: safestate.admin.v1.History.policies:type_name -> safestate.admin.v1.PolicyRecord
-	47,  // 70: safestate.admin.v1.History.proxies:type_name -> safestate.admin.v1.ProxyRecord
-	66,  // 71: safestate.admin.v1.Key.made:type_name -> google.protobuf.Timestamp
-	66,  // 72: safestate.admin.v1.Key.signs:type_name -> google.protobuf.Timestamp
-	66,  // 73: safestate.admin.v1.Key.drops:type_name -> google.protobuf.Timestamp
-	50,  // 74: safestate.admin.v1.Keys.keys:type_name -> safestate.admin.v1.Key
-	66,  // 75: safestate.admin.v1.AskedRevive.at:type_name -> google.protobuf.Timestamp
-	66,  // 76: safestate.admin.v1.KillState.since:type_name -> google.protobuf.Timestamp
-	52,  // 77: safestate.admin.v1.KillState.asked:type_name -> safestate.admin.v1.AskedRevive
-	53,  // 78: safestate.admin.v1.KillList.kills:type_name -> safestate.admin.v1.KillState
-	53,  // 79: safestate.admin.v1.KillProof.state:type_name -> safestate.admin.v1.KillState
-	66,  // 80: safestate.admin.v1.KillProof.at:type_name -> google.protobuf.Timestamp
-	55,  // 81: safestate.admin.v1.KillProof.rows:type_name -> safestate.admin.v1.KillRow
-	53,  // 82: safestate.admin.v1.Killed.state:type_name -> safestate.admin.v1.KillState
-	59,  // 83: safestate.admin.v1.AuditList.entries:type_name -> safestate.admin.v1.AuditEntry
-	66,  // 84: safestate.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	24,  // 85: safestate.admin.v1.Record.EvidenceEntry.value:type_name -> safestate.admin.v1.Evidence
-	36,  // 86: safestate.admin.v1.Record.ChecksEntry.value:type_name -> safestate.admin.v1.CheckResult
-	36,  // 87: safestate.admin.v1.Model.ChecksEntry.value:type_name -> safestate.admin.v1.CheckResult
-	0,   // 88: safestate.admin.v1.Admin.Status:input_type -> safestate.admin.v1.StatusRequest
-	1,   // 89: safestate.admin.v1.Admin.Model:input_type -> safestate.admin.v1.ModelRequest
-	2,   // 90: safestate.admin.v1.Admin.History:input_type -> safestate.admin.v1.HistoryRequest
-	3,   // 91: safestate.admin.v1.Admin.Rollout:input_type -> safestate.admin.v1.RolloutRequest
-	4,   // 92: safestate.admin.v1.Admin.Rollback:input_type -> safestate.admin.v1.RollbackRequest
-	5,   // 93: safestate.admin.v1.Admin.PolicyRollback:input_type -> safestate.admin.v1.PolicyRollbackRequest
-	6,   // 94: safestate.admin.v1.Admin.PolicyUnpin:input_type -> safestate.admin.v1.PolicyUnpinRequest
-	7,   // 95: safestate.admin.v1.Admin.Deregister:input_type -> safestate.admin.v1.DeregisterRequest
-	8,   // 96: safestate.admin.v1.Admin.Keys:input_type -> safestate.admin.v1.KeysRequest
-	9,   // 97: safestate.admin.v1.Admin.RotateKeys:input_type -> safestate.admin.v1.RotateKeysRequest
-	10,  // 98: safestate.admin.v1.Admin.Backup:input_type -> safestate.admin.v1.BackupRequest
-	12,  // 99: safestate.admin.v1.Admin.Kills:input_type -> safestate.admin.v1.KillsRequest
-	15,  // 100: safestate.admin.v1.Admin.Audit:input_type -> safestate.admin.v1.AuditRequest
-	16,  // 101: safestate.admin.v1.Admin.AuditExport:input_type -> safestate.admin.v1.AuditExportRequest
-	13,  // 102: safestate.admin.v1.Admin.KillProof:input_type -> safestate.admin.v1.KillProofRequest
-	14,  // 103: safestate.admin.v1.Admin.WatchKillProof:input_type -> safestate.admin.v1.WatchKillProofRequest
-	17,  // 104: safestate.admin.v1.Admin.Kill:input_type -> safestate.admin.v1.KillRequest
-	18,  // 105: safestate.admin.v1.Admin.Revive:input_type -> safestate.admin.v1.ReviveRequest
-	19,  // 106: safestate.admin.v1.Admin.Approve:input_type -> safestate.admin.v1.ApproveRequest
-	45,  // 107: safestate.admin.v1.Admin.Status:output_type -> safestate.admin.v1.Status
-	41,  // 108: safestate.admin.v1.Admin.Model:output_type -> safestate.admin.v1.Model
-	48,  // 109: safestate.admin.v1.Admin.History:output_type -> safestate.admin.v1.History
-	41,  // 110: safestate.admin.v1.Admin.Rollout:output_type -> safestate.admin.v1.Model
-	41,  // 111: safestate.admin.v1.Admin.Rollback:output_type -> safestate.admin.v1.Model
-	44,  // 112: safestate.admin.v1.Admin.PolicyRollback:output_type -> safestate.admin.v1.Policy
-	44,  // 113: safestate.admin.v1.Admin.PolicyUnpin:output_type -> safestate.admin.v1.Policy
-	49,  // 114: safestate.admin.v1.Admin.Deregister:output_type -> safestate.admin.v1.Done
-	51,  // 115: safestate.admin.v1.Admin.Keys:output_type -> safestate.admin.v1.Keys
-	51,  // 116: safestate.admin.v1.Admin.RotateKeys:output_type -> safestate.admin.v1.Keys
-	11,  // 117: safestate.admin.v1.Admin.Backup:output_type -> safestate.admin.v1.Part
-	54,  // 118: safestate.admin.v1.Admin.Kills:output_type -> safestate.admin.v1.KillList
-	58,  // 119: safestate.admin.v1.Admin.Audit:output_type -> safestate.admin.v1.AuditList
-	11,  // 120: safestate.admin.v1.Admin.AuditExport:output_type -> safestate.admin.v1.Part
-	56,  // 121: safestate.admin.v1.Admin.KillProof:output_type -> safestate.admin.v1.KillProof
-	56,  // 122: safestate.admin.v1.Admin.WatchKillProof:output_type -> safestate.admin.v1.KillProof
-	57,  // 123: safestate.admin.v1.Admin.Kill:output_type -> safestate.admin.v1.Killed
-	53,  // 124: safestate.admin.v1.Admin.Revive:output_type -> safestate.admin.v1.KillState
-	53,  // 125: safestate.admin.v1.Admin.Approve:output_type -> safestate.admin.v1.KillState
-	107, // [107:126] is the sub-list for method output_type
-	88,  // [88:107] is the sub-list for method input_type
-	88,  // [88:88] is the sub-list for extension type_name
-	88,  // [88:88] is the sub-list for extension extendee
-	0,   // [0:88] is the sub-list for field type_name
+	31,  // 0: safestate.admin.v1.RolloutRequest.steps:type_name -> safestate.admin.v1.Step
+	68,  // 1: safestate.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	68,  // 2: safestate.admin.v1.Trouble.since:type_name -> google.protobuf.Timestamp
+	68,  // 3: safestate.admin.v1.Store.since:type_name -> google.protobuf.Timestamp
+	68,  // 4: safestate.admin.v1.Configuration.applied:type_name -> google.protobuf.Timestamp
+	62,  // 5: safestate.admin.v1.Evidence.detectors:type_name -> safestate.admin.v1.Evidence.DetectorsEntry
+	68,  // 6: safestate.admin.v1.Evidence.first_bad:type_name -> google.protobuf.Timestamp
+	68,  // 7: safestate.admin.v1.Condemned.at:type_name -> google.protobuf.Timestamp
+	68,  // 8: safestate.admin.v1.Hold.until:type_name -> google.protobuf.Timestamp
+	68,  // 9: safestate.admin.v1.VersionJudgement.now:type_name -> google.protobuf.Timestamp
+	25,  // 10: safestate.admin.v1.VersionJudgement.evidence:type_name -> safestate.admin.v1.Evidence
+	25,  // 11: safestate.admin.v1.Version.evidence:type_name -> safestate.admin.v1.Evidence
+	68,  // 12: safestate.admin.v1.Version.good:type_name -> google.protobuf.Timestamp
+	26,  // 13: safestate.admin.v1.Version.condemned:type_name -> safestate.admin.v1.Condemned
+	27,  // 14: safestate.admin.v1.Version.hold:type_name -> safestate.admin.v1.Hold
+	68,  // 15: safestate.admin.v1.Paused.at:type_name -> google.protobuf.Timestamp
+	31,  // 16: safestate.admin.v1.Rollout.steps:type_name -> safestate.admin.v1.Step
+	68,  // 17: safestate.admin.v1.Rollout.started:type_name -> google.protobuf.Timestamp
+	68,  // 18: safestate.admin.v1.Rollout.since:type_name -> google.protobuf.Timestamp
+	68,  // 19: safestate.admin.v1.Rollout.gate_reached:type_name -> google.protobuf.Timestamp
+	32,  // 20: safestate.admin.v1.Rollout.paused:type_name -> safestate.admin.v1.Paused
+	68,  // 21: safestate.admin.v1.Withdrawal.first_bad:type_name -> google.protobuf.Timestamp
+	68,  // 22: safestate.admin.v1.Withdrawal.decided:type_name -> google.protobuf.Timestamp
+	68,  // 23: safestate.admin.v1.Withdrawal.pushed:type_name -> google.protobuf.Timestamp
+	68,  // 24: safestate.admin.v1.Withdrawal.acked:type_name -> google.protobuf.Timestamp
+	68,  // 25: safestate.admin.v1.Withdrawal.done:type_name -> google.protobuf.Timestamp
+	68,  // 26: safestate.admin.v1.Incident.since:type_name -> google.protobuf.Timestamp
+	68,  // 27: safestate.admin.v1.Incident.ended:type_name -> google.protobuf.Timestamp
+	68,  // 28: safestate.admin.v1.Bound.since:type_name -> google.protobuf.Timestamp
+	68,  // 29: safestate.admin.v1.Bound.until:type_name -> google.protobuf.Timestamp
+	68,  // 30: safestate.admin.v1.CheckResult.at:type_name -> google.protobuf.Timestamp
+	68,  // 31: safestate.admin.v1.Proof.pushed:type_name -> google.protobuf.Timestamp
+	68,  // 32: safestate.admin.v1.Proof.applied_at:type_name -> google.protobuf.Timestamp
+	68,  // 33: safestate.admin.v1.Proof.bad_seen:type_name -> google.protobuf.Timestamp
+	68,  // 34: safestate.admin.v1.Proof.heard:type_name -> google.protobuf.Timestamp
+	68,  // 35: safestate.admin.v1.Record.at:type_name -> google.protobuf.Timestamp
+	63,  // 36: safestate.admin.v1.Record.before:type_name -> safestate.admin.v1.Record.BeforeEntry
+	64,  // 37: safestate.admin.v1.Record.after:type_name -> safestate.admin.v1.Record.AfterEntry
+	65,  // 38: safestate.admin.v1.Record.evidence:type_name -> safestate.admin.v1.Record.EvidenceEntry
+	66,  // 39: safestate.admin.v1.Record.checks:type_name -> safestate.admin.v1.Record.ChecksEntry
+	40,  // 40: safestate.admin.v1.Record.took:type_name -> safestate.admin.v1.Took
+	42,  // 41: safestate.admin.v1.Record.kill:type_name -> safestate.admin.v1.Kill
+	68,  // 42: safestate.admin.v1.Kill.since:type_name -> google.protobuf.Timestamp
+	68,  // 43: safestate.admin.v1.Model.now:type_name -> google.protobuf.Timestamp
+	68,  // 44: safestate.admin.v1.Model.changed:type_name -> google.protobuf.Timestamp
+	29,  // 45: safestate.admin.v1.Model.versions:type_name -> safestate.admin.v1.Version
+	30,  // 46: safestate.admin.v1.Model.drift:type_name -> safestate.admin.v1.Drift
+	33,  // 47: safestate.admin.v1.Model.rollout:type_name -> safestate.admin.v1.Rollout
+	34,  // 48: safestate.admin.v1.Model.withdrawal:type_name -> safestate.admin.v1.Withdrawal
+	35,  // 49: safestate.admin.v1.Model.incident:type_name -> safestate.admin.v1.Incident
+	36,  // 50: safestate.admin.v1.Model.bound:type_name -> safestate.admin.v1.Bound
+	37,  // 51: safestate.admin.v1.Model.refused:type_name -> safestate.admin.v1.Refused
+	67,  // 52: safestate.admin.v1.Model.checks:type_name -> safestate.admin.v1.Model.ChecksEntry
+	39,  // 53: safestate.admin.v1.Model.proof:type_name -> safestate.admin.v1.Proof
+	41,  // 54: safestate.admin.v1.Model.last:type_name -> safestate.admin.v1.Record
+	68,  // 55: safestate.admin.v1.Proxy.since:type_name -> google.protobuf.Timestamp
+	68,  // 56: safestate.admin.v1.Proxy.last_seen:type_name -> google.protobuf.Timestamp
+	44,  // 57: safestate.admin.v1.Proxies.proxies:type_name -> safestate.admin.v1.Proxy
+	68,  // 58: safestate.admin.v1.Policy.since:type_name -> google.protobuf.Timestamp
+	68,  // 59: safestate.admin.v1.Status.now:type_name -> google.protobuf.Timestamp
+	21,  // 60: safestate.admin.v1.Status.troubles:type_name -> safestate.admin.v1.Trouble
+	22,  // 61: safestate.admin.v1.Status.leader:type_name -> safestate.admin.v1.Leader
+	23,  // 62: safestate.admin.v1.Status.store:type_name -> safestate.admin.v1.Store
+	24,  // 63: safestate.admin.v1.Status.configuration:type_name -> safestate.admin.v1.Configuration
+	43,  // 64: safestate.admin.v1.Status.models:type_name -> safestate.admin.v1.Model
+	45,  // 65: safestate.admin.v1.Status.proxies:type_name -> safestate.admin.v1.Proxies
+	46,  // 66: safestate.admin.v1.Status.policies:type_name -> safestate.admin.v1.Policy
+	55,  // 67: safestate.admin.v1.Status.kills:type_name -> safestate.admin.v1.KillState
+	68,  // 68: safestate.admin.v1.PolicyRecord.at:type_name -> google.protobuf.Timestamp
+	68,  // 69: safestate.admin.v1.ProxyRecord.at:type_name -> google.protobuf.Timestamp
+	41,  // 70: safestate.admin.v1.History.records:type_name -> safestate.admin.v1.Record
+	48,  // 71: safestate.admin.v1.History.policies:type_name -> safestate.admin.v1.PolicyRecord
+	49,  // 72: safestate.admin.v1.History.proxies:type_name -> safestate.admin.v1.ProxyRecord
+	68,  // 73: safestate.admin.v1.Key.made:type_name -> google.protobuf.Timestamp
+	68,  // 74: safestate.admin.v1.Key.signs:type_name -> google.protobuf.Timestamp
+	68,  // 75: safestate.admin.v1.Key.drops:type_name -> google.protobuf.Timestamp
+	52,  // 76: safestate.admin.v1.Keys.keys:type_name -> safestate.admin.v1.Key
+	68,  // 77: safestate.admin.v1.AskedRevive.at:type_name -> google.protobuf.Timestamp
+	68,  // 78: safestate.admin.v1.KillState.since:type_name -> google.protobuf.Timestamp
+	54,  // 79: safestate.admin.v1.KillState.asked:type_name -> safestate.admin.v1.AskedRevive
+	55,  // 80: safestate.admin.v1.KillList.kills:type_name -> safestate.admin.v1.KillState
+	55,  // 81: safestate.admin.v1.KillProof.state:type_name -> safestate.admin.v1.KillState
+	68,  // 82: safestate.admin.v1.KillProof.at:type_name -> google.protobuf.Timestamp
+	57,  // 83: safestate.admin.v1.KillProof.rows:type_name -> safestate.admin.v1.KillRow
+	55,  // 84: safestate.admin.v1.Killed.state:type_name -> safestate.admin.v1.KillState
+	61,  // 85: safestate.admin.v1.AuditList.entries:type_name -> safestate.admin.v1.AuditEntry
+	68,  // 86: safestate.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	25,  // 87: safestate.admin.v1.Record.EvidenceEntry.value:type_name -> safestate.admin.v1.Evidence
+	38,  // 88: safestate.admin.v1.Record.ChecksEntry.value:type_name -> safestate.admin.v1.CheckResult
+	38,  // 89: safestate.admin.v1.Model.ChecksEntry.value:type_name -> safestate.admin.v1.CheckResult
+	0,   // 90: safestate.admin.v1.Admin.Status:input_type -> safestate.admin.v1.StatusRequest
+	1,   // 91: safestate.admin.v1.Admin.Model:input_type -> safestate.admin.v1.ModelRequest
+	2,   // 92: safestate.admin.v1.Admin.Version:input_type -> safestate.admin.v1.VersionRequest
+	3,   // 93: safestate.admin.v1.Admin.History:input_type -> safestate.admin.v1.HistoryRequest
+	4,   // 94: safestate.admin.v1.Admin.Rollout:input_type -> safestate.admin.v1.RolloutRequest
+	5,   // 95: safestate.admin.v1.Admin.Rollback:input_type -> safestate.admin.v1.RollbackRequest
+	6,   // 96: safestate.admin.v1.Admin.PolicyRollback:input_type -> safestate.admin.v1.PolicyRollbackRequest
+	7,   // 97: safestate.admin.v1.Admin.PolicyUnpin:input_type -> safestate.admin.v1.PolicyUnpinRequest
+	8,   // 98: safestate.admin.v1.Admin.Deregister:input_type -> safestate.admin.v1.DeregisterRequest
+	9,   // 99: safestate.admin.v1.Admin.Keys:input_type -> safestate.admin.v1.KeysRequest
+	10,  // 100: safestate.admin.v1.Admin.RotateKeys:input_type -> safestate.admin.v1.RotateKeysRequest
+	11,  // 101: safestate.admin.v1.Admin.Backup:input_type -> safestate.admin.v1.BackupRequest
+	13,  // 102: safestate.admin.v1.Admin.Kills:input_type -> safestate.admin.v1.KillsRequest
+	16,  // 103: safestate.admin.v1.Admin.Audit:input_type -> safestate.admin.v1.AuditRequest
+	17,  // 104: safestate.admin.v1.Admin.AuditExport:input_type -> safestate.admin.v1.AuditExportRequest
+	14,  // 105: safestate.admin.v1.Admin.KillProof:input_type -> safestate.admin.v1.KillProofRequest
+	15,  // 106: safestate.admin.v1.Admin.WatchKillProof:input_type -> safestate.admin.v1.WatchKillProofRequest
+	18,  // 107: safestate.admin.v1.Admin.Kill:input_type -> safestate.admin.v1.KillRequest
+	19,  // 108: safestate.admin.v1.Admin.Revive:input_type -> safestate.admin.v1.ReviveRequest
+	20,  // 109: safestate.admin.v1.Admin.Approve:input_type -> safestate.admin.v1.ApproveRequest
+	47,  // 110: safestate.admin.v1.Admin.Status:output_type -> safestate.admin.v1.Status
+	43,  // 111: safestate.admin.v1.Admin.Model:output_type -> safestate.admin.v1.Model
+	28,  // 112: safestate.admin.v1.Admin.Version:output_type -> safestate.admin.v1.VersionJudgement
+	50,  // 113: safestate.admin.v1.Admin.History:output_type -> safestate.admin.v1.History
+	43,  // 114: safestate.admin.v1.Admin.Rollout:output_type -> safestate.admin.v1.Model
+	43,  // 115: safestate.admin.v1.Admin.Rollback:output_type -> safestate.admin.v1.Model
+	46,  // 116: safestate.admin.v1.Admin.PolicyRollback:output_type -> safestate.admin.v1.Policy
+	46,  // 117: safestate.admin.v1.Admin.PolicyUnpin:output_type -> safestate.admin.v1.Policy
+	51,  // 118: safestate.admin.v1.Admin.Deregister:output_type -> safestate.admin.v1.Done
+	53,  // 119: safestate.admin.v1.Admin.Keys:output_type -> safestate.admin.v1.Keys
+	53,  // 120: safestate.admin.v1.Admin.RotateKeys:output_type -> safestate.admin.v1.Keys
+	12,  // 121: safestate.admin.v1.Admin.Backup:output_type -> safestate.admin.v1.Part
+	56,  // 122: safestate.admin.v1.Admin.Kills:output_type -> safestate.admin.v1.KillList
+	60,  // 123: safestate.admin.v1.Admin.Audit:output_type -> safestate.admin.v1.AuditList
+	12,  // 124: safestate.admin.v1.Admin.AuditExport:output_type -> safestate.admin.v1.Part
+	58,  // 125: safestate.admin.v1.Admin.KillProof:output_type -> safestate.admin.v1.KillProof
+	58,  // 126: safestate.admin.v1.Admin.WatchKillProof:output_type -> safestate.admin.v1.KillProof
+	59,  // 127: safestate.admin.v1.Admin.Kill:output_type -> safestate.admin.v1.Killed
+	55,  // 128: safestate.admin.v1.Admin.Revive:output_type -> safestate.admin.v1.KillState
+	55,  // 129: safestate.admin.v1.Admin.Approve:output_type -> safestate.admin.v1.KillState
+	110, // [110:130] is the sub-list for method output_type
+	90,  // [90:110] is the sub-list for method input_type
+	90,  // [90:90] is the sub-list for extension type_name
+	90,  // [90:90] is the sub-list for extension extendee
+	0,   // [0:90] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -5723,18 +5925,18 @@ func file_admin_proto_init() {
 	if File_admin_proto != nil {
 		return
 	}
-	file_admin_proto_msgTypes[3].OneofWrappers = []any{}
 	file_admin_proto_msgTypes[4].OneofWrappers = []any{}
-	file_admin_proto_msgTypes[9].OneofWrappers = []any{}
-	file_admin_proto_msgTypes[27].OneofWrappers = []any{}
-	file_admin_proto_msgTypes[32].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[5].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[10].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[29].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   66,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

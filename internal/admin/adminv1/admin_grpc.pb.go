@@ -25,6 +25,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Admin_Status_FullMethodName         = "/safestate.admin.v1.Admin/Status"
 	Admin_Model_FullMethodName          = "/safestate.admin.v1.Admin/Model"
+	Admin_Version_FullMethodName        = "/safestate.admin.v1.Admin/Version"
 	Admin_History_FullMethodName        = "/safestate.admin.v1.Admin/History"
 	Admin_Rollout_FullMethodName        = "/safestate.admin.v1.Admin/Rollout"
 	Admin_Rollback_FullMethodName       = "/safestate.admin.v1.Admin/Rollback"
@@ -59,6 +60,8 @@ type AdminClient interface {
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*Status, error)
 	// Model is how one model stands.
 	Model(ctx context.Context, in *ModelRequest, opts ...grpc.CallOption) (*Model, error)
+	// Version is what is known of one version, for a program that moves its traffic.
+	Version(ctx context.Context, in *VersionRequest, opts ...grpc.CallOption) (*VersionJudgement, error)
 	// History is what happened, newest first.
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*History, error)
 	// Rollout starts a rollout, or acts on the one that runs.
@@ -120,6 +123,16 @@ func (c *adminClient) Model(ctx context.Context, in *ModelRequest, opts ...grpc.
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Model)
 	err := c.cc.Invoke(ctx, Admin_Model_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Version(ctx context.Context, in *VersionRequest, opts ...grpc.CallOption) (*VersionJudgement, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VersionJudgement)
+	err := c.cc.Invoke(ctx, Admin_Version_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -338,6 +351,8 @@ type AdminServer interface {
 	Status(context.Context, *StatusRequest) (*Status, error)
 	// Model is how one model stands.
 	Model(context.Context, *ModelRequest) (*Model, error)
+	// Version is what is known of one version, for a program that moves its traffic.
+	Version(context.Context, *VersionRequest) (*VersionJudgement, error)
 	// History is what happened, newest first.
 	History(context.Context, *HistoryRequest) (*History, error)
 	// Rollout starts a rollout, or acts on the one that runs.
@@ -390,6 +405,9 @@ func (UnimplementedAdminServer) Status(context.Context, *StatusRequest) (*Status
 }
 func (UnimplementedAdminServer) Model(context.Context, *ModelRequest) (*Model, error) {
 	return nil, status.Error(codes.Unimplemented, "method Model not implemented")
+}
+func (UnimplementedAdminServer) Version(context.Context, *VersionRequest) (*VersionJudgement, error) {
+	return nil, status.Error(codes.Unimplemented, "method Version not implemented")
 }
 func (UnimplementedAdminServer) History(context.Context, *HistoryRequest) (*History, error) {
 	return nil, status.Error(codes.Unimplemented, "method History not implemented")
@@ -495,6 +513,24 @@ func _Admin_Model_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).Model(ctx, req.(*ModelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Version_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VersionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Version(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Version_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Version(ctx, req.(*VersionRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -798,6 +834,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Model",
 			Handler:    _Admin_Model_Handler,
+		},
+		{
+			MethodName: "Version",
+			Handler:    _Admin_Version_Handler,
 		},
 		{
 			MethodName: "History",

@@ -151,6 +151,9 @@ func deed(r release.Record) string {
 	case release.KindHoldbackAgain:
 		return r.Version + " has its holdback again"
 	case release.KindApplied:
+		if r.Reason == release.TakenByMesh {
+			return "written"
+		}
 		return "ACKed by every expected proxy"
 	case release.KindRollbackDone:
 		return "rollback of " + r.Version + " proven"

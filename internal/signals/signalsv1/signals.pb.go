@@ -207,7 +207,13 @@ type Counts struct {
 	Since uint64 `protobuf:"varint,18,opt,name=since,proto3" json:"since,omitempty"`
 	// streak is how many of the newest answers were bad in a row, 0 after a clean
 	// one: a version that turned bad in the middle of a report is told by it.
-	Streak        uint64 `protobuf:"varint,19,opt,name=streak,proto3" json:"streak,omitempty"`
+	Streak uint64 `protobuf:"varint,19,opt,name=streak,proto3" json:"streak,omitempty"`
+	// policy is the head of the digest of the policy that the newest request came with,
+	// kills the mark of the kills that its route had, 0: none, and marked when that was,
+	// in nanoseconds since 1970. A proxy whose requests carry a mark routes by it.
+	Policy        uint64 `protobuf:"fixed64,21,opt,name=policy,proto3" json:"policy,omitempty"`
+	Kills         uint64 `protobuf:"fixed64,22,opt,name=kills,proto3" json:"kills,omitempty"`
+	Marked        uint64 `protobuf:"varint,23,opt,name=marked,proto3" json:"marked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -371,6 +377,27 @@ func (x *Counts) GetSince() uint64 {
 func (x *Counts) GetStreak() uint64 {
 	if x != nil {
 		return x.Streak
+	}
+	return 0
+}
+
+func (x *Counts) GetPolicy() uint64 {
+	if x != nil {
+		return x.Policy
+	}
+	return 0
+}
+
+func (x *Counts) GetKills() uint64 {
+	if x != nil {
+		return x.Kills
+	}
+	return 0
+}
+
+func (x *Counts) GetMarked() uint64 {
+	if x != nil {
+		return x.Marked
 	}
 	return 0
 }
@@ -625,7 +652,7 @@ const file_signals_proto_rawDesc = "" +
 	"\x05kills\x18\n" +
 	" \x01(\tR\x05kills\x12\x1b\n" +
 	"\tin_flight\x18\v \x01(\x04R\binFlight\x12\x19\n" +
-	"\bin_proxy\x18\f \x01(\bR\ainProxy\"\xff\x04\n" +
+	"\bin_proxy\x18\f \x01(\bR\ainProxy\"\xcb\x05\n" +
 	"\x06Counts\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05route\x18\x02 \x01(\tR\x05route\x12\x14\n" +
@@ -649,10 +676,13 @@ const file_signals_proto_rawDesc = "" +
 	"last_asked\x18\x10 \x01(\x04R\tlastAsked\x12\x19\n" +
 	"\blast_bad\x18\x11 \x01(\x04R\alastBad\x12\x14\n" +
 	"\x05since\x18\x12 \x01(\x04R\x05since\x12\x16\n" +
-	"\x06streak\x18\x13 \x01(\x04R\x06streak\x1a<\n" +
+	"\x06streak\x18\x13 \x01(\x04R\x06streak\x12\x16\n" +
+	"\x06policy\x18\x15 \x01(\x06R\x06policy\x12\x14\n" +
+	"\x05kills\x18\x16 \x01(\x06R\x05kills\x12\x16\n" +
+	"\x06marked\x18\x17 \x01(\x04R\x06marked\x1a<\n" +
 	"\x0eDetectorsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"F\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01J\x04\b\x14\x10\x15\"F\n" +
 	"\x06Caller\x12\x14\n" +
 	"\x05place\x18\x01 \x01(\rR\x05place\x12\x14\n" +
 	"\x05clean\x18\x02 \x01(\x04R\x05clean\x12\x10\n" +
