@@ -32,15 +32,17 @@ type GRPC struct {
 	schema schema
 }
 
-// DialGRPC makes a client of host:port, in the clear.
-func DialGRPC(address string) (*GRPC, error) {
+// DialGRPC makes a client of host:port, in the clear, with options beside its own.
+func DialGRPC(address string, more ...grpc.DialOption) (*GRPC, error) {
 	s, err := newSchema()
 	if err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient("passthrough:///"+address, append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: time.Second}),
-		grpc.WithDisableRetry(), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+		grpc.WithDisableRetry(), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64 << 20)),
+	}, more...)...)
 	if err != nil {
 		return nil, err
 	}

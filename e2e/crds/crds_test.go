@@ -14,8 +14,8 @@ import (
 func ours(t testing.TB) []string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(root, "istio", "crds", "*.yaml"))
-	if err != nil || len(names) != 3 {
-		t.Fatalf("found %q, err %v; want Model, FailSafePolicy and KillSwitch", names, err)
+	if err != nil || len(names) != 4 {
+		t.Fatalf("found %q, err %v; want Model, FailSafePolicy, KillSwitch and StateRecord", names, err)
 	}
 	return names
 }

@@ -18,6 +18,7 @@ func TestEnumerations(t *testing.T) {
 		v1alpha1.KindModel:          reflect.TypeFor[v1alpha1.Model](),
 		v1alpha1.KindFailSafePolicy: reflect.TypeFor[v1alpha1.FailSafePolicy](),
 		v1alpha1.KindKillSwitch:     reflect.TypeFor[v1alpha1.KillSwitch](),
+		v1alpha1.KindStateRecord:    reflect.TypeFor[v1alpha1.StateRecord](),
 	}
 	found := 0
 	for _, name := range ours(t) {

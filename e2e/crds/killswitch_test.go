@@ -94,12 +94,12 @@ func TestKillSwitchKeepsItsTarget(t *testing.T) {
 	if len(refused)+len(again) > 0 {
 		t.Fatal(refused, again)
 	}
-	k := api["safestate.dev/v1alpha1 KillSwitch"]
-	errs := k.update(t.Context(), is[0], was[0])
+	k := api.Server["safestate.dev/v1alpha1 KillSwitch"]
+	errs := k.Update(t.Context(), is[0], was[0])
 	if len(errs) != 1 || !strings.Contains(errs[0].Error(), "spec.target: Invalid value: never changes; want another KillSwitch for another target") {
 		t.Errorf("got %v", errs)
 	}
-	if errs := k.update(t.Context(), was[0], was[0]); len(errs) > 0 {
+	if errs := k.Update(t.Context(), was[0], was[0]); len(errs) > 0 {
 		t.Errorf("unchanged: %v", errs)
 	}
 }

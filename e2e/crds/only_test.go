@@ -42,14 +42,16 @@ var only = map[string]string{
 	"routes are the Gateway API's, whose definitions allow more than safestate carries out": `
 		backend-dangling backend-filters backend-group backend-kind backend-missing backend-namespace
 		backend-twice filter-header-framing filter-header-host filter-header-own filter-header-twice
-		filter-unsupported grpc-filter-unsupported grpc-match-regex grpc-match-regex-open
+		filter-unsupported grant-dangling grant-other grpc-filter-unsupported grpc-match-regex grpc-match-regex-open
 		grpc-route-backend grpc-route-backend-missing grpc-route-label grpc-route-session match-header-twice
 		match-path-regex match-query-regex rewrite-full-path rewrite-missing route-hostname-twice route-retry
 		session-header session-name session-timeout session-timeout-short`,
 	"what reads the YAML makes something else of it before the API server sees it": `
 		document-empty type-integer-hexadecimal`,
 	"an API server has kinds that safestate does not read": `
-		document-kind-other`,
+		document-kind-other document-kind-state`,
+	"only a mesh has sidecars of a model's own, and the API server has one": `
+		target-model`,
 	"the API server removes what has no value": `
 		field-null`,
 }

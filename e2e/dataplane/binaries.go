@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -101,4 +102,11 @@ func Cleanup() {
 		_ = os.RemoveAll(built.dir) // a leftover in the temporary folder at worst
 		built.dir, built.paths = "", nil
 	}
+}
+
+// Run runs one of the repository's programs to its end, and returns what it said.
+func Run(ctx context.Context, t testing.TB, name string, args ...string) (string, error) {
+	t.Helper()
+	out, err := exec.CommandContext(ctx, Program(t, name), args...).CombinedOutput() //nolint:gosec // our own
+	return string(out), err
 }

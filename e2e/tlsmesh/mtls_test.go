@@ -80,7 +80,7 @@ func TestTLSTurnsAway(t *testing.T) {
 	dataplane.Eventually(t, soon, "answers are judged", good.judges)
 
 	stranger := other.issued(node)
-	place(t, stranger.ca, ca.pem) // it trusts safestate, and is not trusted
+	place(t, stranger.ca, ca.PEM) // it trusts safestate, and is not trusted
 	nameless := ca.issued(node)
 	for name, x := range map[string]struct {
 		flags  []string
