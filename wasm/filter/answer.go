@@ -161,7 +161,7 @@ func (s *stream) room(n int) bool {
 // unheld decides an answer for which the worker has no memory to spare.
 func (s *stream) unheld() types.Action {
 	if s.route.policy.Limits.ResponseOver == policy.OverPass || !s.enforced {
-		s.permits.ignore()
+		s.permits.Ignore()
 		s.judged = true
 		return s.leave(causeMemory)
 	}
@@ -182,7 +182,7 @@ func (s *stream) decide(v *verdict.Verdict) types.Action {
 	events := s.restream(v)
 	s.count(v)
 	acts := s.enforced && !v.Clean()
-	if !acts && tooLarge(v) {
+	if !acts && v.TooLarge() {
 		s.setAside(causeResponseOverLimit)
 		return types.ActionContinue
 	}
@@ -222,45 +222,19 @@ func (s *stream) tag() {
 	}
 }
 
-// tooLarge reports whether a verdict is on an answer that nobody read.
-func tooLarge(v *verdict.Verdict) bool {
-	if v.Failed.Code == verdict.BrokenTooLarge {
-		return true
-	}
-	for _, f := range v.Observed {
-		if f.Code == verdict.BrokenTooLarge {
-			return true
-		}
-	}
-	return false
-}
-
 // restream makes the stream that was asked for of a whole completion, which clients
 // take for a stream without a single event. It is nil where the answer may stay as
 // it is; a completion that cannot be told as a stream fails.
 func (s *stream) restream(v *verdict.Verdict) []byte {
-	broken := s.route.policy.Detect.Broken
-	if !s.shape.Stream || !s.enforced || broken == nil || !broken.Mode.Enforces() ||
-		s.judge.Status/100 != 2 || !v.Clean() || v.Pass != verdict.Judged {
+	if !s.enforced {
 		return nil
 	}
-	body, err := inflate.Body(nil, s.respond.text("content-encoding"), s.judge.ResponseBody)
-	if err == nil {
-		body, _, err = chat.Reshape(nil, body, s.shape)
-	}
-	if err != nil {
-		v.Add(verdict.Finding{Code: verdict.BrokenForm, Detail: "no stream", Enforced: true})
-		return nil
-	}
-	return body
+	return local.Restream(s.route.policy, s.shape, s.judge.Status, s.respond.text("content-encoding"), s.judge.ResponseBody, v)
 }
-
-// digests are headers that say what a body is: of another body they would lie.
-var digests = []string{"content-length", "content-encoding", "etag", "digest", "content-digest", "content-md5", "repr-digest"}
 
 // sendRestreamed lets the model's answer go as the stream that it is now.
 func (s *stream) sendRestreamed(body []byte) types.Action {
-	for _, name := range digests {
+	for _, name := range local.BodyHeaders {
 		if _, there := s.respond.Get(name); there {
 			_ = proxywasm.RemoveHttpResponseHeader(name) // it was there a moment ago
 		}

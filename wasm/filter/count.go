@@ -25,18 +25,6 @@ type counted struct {
 	judged   bool // the answer has been counted, or is not to be
 }
 
-// permits are what a stream holds while its model is asked, each settled once.
-type permits struct {
-	version      breaker.Permit
-	dependencies []dependencyPermit
-	held         bool
-}
-
-type dependencyPermit struct {
-	name   string
-	permit breaker.Permit
-}
-
 // guard asks the breakers whether the model may be asked. What they say of a request
 // that is only observed is counted and changes nothing. Beside a processor the
 // breakers are the processor's.
@@ -59,7 +47,7 @@ func (s *stream) guard() verdict.Finding {
 	if !s.enforced {
 		return verdict.Finding{}
 	}
-	s.permits.ignore()
+	s.permits.Ignore()
 	return f
 }
 
@@ -77,45 +65,10 @@ func (s *stream) killed() verdict.Finding {
 }
 
 func (s *stream) takePermits() verdict.Finding {
-	if b := s.version.breaker; b != nil {
-		permit, ok := b.Allow()
-		if !ok {
-			return verdict.Finding{Code: verdict.BreakerOpen, Detail: s.version.Model + "/" + s.version.Name}
-		}
-		s.permits.version, s.permits.held = permit, true
-	}
-	for i := range s.route.dependencies {
-		d := &s.route.dependencies[i]
-		permit, ok := d.breaker.Allow()
-		if !ok {
-			return verdict.Finding{Code: verdict.BreakerOpen, Detail: d.name, Dependency: d.name}
-		}
-		s.permits.dependencies = append(s.permits.dependencies, dependencyPermit{d.name, permit})
+	if dependency, ok := s.permits.Take(s.version.breaker, s.route.dependencies); !ok {
+		return verdict.OpenBreaker(s.version.Version, dependency)
 	}
 	return verdict.Finding{}
-}
-
-func (p *permits) ignore() { p.settle(breaker.Ignored, "", 0) }
-
-// settle settles the permits. Where the policy names the dependency that made an
-// answer fail, the failure is the dependency's and not the version's.
-func (p *permits) settle(o breaker.Outcome, blamed string, took time.Duration) {
-	if p.held {
-		p.held = false
-		own := o
-		if blamed != "" {
-			own = breaker.Ignored
-		}
-		p.version.Done(own, took)
-	}
-	for _, d := range p.dependencies {
-		theirs := o
-		if o == breaker.Failure && d.name != blamed {
-			theirs = breaker.Ignored
-		}
-		d.permit.Done(theirs, took)
-	}
-	p.dependencies = p.dependencies[:0]
 }
 
 func (p *plugin) breakerChanged(key string, c breaker.Change) {
@@ -172,9 +125,9 @@ func (s *stream) settle(f verdict.Finding, took time.Duration) {
 		return
 	}
 	if f.Found() {
-		s.permits.settle(breaker.Failure, f.Dependency, took)
+		s.permits.Settle(breaker.Failure, f.Dependency, took)
 	} else {
-		s.permits.settle(breaker.Success, "", took)
+		s.permits.Settle(breaker.Success, "", took)
 	}
 	if s.judged {
 		return
@@ -216,7 +169,7 @@ func (s *stream) sampled() slot.Place {
 // countCallerError counts an answer that blames the caller: it says nothing about the
 // model.
 func (s *stream) countCallerError() {
-	s.permits.ignore()
+	s.permits.Ignore()
 	if !s.judged && !s.asked.IsZero() {
 		s.version.row.callerError()
 	}
@@ -225,16 +178,16 @@ func (s *stream) countCallerError() {
 
 // countNothing keeps what comes of the answer from being held against the model.
 func (s *stream) countNothing() {
-	s.permits.ignore()
+	s.permits.Ignore()
 	s.judged = true
 }
 
 // setAside lets an answer go that is not looked at.
 func (s *stream) setAside(cause string) {
 	if cause == causeResponseOverLimit {
-		s.permits.settle(breaker.Success, "", s.plugin.now().Sub(s.asked))
+		s.permits.Settle(breaker.Success, "", s.plugin.now().Sub(s.asked))
 	} else {
-		s.permits.ignore()
+		s.permits.Ignore()
 	}
 	s.judged = true
 	s.leave(cause)
@@ -341,11 +294,11 @@ func (s *stream) tokens(prompt, completion int64, wasted bool) {
 func (s *stream) ended() {
 	s.bound = noTime
 	if s.route != nil && s.route.policy != nil && s.route.policy.Host == policy.HostBoth && s.stage == stageAsked {
-		s.permits.ignore() // the processor has not let the answer come: it counts
+		s.permits.Ignore() // the processor has not let the answer come: it counts
 		return
 	}
 	if s.judge == nil || s.judged || s.stage != stageAsked && s.stage != stageHeld && s.stage != stageFlowing {
-		s.permits.ignore()
+		s.permits.Ignore()
 		return
 	}
 	now := s.plugin.look()
@@ -363,7 +316,7 @@ func (s *stream) ended() {
 		s.countFinding(f)
 		s.settle(f, now.Sub(s.asked))
 	default:
-		s.permits.ignore()
+		s.permits.Ignore()
 		s.judged = true
 		s.uninspected(causeAbandoned)
 	}

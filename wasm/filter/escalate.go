@@ -11,14 +11,6 @@ import (
 	"github.com/safestate/safestate/wasm/proxywasm"
 )
 
-const (
-	// leastForCall is the time under which nobody is asked elsewhere: less than a
-	// loopback round trip under load takes.
-	leastForCall = 2 * time.Millisecond
-	// forLocal is kept back from a call, for the rungs after it and the way home.
-	forLocal = 3 * time.Millisecond
-)
-
 // headerExpected tells the ladder's upstream how long it has.
 const headerExpected = "x-envoy-expected-rq-timeout-ms"
 
@@ -32,8 +24,8 @@ func (s *stream) call() bool {
 	if p.Protocol == policy.OpenAI {
 		s.shape = s.route.detector.ChatRequest(s.judge).Shape() // the model may not have been asked
 	}
-	left := s.started.Add(p.Deadline.D()).Sub(s.plugin.now()) - forLocal
-	if left < leastForCall {
+	left := s.started.Add(p.Deadline.D()).Sub(s.plugin.now()) - local.ForLocal
+	if left < local.LeastForNetwork {
 		return false
 	}
 	whole := left

@@ -3,7 +3,6 @@ package filter
 import (
 	"bytes"
 	"strconv"
-	"strings"
 
 	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
@@ -36,8 +35,7 @@ func (s *stream) streams() bool {
 	if s.route.policy.Protocol != policy.OpenAI || !s.shape.Stream && s.judge.RequestBodySeen {
 		return false
 	}
-	kind, _, _ := strings.Cut(s.respond.text("content-type"), ";")
-	return strings.EqualFold(strings.TrimSpace(kind), chat.TypeStream)
+	return chat.IsStream(s.respond.text("content-type"))
 }
 
 // begin begins to judge a stream. One that is only observed goes out as it comes.

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"strconv"
-	"strings"
 )
 
 // headers are one message's, as Envoy has them: names in lower case.
@@ -24,19 +23,6 @@ func (h headers) text(name string) string {
 	return v
 }
 
-// declared returns the content-length; -1 where there is none.
-func (h headers) declared() int64 {
-	text, ok := h.Get("content-length")
-	if !ok {
-		return -1
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 {
-		return -1
-	}
-	return n
-}
-
 // status reads :status; 0, which is a failure, where it is none.
 func (h headers) status() int {
 	n, err := strconv.Atoi(h.text(":status"))
@@ -45,7 +31,3 @@ func (h headers) status() int {
 	}
 	return n
 }
-
-// isVersion reports whether Envoy sends the request to a version: not where it has
-// none, and not where a ramp withholds it.
-func isVersion(cluster, none string) bool { return cluster != "" && !strings.HasPrefix(cluster, none) }

@@ -76,7 +76,7 @@ func (s *stream) deliver(a local.Answer, f verdict.Finding) types.Action {
 
 // reject answers 400 and names the field: the caller's error, said to the caller.
 func (s *stream) reject(f verdict.Finding) types.Action {
-	s.permits.ignore()
+	s.permits.Ignore()
 	s.countRejected()
 	tags := [][2]string{
 		{verdict.HeaderReason, f.Reason()}, {"content-type", local.TypeJSON}, {"cache-control", "no-store"},
@@ -88,7 +88,7 @@ func (s *stream) reject(f verdict.Finding) types.Action {
 // what was held goes on, uninspected: nothing else is left.
 func (s *stream) send(status uint32, tags [][2]string, body []byte) types.Action {
 	s.stage, s.bound = stageAnswered, noTime
-	s.permits.ignore() // those that nothing has settled
+	s.permits.Ignore() // those that nothing has settled
 	if err := proxywasm.SendHttpResponse(status, tags, body, -1); err != nil {
 		proxywasm.LogError("safestate: an answer could not be sent: " + err.Error())
 		s.uninspected(causeFilterError)

@@ -29,7 +29,7 @@ type route struct {
 
 	versions     map[string]*version // by Envoy cluster name
 	unknown      *version
-	dependencies []dependency
+	dependencies []breaker.Dependency
 	// keeps: the request's body is kept, for checks, rungs or to ask elsewhere.
 	// holds: the model is not asked before all of it is here and checked.
 	keeps, holds bool
@@ -54,11 +54,6 @@ type version struct {
 	tags    []local.Header
 	served  *counter
 	row     *row
-}
-
-type dependency struct {
-	name    string
-	breaker *breaker.Breaker
 }
 
 // route returns the policy of the request at hand; nil: it has none.
@@ -95,7 +90,7 @@ func (p *plugin) configure(r *route) {
 	r.dependencies = r.dependencies[:0]
 	for _, d := range r.policy.Detect.Dependencies {
 		if d.Mode != policy.Observe { // a breaker that is only watched keeps nobody from the model
-			r.dependencies = append(r.dependencies, dependency{d.Name, p.breakers.Get("dependency/"+r.policy.Model+"/"+d.Name, d.Breaker)})
+			r.dependencies = append(r.dependencies, breaker.Dependency{Name: d.Name, Breaker: p.breakers.Get(breaker.DependencyKey(r.policy.Model, d.Name), d.Breaker)})
 		}
 	}
 }
@@ -234,9 +229,5 @@ func (r *route) version(cluster string) *version {
 
 // enforces draws whether this request is enforced.
 func (r *route) enforces() bool {
-	p := r.policy
-	if !p.Mode.Enforces() {
-		return false
-	}
-	return p.FullyEnforced() || rand.Float64()*100 < p.EnforcePercent //nolint:gosec // a share of requests, no secret
+	return r.policy.Draw(rand.Float64) //nolint:gosec // a share of requests, no secret
 }

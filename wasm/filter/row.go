@@ -2,6 +2,7 @@ package filter
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/safestate/safestate/internal/breaker"
 	"github.com/safestate/safestate/internal/signals/slot"
@@ -143,7 +144,7 @@ func (r *reporter) report(now time.Time) (b []byte, rows []*row) {
 		}
 	}
 	r.plugin.breakers.Each(func(key string, s breaker.Snapshot) {
-		if state := stateOf(s); state != "" && len(key) > len(breaker.VersionPrefix) && key[:len(breaker.VersionPrefix)] == breaker.VersionPrefix {
+		if state := s.Reported(); state != "" && strings.HasPrefix(key, breaker.VersionPrefix) {
 			b = nested(b, reportBreakers, func(b []byte) []byte { return text(text(b, breakerKey, key), breakerState, state) })
 		}
 	})
@@ -190,19 +191,6 @@ func (w *row) encode(b []byte) []byte {
 	b = number(b, countsLastBad, nanos(w.lastBad))
 	b = number(b, countsSince, nanos(w.since))
 	return number(b, countsStreak, w.streak)
-}
-
-// stateOf names the state that requests meet; empty: closed.
-func stateOf(s breaker.Snapshot) string {
-	switch {
-	case s.State == breaker.Open:
-		return "open"
-	case s.State == breaker.HalfOpen:
-		return "half_open"
-	case s.Share < 1:
-		return "ramp"
-	}
-	return ""
 }
 
 // tag begins a field of protobuf's wire form, of which a report needs two types:

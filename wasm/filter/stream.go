@@ -3,6 +3,7 @@ package filter
 import (
 	"strconv"
 
+	"github.com/safestate/safestate/internal/breaker"
 	"github.com/safestate/safestate/internal/chat"
 	"github.com/safestate/safestate/internal/detect"
 	"github.com/safestate/safestate/internal/policy"
@@ -38,7 +39,7 @@ type stream struct {
 	over    bool            // the request is over the limit, and not kept
 
 	events  events
-	permits permits
+	permits breaker.Permits
 	counted
 }
 
@@ -74,7 +75,7 @@ func (s *stream) OnHttpRequestHeaders(_ int, end bool) types.Action {
 	s.request = list
 	cluster, _ := proxywasm.GetProperty(propertyCluster) // none: Envoy has no version for it
 	s.cluster = string(cluster)
-	s.version, s.routed = s.route.version(s.cluster), isVersion(s.cluster, policy.ClusterNone)
+	s.version, s.routed = s.route.version(s.cluster), policy.IsVersion(s.cluster)
 	method, path := s.request.text(":method"), s.request.text(":path")
 	if !s.route.detector.Inference(method, path) {
 		if s.route.policy.Host == policy.HostBoth { // the processor counts, where it lives
@@ -94,7 +95,7 @@ func (s *stream) OnHttpRequestHeaders(_ int, end bool) types.Action {
 	switch {
 	case end, !s.route.keeps:
 		return s.beforeModel(true) // nothing of the request is waited for
-	case s.request.declared() > s.route.policy.Limits.BodyBytes:
+	case detect.ContentLength(s.request) > s.route.policy.Limits.BodyBytes:
 		s.over = true
 		return s.requestOver()
 	case s.route.holds:
@@ -278,11 +279,7 @@ func (s *stream) shorten(now time.Time) {
 // share is the model's part of the deadline; of a stream the time that it has
 // for its first content.
 func (s *stream) share() time.Duration {
-	p := s.route.policy
-	if s.shape.Stream && p.Stream != nil {
-		return p.Stream.FirstToken.D()
-	}
-	return p.Deadline.D() - p.Reserve.D()
+	return s.route.policy.Share(s.shape.Stream)
 }
 
 // leave lets an answer go that is not ours to judge.
