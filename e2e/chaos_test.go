@@ -15,6 +15,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	fm "github.com/safestate/safestate/e2e/faultmodel"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 const (
@@ -48,7 +49,7 @@ type stand struct {
 
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	s := &stand{t: t, modelPort: dataplane.FreePort(t), control: dataplane.FreePort(t), redisPort: dataplane.FreePort(t)}
+	s := &stand{t: t, modelPort: porttest.Free(t), control: porttest.Free(t), redisPort: porttest.Free(t)}
 	fallback, err := fm.Start(fm.Options{Version: "small"})
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/extproc"
 	"github.com/safestate/safestate/internal/compile"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/internal/signals"
 	"github.com/safestate/safestate/internal/telemetry"
 )
@@ -109,8 +110,7 @@ func newCounting(t *testing.T, mode string) *counting {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := func() string { return fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t)) }
-	o := envoy.Options{Listen: address(), Admin: address(), Processor: l.Addr().String(), Answers: address()}
+	o := envoy.Options{Listen: porttest.Address(t), Admin: porttest.Address(t), Processor: l.Addr().String(), Answers: porttest.Address(t)}
 	bootstrap, err := envoy.Static(snapshot, o)
 	if err != nil {
 		t.Fatal(err)

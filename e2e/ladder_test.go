@@ -12,6 +12,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	fm "github.com/safestate/safestate/e2e/faultmodel"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // ladderPlane is one route with all rungs and one with none but the default.
@@ -62,7 +63,7 @@ func TestEveryRung(t *testing.T) {
 
 // TestSharedCache: what one replica cached, another answers with.
 func TestSharedCache(t *testing.T) {
-	port := dataplane.FreePort(t)
+	port := porttest.Free(t)
 	redis := dataplane.StartRedis(t, port)
 	plane, primary, _ := ladderPlane(t, "--redis", fmt.Sprintf("redis://127.0.0.1:%d", port))
 	seen := inference(fm.V2, "ladder", 1, nil)

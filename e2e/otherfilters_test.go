@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	fm "github.com/safestate/safestate/e2e/faultmodel"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // otherFilter is a filter of somebody else's that answers in the model's place.
@@ -109,7 +109,7 @@ func TestOtherFiltersFailuresStayTheirs(t *testing.T) {
 	route := routeName(fm.V2, "main")
 	for _, other := range otherFilters() {
 		t.Run(other.name, func(t *testing.T) {
-			dead := fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t))
+			dead := porttest.Address(t)
 			ask := func(p *dataplane.Plane) dataplane.Answer {
 				q := inference(fm.V2, route, 1, nil)
 				if other.filter == nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // sandbox starts what `make run` starts, on free ports.
@@ -30,7 +31,7 @@ func sandbox(t *testing.T, extra ...string) (p *dataplane.Process, ports map[str
 	ports = map[string]int{}
 	args := []string{"-bin", bin, "-envoy", envoy, "-logs", t.TempDir(), "-config-root", filepath.Join(dataplane.Root(), "docs", "samples")}
 	for _, name := range []string{"traffic", "admin", "http", "grpc", "answers", "v1", "v2", "small", "chat", "chat-small"} {
-		ports[name] = dataplane.FreePort(t)
+		ports[name] = porttest.Free(t)
 		args = append(args, "-"+name+"-port", strconv.Itoa(ports[name]))
 	}
 	ports["control"] = portsInARow(t, 5)
@@ -43,7 +44,7 @@ func portsInARow(t *testing.T, n int) int {
 	t.Helper()
 search:
 	for range 100 {
-		first := dataplane.FreePort(t)
+		first := porttest.Free(t)
 		for i := range n {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i))
 			if err != nil {

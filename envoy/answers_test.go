@@ -13,6 +13,7 @@ import (
 
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/internal/verdict"
 )
 
@@ -91,7 +92,7 @@ func TestAnswerRoute(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := testOptions(t)
-			o.Answers, o.MessageTimeout = freeAddress(t), 5*time.Second
+			o.Answers, o.MessageTimeout = porttest.Address(t), 5*time.Second
 			var seen chan *http.Request
 			if !c.away {
 				seen = answering(t, o.Answers)

@@ -15,6 +15,7 @@ import (
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/kill"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // passes is a policy whose requests go to the model while nobody is at the
@@ -138,7 +139,7 @@ func startGlass(t *testing.T, grpc bool, edit func(*policy.Policy), weights [2]u
 		versions = append(versions, version(fmt.Sprint("v", i+1), addr))
 	}
 	o := testOptions(t)
-	o.Answers = freeAddress(t)
+	o.Answers = porttest.Address(t)
 	g.proxy = startStatic(t, glassSnapshot(t, grpc, edit, weights, versions...), o)
 	return g
 }
@@ -197,7 +198,7 @@ func TestBreakGlassByFile(t *testing.T) {
 	swap("one", kill.ForModel("default/fraud"))
 	eventually(t, "it is stopped", func() bool { return p.post().status == 503 })
 	before := m.calls.Load()
-	o.Listen, o.Admin = freeAddress(t), freeAddress(t)
+	o.Listen, o.Admin = porttest.Address(t), porttest.Address(t)
 	again := startStatic(t, s, o)
 	if r := again.post(); r.status != 503 || r.reason() != reasonKilled || m.calls.Load() != before {
 		t.Errorf("started anew: status %d, reason %q, %d calls", r.status, r.reason(), m.calls.Load()-before)

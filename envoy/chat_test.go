@@ -17,6 +17,7 @@ import (
 
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/internal/verdict"
 )
 
@@ -104,7 +105,7 @@ func TestChatLastRung(t *testing.T) {
 	failing := func(t *testing.T) string {
 		return newModel(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }).addr
 	}
-	refusing := func(t *testing.T) string { return freeAddress(t) }
+	refusing := func(t *testing.T) string { return porttest.Address(t) }
 	stalled := func(t *testing.T) string { return silent(t, "127.0.0.1:0") }
 	resetting := func(t *testing.T) string { return breaking(t, "") }
 	for name, c := range map[string]struct {
@@ -160,7 +161,7 @@ func TestChatLastRung(t *testing.T) {
 func TestStoppedProcessor(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)
-	behind := freeAddress(t)
+	behind := porttest.Address(t)
 	holds := make(chan struct{})
 	startDialogue(t, behind, func(d *dialogue) {
 		d.ask()

@@ -15,6 +15,7 @@ import (
 	"github.com/safestate/safestate/internal/certtest"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // TestAuthorization: the model gets the header from the file, over ADS and
@@ -37,7 +38,7 @@ func TestAuthorization(t *testing.T) {
 			if how == "static" {
 				p = startStatic(t, s, o)
 			} else {
-				o.XDS = freeAddress(t)
+				o.XDS = porttest.Address(t)
 				serveADS(t, o.XDS, rendered(t, s, o))
 				p = startADS(t, o)
 			}
@@ -61,7 +62,7 @@ func TestAuthorization(t *testing.T) {
 		v1, v2 := version("v1", good.addr), version("v2", bad.addr)
 		v2.AuthorizationFile = filepath.Join(t.TempDir(), "missing")
 		o := testOptions(t)
-		o.XDS = freeAddress(t)
+		o.XDS = porttest.Address(t)
 		s := snapshot(t, nil, v1, v2)
 		s.Routes = append(s.Routes, s.Routes[0])
 		s.Routes[1].Backends = []compile.Backend{{Cluster: v2.Name, Weight: 1}}

@@ -12,6 +12,7 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // failing answers 500.
@@ -47,7 +48,7 @@ func TestLastRungCounter(t *testing.T) {
 	}}}
 	good := func(t *testing.T) string { return newModel(t, nil).addr }
 	broken := func(t *testing.T) string { return newModel(t, failing).addr }
-	refusing := func(t *testing.T) string { return freeAddress(t) }
+	refusing := func(t *testing.T) string { return porttest.Address(t) }
 	stalls := func(t *testing.T) string {
 		return newModel(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("content-length", "1000")

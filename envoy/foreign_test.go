@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // foreign is another team's filter, on for every request.
@@ -123,7 +124,7 @@ func TestForeignFailures(t *testing.T) {
 			v := version("v1", upstream.addr)
 			run := func(p *policy.Policy, alive bool) reply {
 				o := testOptions(t)
-				otherAddr := freeAddress(t)
+				otherAddr := porttest.Address(t)
 				c.server(t)(otherAddr)
 				cluster, err := serviceCluster(other, otherAddr, TLS{})
 				if err != nil {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 func fragment(t *testing.T, s *compile.Snapshot, o Options, ads bool) *bootstrapv3.Bootstrap {
@@ -147,7 +148,7 @@ func TestOwnEnvoy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := testOptions(t)
-			o.XDS = freeAddress(t)
+			o.XDS = porttest.Address(t)
 			cache := ownServer(t, o.XDS)
 			blue, green := newModel(t, nil), newModel(t, nil)
 			s := snapshot(t, enforced(unhurried), version("v1", blue.addr), version("v2", green.addr))

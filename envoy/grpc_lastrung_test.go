@@ -12,6 +12,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/internal/protocol"
 )
 
@@ -110,7 +111,7 @@ func TestGRPCLastRung(t *testing.T) {
 func TestGRPCMessageOnlyForOurs(t *testing.T) {
 	start := func(t *testing.T, edit func(*policy.Policy), filters ...*hcmv3.HttpFilter) (*proxy, *grpcModel) {
 		o := testOptions(t)
-		o.Answers, o.ExtraFilters = freeAddress(t), filters
+		o.Answers, o.ExtraFilters = porttest.Address(t), filters
 		startDialogue(t, o.Processor, judging(v1))
 		grpcLadder(t, o.Answers)
 		m := newGRPCModel(t)
@@ -177,7 +178,7 @@ func TestGRPCMessageOnlyForOurs(t *testing.T) {
 func TestGRPCHopOverADS(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)
-	o.XDS = freeAddress(t)
+	o.XDS = porttest.Address(t)
 	serveADS(t, o.XDS, rendered(t, grpcSnapshot(t, grpcPolicy(byMessage), version("v1", newGRPCModel(t).addr)), o))
 	p := startADS(t, o)
 	eventually(t, "the default is given", func() bool {

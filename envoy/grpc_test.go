@@ -10,6 +10,7 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/internal/protocol"
 )
 
@@ -20,7 +21,7 @@ const v1 = "default/fraud/v1"
 func TestGRPCFailuresReachTheLadder(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)
-	o.Answers = freeAddress(t)
+	o.Answers = porttest.Address(t)
 	startDialogue(t, o.Processor, func(d *dialogue) {
 		h := d.next().GetRequestHeaders()
 		marked := true
@@ -91,7 +92,7 @@ func TestGRPCFailuresReachTheLadder(t *testing.T) {
 func TestGRPCHowLong(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)
-	o.Answers = freeAddress(t)
+	o.Answers = porttest.Address(t)
 	startDialogue(t, o.Processor, judging(v1))
 	ladder := grpcLadder(t, o.Answers)
 	p := startStatic(t, grpcSnapshot(t, grpcPolicy(nil), version("v1", silent(t, "127.0.0.1:0"))), o)
@@ -172,7 +173,7 @@ func TestGRPCAnswers(t *testing.T) {
 func TestGRPCToTheLadder(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)
-	o.Answers, o.MessageTimeout = freeAddress(t), 2*time.Second
+	o.Answers, o.MessageTimeout = porttest.Address(t), 2*time.Second
 	startDialogue(t, o.Processor, func(d *dialogue) {
 		d.next()
 		m := proceed("request headers")
@@ -245,7 +246,7 @@ func TestGRPCObserve(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := testOptions(t)
-			o.Answers = freeAddress(t)
+			o.Answers = porttest.Address(t)
 			cluster := v1
 			if strings.HasSuffix(name, "unmarked") {
 				cluster = ""

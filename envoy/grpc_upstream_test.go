@@ -17,6 +17,7 @@ import (
 
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/internal/protocol"
 )
 
@@ -41,7 +42,7 @@ func TestGRPCAuthorization(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := testOptions(t)
-			o.Answers = freeAddress(t)
+			o.Answers = porttest.Address(t)
 			startDialogue(t, o.Processor, judging(v1))
 			m, ladder := newGRPCModel(t), grpcLadder(t, o.Answers)
 			v := version("v1", m.addr)
@@ -103,7 +104,7 @@ func TestGRPCWithoutHosts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := testOptions(t)
-			o.Answers = freeAddress(t)
+			o.Answers = porttest.Address(t)
 			startDialogue(t, o.Processor, judging(v1))
 			grpcLadder(t, o.Answers)
 			v := version("v1", newGRPCModel(t).addr)
@@ -121,7 +122,7 @@ func TestGRPCWithoutHosts(t *testing.T) {
 func TestGRPCWeights(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)
-	o.Answers = freeAddress(t)
+	o.Answers = porttest.Address(t)
 	startDialogue(t, o.Processor, judging(v1))
 	ladder := grpcLadder(t, o.Answers)
 	models := []*grpcModel{newGRPCModel(t), newGRPCModel(t), newGRPCModel(t)}
@@ -151,7 +152,7 @@ func TestGRPCWeights(t *testing.T) {
 func TestGRPCNoWeight(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)
-	o.Answers = freeAddress(t)
+	o.Answers = porttest.Address(t)
 	startDialogue(t, o.Processor, func(d *dialogue) {
 		d.next()
 		m := proceed("request headers")
@@ -166,7 +167,7 @@ func TestGRPCNoWeight(t *testing.T) {
 		}
 	})
 	grpcLadder(t, o.Answers)
-	s := grpcSnapshot(t, grpcPolicy(nil), version("v1", freeAddress(t)))
+	s := grpcSnapshot(t, grpcPolicy(nil), version("v1", porttest.Address(t)))
 	s.Routes[0].Backends[0].Weight = 0
 	if r := startStatic(t, s, o).call(inferCall, []byte("question")); r.message != "from the ladder" {
 		t.Errorf("got %q %v", r.message, r.err)

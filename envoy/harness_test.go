@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +27,7 @@ import (
 
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // envoyBinary is the Envoy that the tests run: ENVOY, or the one that the
@@ -44,31 +44,6 @@ func envoyBinary(t *testing.T) string {
 	return found[0]
 }
 
-// freeAddress is a loopback address for one test's use. It is outside the
-// range from which the kernel takes ports by itself, and the UDP port of the
-// same number is held until the test ends: two Envoys of two test binaries
-// would otherwise share a port without either noticing.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
-		claim, err := net.ListenPacket("udp", addr)
-		if err != nil {
-			continue
-		}
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			_ = claim.Close()
-			continue
-		}
-		_ = l.Close()
-		t.Cleanup(func() { _ = claim.Close() })
-		return addr
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
 // proxy is a running Envoy.
 type proxy struct {
 	t      *testing.T
@@ -80,7 +55,7 @@ type proxy struct {
 // testOptions are addresses for one Envoy, and a short message timeout.
 func testOptions(t *testing.T) Options {
 	t.Helper()
-	return Options{Listen: freeAddress(t), Admin: freeAddress(t), Processor: freeAddress(t), MessageTimeout: 280 * time.Millisecond}
+	return Options{Listen: porttest.Address(t), Admin: porttest.Address(t), Processor: porttest.Address(t), MessageTimeout: 280 * time.Millisecond}
 }
 
 // startStatic runs Envoy on the whole configuration in one file.

@@ -12,6 +12,7 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // silent accepts connections and never answers.
@@ -84,7 +85,7 @@ func TestLastRung(t *testing.T) {
 		}
 	}
 	good := func(t *testing.T) string { return newModel(t, nil).addr }
-	refusing := func(t *testing.T) string { return freeAddress(t) }
+	refusing := func(t *testing.T) string { return porttest.Address(t) }
 	stalled := func(t *testing.T) string { return silent(t, "127.0.0.1:0") }
 	reset := func(t *testing.T) string { return breaking(t, "") }
 	cut := func(t *testing.T) string { return breaking(t, halfAnswer) }
@@ -148,10 +149,10 @@ func TestObservedCausesStay(t *testing.T) {
 		model  func(*testing.T) string
 		status int
 	}{
-		"broken observed, model refuses":   {func(p *policy.Policy) { p.Detect.Broken.Mode = policy.Observe }, func(t *testing.T) string { return freeAddress(t) }, 503},
-		"broken off, model refuses":        {func(p *policy.Policy) { p.Detect.Broken = nil }, func(t *testing.T) string { return freeAddress(t) }, 503},
-		"everything observed":              {observe, func(t *testing.T) string { return freeAddress(t) }, 503},
-		"enforced on a share":              {func(p *policy.Policy) { p.EnforcePercent = 99 }, func(t *testing.T) string { return freeAddress(t) }, 503},
+		"broken observed, model refuses":   {func(p *policy.Policy) { p.Detect.Broken.Mode = policy.Observe }, func(t *testing.T) string { return porttest.Address(t) }, 503},
+		"broken off, model refuses":        {func(p *policy.Policy) { p.Detect.Broken = nil }, func(t *testing.T) string { return porttest.Address(t) }, 503},
+		"everything observed":              {observe, func(t *testing.T) string { return porttest.Address(t) }, 503},
+		"enforced on a share":              {func(p *policy.Policy) { p.EnforcePercent = 99 }, func(t *testing.T) string { return porttest.Address(t) }, 503},
 		"late observed, model is too slow": {func(p *policy.Policy) { p.Detect.Late.Mode = policy.Observe }, func(t *testing.T) string { return silent(t, "127.0.0.1:0") }, 504},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // caller keeps what its answers tell it to send back.
@@ -47,7 +48,7 @@ func TestSession(t *testing.T) {
 			t.Run(session.Name+policied, func(t *testing.T) {
 				t.Parallel()
 				o := testOptions(t)
-				o.XDS = freeAddress(t)
+				o.XDS = porttest.Address(t)
 				startProcessor(t, o.Processor, nil)
 				cache := ownServer(t, o.XDS)
 				s := snapshot(t, p, version("v1", saying(t, "v1")), version("v2", saying(t, "v2")), version("v3", saying(t, "v3")))

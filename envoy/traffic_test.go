@@ -16,6 +16,7 @@ import (
 
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/internal/protocol"
 )
 
@@ -276,7 +277,7 @@ func TestUpgrade(t *testing.T) {
 		}
 		return nil
 	})
-	p := startStatic(t, snapshot(t, enforced(nil), version("v1", freeAddress(t))), o)
+	p := startStatic(t, snapshot(t, enforced(nil), version("v1", porttest.Address(t))), o)
 	r := p.post()
 	if r.status != 200 || r.body != "from the cache" || r.source() != "cache" {
 		t.Errorf("got %d %q from %q", r.status, r.body, r.source())
@@ -371,7 +372,7 @@ func TestAccessLog(t *testing.T) {
 	o := testOptions(t)
 	o.AccessLog = filepath.Join(t.TempDir(), "access.log")
 	startProcessor(t, o.Processor, nil)
-	p := startStatic(t, snapshot(t, enforced(nil), version("v1", freeAddress(t))), o)
+	p := startStatic(t, snapshot(t, enforced(nil), version("v1", porttest.Address(t))), o)
 	p.post()
 	var line map[string]any
 	eventually(t, "a line in the log", func() bool {

@@ -43,8 +43,8 @@
 // does no I/O, so that a decision depends on its arguments alone. What it is built
 // of for that module is less still, see wasm_test.go. Everything that waits,
 // connects or reads files is above it. Package deploytest and the folder e2e
-// test what is shipped and are imported by nobody; certtest signs certificates for
-// tests.
+// test what is shipped and are imported by nobody; certtest signs
+// certificates for tests, porttest finds ports for their servers.
 //
 // The folder wasm is the same core inside Envoy: filter, on proxywasm (abi,
 // types), which binds Proxy-Wasm's ABI. Its emulator is Envoy's side of that,

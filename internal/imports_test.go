@@ -375,11 +375,13 @@ var edges = map[string]map[string]string{
 	"e2e/foreign": {},
 	"e2e/memory":  {},
 	"e2e/streams": {
-		"e2e/dataplane":  "a real Envoy and a real safestate",
-		"e2e/faultmodel": "models whose streams break on command",
+		"e2e/dataplane":     "a real Envoy and a real safestate",
+		"e2e/faultmodel":    "models whose streams break on command",
+		"internal/porttest": "ports that a test may listen at twice",
 	},
 	"wasm/emulator": {
 		"e2e/dataplane":        "a real Envoy to be held against",
+		"internal/porttest":    "Envoy's ports",
 		"wasm/proxywasm":       "a filter that runs natively",
 		"wasm/proxywasm/abi":   "what a host hands over, and how",
 		"wasm/proxywasm/types": "the filter's contexts",
@@ -392,7 +394,9 @@ var edges = map[string]map[string]string{
 		"wasm/emulator/probe": "what it does",
 		"wasm/proxywasm":      "how it starts",
 	},
-	"e2e/dataplane": {},
+	"e2e/dataplane": {
+		"internal/porttest": "ports for Envoy and what is behind it",
+	},
 	"e2e/clients": {
 		"e2e/dataplane": "where make puts the clients' libraries",
 	},
@@ -416,7 +420,8 @@ var edges = map[string]map[string]string{
 	},
 	"e2e/istio/product": {},
 	"e2e/istio/cluster": {
-		"e2e/dataplane": "processes, free ports, and Envoy itself",
+		"e2e/dataplane":     "processes, and Envoy itself",
+		"internal/porttest": "ports for them",
 	},
 	"e2e/tlsmesh":               {},
 	"e2e/istio/conformance":     {},
@@ -429,6 +434,7 @@ var edges = map[string]map[string]string{
 	"e2e/xds":                   {},
 	"internal":                  {},
 	"internal/certtest":         {},
+	"internal/porttest":         {},
 	"internal/deploytest":       {},
 	"internal/deploytest/probe": {},
 }

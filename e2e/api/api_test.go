@@ -2,7 +2,6 @@ package api
 
 import (
 	"flag"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // examples is how many requests each operation is asked for at the most, besides
@@ -29,11 +29,10 @@ func TestMain(m *testing.M) {
 // started runs safestate without an Envoy and returns its URL.
 func started(t *testing.T) string {
 	t.Helper()
-	address := func() string { return fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t)) }
-	url := "http://" + address()
+	url := "http://" + porttest.Address(t)
 	safestate := dataplane.Spawn(t, "safestate", dataplane.Program(t, "safestate"), "serve",
 		"--config", filepath.Join(dataplane.Root(), "docs", "samples", "fraud"), "--data-dir", t.TempDir(),
-		"--http", url[len("http://"):], "--grpc", address(), "--answers", address(), "--log-level", "error")
+		"--http", url[len("http://"):], "--grpc", porttest.Address(t), "--answers", porttest.Address(t), "--log-level", "error")
 	dataplane.Eventually(t, time.Minute, "safestate is ready", func() bool {
 		if safestate.Exited() {
 			t.Fatalf("safestate ended: %v\n%s", safestate.WaitExit(0), safestate.Log())

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // Plain starts an Envoy without safestate that sends everything to one model,
@@ -23,7 +25,7 @@ func PlainHTTP2(t testing.TB, model string) string {
 
 func plain(t testing.TB, model map[string]any) string {
 	t.Helper()
-	traffic, admin := FreePort(t), FreePort(t)
+	traffic, admin := porttest.Free(t), porttest.Free(t)
 	manager := map[string]any{
 		"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 		"stat_prefix": "plain",

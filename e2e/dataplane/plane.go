@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // startWithin bounds every start: generous, because machines are busy.
@@ -51,7 +53,7 @@ func Start(t testing.TB, opts Options) *Plane {
 	t.Helper()
 	p := &Plane{t: t, opts: opts, Data: t.TempDir()}
 	for _, addr := range []*string{&p.Traffic, &p.Admin, &p.HTTP, &p.GRPC, &p.Answers} {
-		*addr = fmt.Sprintf("127.0.0.1:%d", FreePort(t))
+		*addr = porttest.Address(t)
 	}
 	bootstrap := p.render()
 	if !opts.NoProcessor {

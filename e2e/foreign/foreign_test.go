@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 func TestMain(m *testing.M) {
@@ -48,8 +49,8 @@ func ready(t *testing.T, p *dataplane.Process, port int) {
 func mlserver(t *testing.T, folder string, port int) *dataplane.Process {
 	t.Helper()
 	env := []string{
-		"MLSERVER_HOST=127.0.0.1", fmt.Sprint("MLSERVER_HTTP_PORT=", port), fmt.Sprint("MLSERVER_GRPC_PORT=", dataplane.FreePort(t)),
-		fmt.Sprint("MLSERVER_METRICS_PORT=", dataplane.FreePort(t)), "MLSERVER_PARALLEL_WORKERS=0", "MLSERVER_DEBUG=false",
+		"MLSERVER_HOST=127.0.0.1", fmt.Sprint("MLSERVER_HTTP_PORT=", port), fmt.Sprint("MLSERVER_GRPC_PORT=", porttest.Free(t)),
+		fmt.Sprint("MLSERVER_METRICS_PORT=", porttest.Free(t)), "MLSERVER_PARALLEL_WORKERS=0", "MLSERVER_DEBUG=false",
 	}
 	return dataplane.SpawnEnv(t, "mlserver "+folder, env, cache("mlserver", "bin", "mlserver"), "start", cache("mlserver-models", folder))
 }
@@ -82,7 +83,7 @@ func value(t *testing.T, body []byte) (v float64, ok bool) {
 // TestMLServer: a scikit-learn model and its twin whose coef_[0] is NaN, with
 // the policy that `make run MODELS=mlserver` uses.
 func TestMLServer(t *testing.T) {
-	primaryPort, fallbackPort := dataplane.FreePort(t), dataplane.FreePort(t)
+	primaryPort, fallbackPort := porttest.Free(t), porttest.Free(t)
 	primary, fallback := mlserver(t, "primary", primaryPort), mlserver(t, "fallback", fallbackPort)
 	ready(t, primary, primaryPort)
 	ready(t, fallback, fallbackPort)
@@ -216,7 +217,7 @@ type ladderPolicy struct{ Name, Rung string }
 // TestTriton: the real server, REST and its binary extension, and a client of
 // others that has to read the answer of every rung. The cache is a real Redis.
 func TestTriton(t *testing.T) {
-	primaryPort, fallbackPort, redisPort := dataplane.FreePort(t), dataplane.FreePort(t), dataplane.FreePort(t)
+	primaryPort, fallbackPort, redisPort := porttest.Free(t), porttest.Free(t), porttest.Free(t)
 	primary, fallback := triton(t, "triton", primaryPort), triton(t, "triton fallback", fallbackPort)
 	dataplane.StartRedis(t, redisPort)
 	ready(t, primary, primaryPort)

@@ -2,7 +2,6 @@ package install
 
 import (
 	"encoding/json"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/e2e/istio/cluster"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // What a gateway's pod has beside Envoy: Istio's agent, which gives it the certificate
@@ -142,7 +142,7 @@ func (n *names) answer(query []byte) ([]byte, error) {
 // istio-proxy that safestate counts on.
 func startGateway(t *testing.T, istiod *cluster.Istiod, agent string, dns *names) (admin string) {
 	t.Helper()
-	admin = fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t))
+	admin = porttest.Address(t)
 	ads := map[string]any{"ads": map[string]any{}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
 	const ip = "127.1.9.9" // unlike any endpoint's
 	// What istio-proxy keeps by itself (tools/packaging/common/envoy_bootstrap.json and

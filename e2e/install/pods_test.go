@@ -10,6 +10,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/e2e/istio/cluster"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 const processors = "safestate-processor." + own + ".svc.cluster.local"
@@ -44,7 +45,7 @@ func newMeshed(t *testing.T) *meshed {
 // newGateway is that without safestate's pods.
 func newGateway(t *testing.T) *meshed {
 	t.Helper()
-	m := &meshed{cell: newCell(t), port: dataplane.FreePort(t), model: newModel(t), dns: newNames(t), serving: map[string]*pod{}, images: map[string]string{}, grpc: dataplane.FreePort(t), answers: dataplane.FreePort(t)}
+	m := &meshed{cell: newCell(t), port: porttest.Free(t), model: newModel(t), dns: newNames(t), serving: map[string]*pod{}, images: map[string]string{}, grpc: porttest.Free(t), answers: porttest.Free(t)}
 	m.istiod = cluster.StartIstiod(t, m.api, cluster.IstiodOptions{})
 	m.apply(served)
 	t.Cleanup(func() {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/e2e/istio/cluster"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 const hostOfControl = "safestate-control." + own + ".svc.cluster.local"
@@ -75,7 +76,7 @@ func (c *cell) container(name string, args []any, extra ...string) *pod {
 	c.t.Helper()
 	p := &pod{name: name}
 	for _, address := range []*string{&p.grpc, &p.answers, &p.http} {
-		*address = fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(c.t))
+		*address = porttest.Address(c.t)
 	}
 	access := folder(c.t, map[string]string{"access.yaml": fmt.Sprint(find(c.t, c.objects, "ConfigMap", "safestate-access").at("data", "access.yaml"))})
 	here := strings.NewReplacer(

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/e2e/istio/cluster"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // stand is an API server with every kind, an istiod on it, and a model in two
@@ -29,8 +29,8 @@ func newStand(t *testing.T, file string) *stand {
 	t.Helper()
 	s := &stand{t: t, v1: newBackend(t, "v1"), v2: newBackend(t, "v2")}
 	s.ports = map[string]int{
-		"V1_PORT": s.v1.port, "V2_PORT": s.v2.port, "GATEWAY_PORT": dataplane.FreePort(t), "SERVER_OUT_PORT": dataplane.FreePort(t),
-		"OUT_PORT": dataplane.FreePort(t), "IN_PORT": dataplane.FreePort(t),
+		"V1_PORT": s.v1.port, "V2_PORT": s.v2.port, "GATEWAY_PORT": porttest.Free(t), "SERVER_OUT_PORT": porttest.Free(t),
+		"OUT_PORT": porttest.Free(t), "IN_PORT": porttest.Free(t),
 	}
 	s.api = cluster.StartAPI(t, cluster.Options{
 		CRDs:       []cluster.CRDs{cluster.GatewayAPI, cluster.Istio},

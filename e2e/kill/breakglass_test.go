@@ -18,6 +18,7 @@ import (
 	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/internal/kill"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // breaking is an Envoy with all of its configuration in a file: no control plane has
@@ -46,7 +47,7 @@ func newBreaking(t *testing.T) *breaking {
 	}
 	b.host = newHalf(t, "--role", "extproc")
 	b.host.start()
-	in := &ingress{node: "gateway", listen: address(t), admin: address(t), config: filepath.Join(dir, "envoy.json")}
+	in := &ingress{node: "gateway", listen: porttest.Address(t), admin: porttest.Address(t), config: filepath.Join(dir, "envoy.json")}
 	config, err := exec.Command(dataplane.Program(t, "safestate"), "render", "envoy", dir, "--traffic", in.listen, "--envoy-admin", in.admin,
 		"--processor", b.host.grpc, "--answers-upstream", b.host.answers).Output()
 	if err != nil {

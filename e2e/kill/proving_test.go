@@ -18,6 +18,7 @@ import (
 	"github.com/safestate/safestate/e2e/clients"
 	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/internal/admin"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 var requests = flag.Int("requests", 10_000, "how many requests are tried after a proof")
@@ -74,7 +75,7 @@ func newProving(t *testing.T) *proving {
 	if err := os.WriteFile(filepath.Join(p.dir, "world.yaml"), []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	listen := address(t)
+	listen := porttest.Address(t)
 	p.control = newHalf(t, "--config", p.dir, "--traffic", listen)
 	p.control.start()
 	var err error
@@ -103,7 +104,7 @@ func secondAnswer(r *row) string { return strings.Replace(r.live, "0.25", "0.75"
 // ingress prepares an Envoy by what safestate prints for it.
 func (p *proving) ingress(node, listen string, render ...string) {
 	p.t.Helper()
-	in := &ingress{node: node, listen: listen, admin: address(p.t)}
+	in := &ingress{node: node, listen: listen, admin: porttest.Address(p.t)}
 	args := append([]string{"render"}, render...)
 	cmd := exec.Command(dataplane.Program(p.t, "safestate"), append(args, "--node-id", node, "--traffic", listen, "--envoy-admin", in.admin,
 		"--processor", p.control.grpc, "--answers-upstream", p.control.answers)...)

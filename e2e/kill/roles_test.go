@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // half is one of safestate's two processes where they run apart. It can be killed and
@@ -28,7 +29,7 @@ type half struct {
 
 func newHalf(t testing.TB, flags ...string) *half {
 	t.Helper()
-	return &half{t: t, http: address(t), grpc: address(t), answers: address(t), data: t.TempDir(), flags: flags}
+	return &half{t: t, http: porttest.Address(t), grpc: porttest.Address(t), answers: porttest.Address(t), data: t.TempDir(), flags: flags}
 }
 
 // start waits until it is ready.
@@ -101,7 +102,7 @@ func startRoles(t *testing.T) *roles {
 	x.host = newHalf(t, "--role", "extproc", "--replica", "host", "--control", x.control.grpc)
 	x.control.start()
 	x.host.start()
-	listen, admin := address(t), address(t)
+	listen, admin := porttest.Address(t), porttest.Address(t)
 	cmd := exec.Command(dataplane.Program(t, "safestate"), "render", "envoy", dir, "--traffic", listen, "--envoy-admin", admin,
 		"--processor", x.host.grpc, "--answers-upstream", x.host.answers)
 	text, err := cmd.Output()

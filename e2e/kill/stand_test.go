@@ -23,6 +23,7 @@ import (
 	"github.com/safestate/safestate/extproc"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/kill"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/internal/telemetry"
 )
 
@@ -41,13 +42,11 @@ type stand struct {
 	grpc    *clients.GRPC
 }
 
-func address(t testing.TB) string { return fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t)) }
-
 // newStand starts all of it. It ends with the test.
 func newStand(t testing.TB, files *compile.Snapshot, change func(*envoy.Resources)) *stand {
 	t.Helper()
 	s := &stand{t: t, files: files, change: change, states: map[kill.Target]kill.State{}, options: envoy.Options{
-		NodeID: "envoy", Listen: address(t), Admin: address(t), XDS: address(t), Processor: address(t), Answers: address(t),
+		NodeID: "envoy", Listen: porttest.Address(t), Admin: porttest.Address(t), XDS: porttest.Address(t), Processor: porttest.Address(t), Answers: porttest.Address(t),
 	}}
 	s.startControl()
 	s.startProcessor()

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // three is how many members an etcd has here, and how many replicas are before it.
@@ -62,12 +63,12 @@ func startCluster(t testing.TB) *cluster {
 	var urls, endpoints []string
 	var ports [three]int
 	for i := range three {
-		ports[i] = dataplane.FreePort(t)
+		ports[i] = porttest.Free(t)
 		urls = append(urls, fmt.Sprintf("member%d=http://member%d.etcd:%d", i, i, ports[i]))
 	}
 	for i := range three {
 		m := &member{
-			Number: i, Dir: filepath.Join(dir, fmt.Sprint(i)), Client: address(t), Peer: address(t), Cluster: strings.Join(urls, ","),
+			Number: i, Dir: filepath.Join(dir, fmt.Sprint(i)), Client: porttest.Address(t), Peer: porttest.Address(t), Cluster: strings.Join(urls, ","),
 		}
 		c.members[i] = m
 		endpoints = append(endpoints, m.Client)
@@ -92,8 +93,6 @@ func startCluster(t testing.TB) *cluster {
 	})
 	return c
 }
-
-func address(t testing.TB) string { return fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t)) }
 
 // start starts a member, also again.
 func (c *cluster) start(number int) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // models is how many the configuration has; each has two versions, and a route.
@@ -74,8 +75,8 @@ type replica struct {
 // newReplica prepares one, which keeps its store itself.
 func newReplica(t testing.TB, program, world, name string) *replica {
 	t.Helper()
-	r := &replica{t: t, name: name, program: program, http: address(t), data: t.TempDir()}
-	grpc := address(t)
+	r := &replica{t: t, name: name, program: program, http: porttest.Address(t), data: t.TempDir()}
+	grpc := porttest.Address(t)
 	r.flags = []string{"serve", "--role", "control", "--config", world, "--http", r.http, "--grpc", grpc, "--processor", "127.0.0.1:9",
 		"--answers-upstream", "127.0.0.1:9", "--data-dir", r.data, "--replica", name, "--advertise", grpc, "--log-level", "warn"}
 	return r

@@ -11,6 +11,7 @@ import (
 	"github.com/safestate/safestate/e2e/dataplane"
 	fm "github.com/safestate/safestate/e2e/faultmodel"
 	"github.com/safestate/safestate/internal/admin"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/internal/release"
 )
 
@@ -20,7 +21,7 @@ func startEtcd(t *testing.T) (endpoint string) {
 	c := embed.NewConfig()
 	c.Dir, c.LogLevel, c.LogOutputs = t.TempDir(), "fatal", []string{"/dev/null"}
 	at := func(to *[]url.URL) string {
-		u := url.URL{Scheme: "http", Host: address(t)}
+		u := url.URL{Scheme: "http", Host: porttest.Address(t)}
 		*to = []url.URL{u}
 		return u.Host
 	}

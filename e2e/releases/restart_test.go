@@ -71,8 +71,11 @@ func TestRestart(t *testing.T) {
 		}
 	}
 	s.start()
-	s.until("the files' weights hold", func(m admin.Model) bool { return m.Phase == release.PhaseFiles && weights(m)["v1"] == 100 })
-	l.more(t, perSecond) // Envoy has it
+	// Envoy comes back when its backoff says so.
+	s.until("the files' weights hold at the proxy", func(m admin.Model) bool {
+		return m.Phase == release.PhaseFiles && weights(m)["v1"] == 100 && m.Proof.Applied && m.Proof.Expected == 1
+	})
+	l.more(t, perSecond) // what was asked before that is answered
 	l.reset()
 	l.more(t, perSecond)
 	if _, versions := l.seen(); versions["v1"] == 0 || versions["v2"] > 0 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/internal/admin"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/internal/release"
 )
 
@@ -23,8 +24,6 @@ const soon = 40 * time.Second
 
 // anyPort lets the kernel choose, so that several Envoys get one configuration.
 const anyPort = "127.0.0.1:0"
-
-func address(t testing.TB) string { return fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t)) }
 
 // replica is a safestate that can be killed and started again.
 type replica struct {
@@ -38,7 +37,7 @@ type replica struct {
 // newReplica prepares a safestate; flags come after those that it always has.
 func newReplica(t testing.TB, flags ...string) *replica {
 	t.Helper()
-	r := &replica{t: t, http: address(t), grpc: address(t), answers: address(t), data: t.TempDir(), flags: flags}
+	r := &replica{t: t, http: porttest.Address(t), grpc: porttest.Address(t), answers: porttest.Address(t), data: t.TempDir(), flags: flags}
 	var err error
 	if r.client, err = admin.NewClient("http://"+r.http, admin.ClientOptions{User: "tester"}); err != nil {
 		t.Fatal(err)
@@ -206,7 +205,7 @@ type proxy struct {
 // host about answers.
 func startProxy(t testing.TB, node string, control, host *replica, flags ...string) *proxy {
 	t.Helper()
-	p := &proxy{admin: address(t)}
+	p := &proxy{admin: porttest.Address(t)}
 	cmd := exec.Command(dataplane.Program(t, "safestate"), append([]string{
 		"render", "bootstrap", "--node-id", node, "--envoy-admin", p.admin,
 		"--xds", control.grpc, "--processor", host.grpc, "--answers-upstream", host.answers,

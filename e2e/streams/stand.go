@@ -13,6 +13,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	fm "github.com/safestate/safestate/e2e/faultmodel"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // FallbackTokens is how long the fallback model's completions are.
@@ -96,7 +97,7 @@ const (
 // NewStand starts one; serve are further flags of safestate.
 func NewStand(t testing.TB, serve ...string) *Stand {
 	t.Helper()
-	s := &Stand{t: t, modelPort: dataplane.FreePort(t), control: dataplane.FreePort(t)}
+	s := &Stand{t: t, modelPort: porttest.Free(t), control: porttest.Free(t)}
 	fallback := Model(t, fm.Options{Version: "small", Tokens: FallbackTokens, Pace: 10 * time.Millisecond})
 	s.StartModel()
 	s.Plane = dataplane.Start(t, dataplane.Options{Serve: serve, Config: Folder(t, Route{

@@ -13,6 +13,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/clients"
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 const node = "mesh/payments/envoy-1"
@@ -47,7 +48,7 @@ func TestTLS(t *testing.T) {
 // TestTLSAnswers has a call that only the ladder's own upstream can answer.
 func TestTLSAnswers(t *testing.T) {
 	ca := newAuthority(t, "ca")
-	away := []share{{version: "v1", port: dataplane.FreePort(t), weight: 100}} // nobody is there
+	away := []share{{version: "v1", port: porttest.Free(t), weight: 100}} // nobody is there
 	c := startControl(t, folder(t, routeOf("GRPCRoute", "", away)+modelOf(away)+policyOf("GRPCRoute")), ca.issued("safestate").serveFlags()...)
 	p := c.startEnvoy(t, []string{"bootstrap"}, nil, append(ca.issued(node).proxyFlags(), "--node-id", node)...)
 	dataplane.Eventually(t, soon, "the ladder answers", func() bool { return calls(t, p) })

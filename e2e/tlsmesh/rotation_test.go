@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // callers ask, some 50 times a second, until they are stopped, and remember the first
@@ -131,8 +132,8 @@ func TestRotationOfAProcessorApart(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "keys.pem")
 	place(t, keys, []byte(command(t, "keys", "list", "--pem", "--server", server)))
 
-	_, port, _ := strings.Cut(address(t), ":")
-	status := address(t)
+	_, port, _ := strings.Cut(porttest.Address(t), ":")
+	status := porttest.Address(t)
 	host := dataplane.Spawn(t, "processor", dataplane.Program(t, "safestate"), append([]string{
 		"serve", "--role", "extproc", "--grpc", "0.0.0.0:" + port, "--answers", c.answers, "--http", status, "--policy-keys", keys,
 	}, ca.issued("processor").serveFlags()...)...)
@@ -183,7 +184,7 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 	flags := append(client.proxyFlags(), "--tls-secret", secret, "--tls-ca-secret", authorities)
 
 	config := folder(t, world(share{version: "v1", port: model(t, "v1"), weight: 100}))
-	_, port, _ := strings.Cut(address(t), ":")
+	_, port, _ := strings.Cut(porttest.Address(t), ":")
 	c := startControl(t, config, append(server.serveFlags(), "--grpc", "0.0.0.0:"+port)...)
 	c.grpc = "127.0.0.1:" + port
 	p := c.startEnvoy(t, []string{"bootstrap"}, nil, append(flags, "--node-id", node)...)

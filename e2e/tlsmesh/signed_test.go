@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // twoRoutes are a route that fails closed while its policy cannot be used, and one
@@ -33,7 +34,7 @@ const openPath = "/open" + scorePath
 // policies are refused there.
 func far(t *testing.T, ca *authority, config string, flags ...string) *control {
 	t.Helper()
-	_, port, _ := strings.Cut(address(t), ":")
+	_, port, _ := strings.Cut(porttest.Address(t), ":")
 	c := startControl(t, config, append(append(ca.issued("safestate").serveFlags(), "--grpc", "0.0.0.0:"+port), flags...)...)
 	c.grpc = "127.0.0.1:" + port
 	return c

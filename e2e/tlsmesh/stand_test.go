@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // soon is far beyond what anything here takes on a busy machine.
@@ -182,12 +183,10 @@ type control struct {
 	process             *dataplane.Process
 }
 
-func address(t *testing.T) string { return fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t)) }
-
 // startControl runs safestate serve until the test ends.
 func startControl(t *testing.T, config string, flags ...string) *control {
 	t.Helper()
-	c := &control{http: address(t), grpc: address(t), answers: address(t), traffic: address(t)}
+	c := &control{http: porttest.Address(t), grpc: porttest.Address(t), answers: porttest.Address(t), traffic: porttest.Address(t)}
 	args := append([]string{
 		"serve", "--config", config, "--http", c.http, "--grpc", c.grpc, "--answers", c.answers, "--data-dir", t.TempDir(),
 		"--traffic", c.traffic,
@@ -254,9 +253,9 @@ func render(t *testing.T, args ...string) []byte {
 // the test ends. edit, if any, changes the text first.
 func (c *control) startEnvoy(t *testing.T, form []string, edit func(string) string, flags ...string) *proxy {
 	t.Helper()
-	p := &proxy{admin: address(t), traffic: c.traffic}
+	p := &proxy{admin: porttest.Address(t), traffic: c.traffic}
 	if form[0] != "bootstrap" {
-		p.traffic = address(t)
+		p.traffic = porttest.Address(t)
 	}
 	args := append(slices.Clone(form), "--processor", c.grpc, "--answers-upstream", c.answers, "--traffic", p.traffic, "--envoy-admin", p.admin)
 	text := string(render(t, append(args, flags...)...))

@@ -24,13 +24,14 @@ import (
 	"github.com/safestate/safestate/envoy/xds"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/config"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // TestGRPCGo has gRPC's own client, a data plane without Envoy, follow the same
 // server: under load no call fails while weights change and versions come and
 // go, and the shares are the weights.
 func TestGRPCGo(t *testing.T) {
-	at := address(t)
+	at := porttest.Address(t)
 	c := startControl(t, at, xds.Options{})
 	versions := []share{{"v1", grpcModel(t, "v1"), 50}, {"v2", grpcModel(t, "v2"), 50}, {"v3", grpcModel(t, "v3"), 0}}
 	set := func(shares ...share) string {

@@ -17,6 +17,7 @@ import (
 	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/envoy/xds"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // soon is far beyond what anything here takes on a busy machine.
@@ -26,14 +27,13 @@ const soon = 30 * time.Second
 const versionHeader = "X-Version"
 
 // address is a loopback address for one use.
-func address(t testing.TB) string { return fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t)) }
 
 // options are addresses for a data plane. Nobody is at the processor's and the
 // ladder's: no route here asks them.
 func options(t testing.TB) envoy.Options {
 	t.Helper()
 	return envoy.Options{
-		NodeID: "envoy", Listen: address(t), Admin: address(t), XDS: address(t), Processor: address(t), Answers: address(t),
+		NodeID: "envoy", Listen: porttest.Address(t), Admin: porttest.Address(t), XDS: porttest.Address(t), Processor: porttest.Address(t), Answers: porttest.Address(t),
 		AccessLog: filepath.Join(t.TempDir(), "access.log"),
 	}
 }

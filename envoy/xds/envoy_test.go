@@ -24,6 +24,7 @@ import (
 	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 const soon = 20 * time.Second
@@ -50,7 +51,7 @@ func fragment(ads bool) func(envoy.Options) (*bootstrapv3.Bootstrap, error) {
 func TestEnvoy(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
-			o := envoy.Options{NodeID: "edge", Listen: free(t), Admin: free(t), XDS: free(t), Processor: free(t), Answers: free(t)}
+			o := envoy.Options{NodeID: "edge", Listen: porttest.Address(t), Admin: porttest.Address(t), XDS: porttest.Address(t), Processor: porttest.Address(t), Answers: porttest.Address(t)}
 			j := &journal{}
 			s := New(Options{Linger: 300 * time.Millisecond, Resend: time.Hour, Observer: j})
 			serve(t, s, o.XDS)
@@ -216,8 +217,6 @@ func version(t *testing.T, name string) compile.Cluster {
 		Endpoints: []policy.Endpoint{{Address: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}},
 	}
 }
-
-func free(t *testing.T) string { return fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t)) }
 
 func serve(t *testing.T, s *Server, addr string) {
 	t.Helper()

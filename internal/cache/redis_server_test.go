@@ -6,11 +6,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // server is a real Redis on a free port of loopback, stopped with the test.
@@ -35,13 +38,7 @@ func redisServer(t *testing.T) string {
 
 func startRedis(t *testing.T, args ...string) *server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
-	s := &server{t: t, port: port, args: args}
+	s := &server{t: t, port: strconv.Itoa(porttest.Free(t)), args: args}
 	s.start()
 	t.Cleanup(s.kill)
 	return s

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 	"github.com/safestate/safestate/wasm/emulator"
 	"github.com/safestate/safestate/wasm/emulator/probe"
 )
@@ -37,7 +38,7 @@ func startEnvoy(t *testing.T) *envoy {
 	clusters := []map[string]any{
 		dataplane.Cluster("model", model, false), dataplane.Cluster("mute", startModel(t, "silent"), false),
 		dataplane.Cluster("resetting", startModel(t, "reset"), false),
-		dataplane.Cluster("dead", fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t)), false),
+		dataplane.Cluster("dead", porttest.Address(t), false),
 	}
 	for _, c := range clusters {
 		c["http_protocol_options"] = map[string]any{"enable_trailers": true}

@@ -2,7 +2,6 @@ package emulator
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // Real is a real Envoy with a module in its chain, for what has to be the same
@@ -50,7 +50,7 @@ func RealRoute(prefix string, r Route, timeout string) map[string]any {
 // first, for seconds.
 func StartReal(t testing.TB, o RealOptions) *Real {
 	t.Helper()
-	r := &Real{Addr: fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t)), Admin: fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t))}
+	r := &Real{Addr: porttest.Address(t), Admin: porttest.Address(t)}
 	config, err := json.Marshal(o.bootstrap(r))
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // within bounds every start and stop: generous, because machines are busy.
@@ -63,7 +64,7 @@ type API struct {
 // options ask for. It ends with the test.
 func StartAPI(t testing.TB, opts Options) *API {
 	t.Helper()
-	a := &API{t: t, folder: t.TempDir(), port: dataplane.FreePort(t), opts: opts, users: map[string]*User{}}
+	a := &API{t: t, folder: t.TempDir(), port: porttest.Free(t), opts: opts, users: map[string]*User{}}
 	a.URL = fmt.Sprintf("https://127.0.0.1:%d", a.port)
 	a.writeKey()
 	a.writeTokens()

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // Workload is what an Envoy says of itself, and what istiod selects it by.
@@ -48,7 +49,7 @@ func (i *Istiod) Sidecar(t testing.TB, w Workload) *Envoy { return i.envoy(t, "s
 func (i *Istiod) envoy(t testing.TB, kind string, w Workload) *Envoy {
 	t.Helper()
 	n := addresses.Add(1)
-	e := &Envoy{IP: fmt.Sprintf("127.1.%d.%d", n/250, n%250+1), Admin: fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t))}
+	e := &Envoy{IP: fmt.Sprintf("127.1.%d.%d", n/250, n%250+1), Admin: porttest.Address(t)}
 	text, err := json.Marshal(map[string]any{
 		"node":  node(kind, e.IP, w),
 		"admin": map[string]any{"address": dataplane.SocketAddress(e.Admin)},

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // RootNamespace is where istiod lives and where its mesh-wide configuration is.
@@ -67,7 +67,7 @@ func StartIstiod(t testing.TB, api *API, opts IstiodOptions) *Istiod {
 	t.Helper()
 	i := &Istiod{t: t, api: api, opts: opts, mesh: filepath.Join(t.TempDir(), "mesh.yaml")}
 	for _, address := range []*string{&i.XDS, &i.HTTP, &i.Metrics} {
-		*address = fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(t))
+		*address = porttest.Address(t)
 	}
 	mesh := "enableAutoMtls: false\nrootNamespace: " + RootNamespace + "\n" + opts.Mesh
 	if err := os.WriteFile(i.mesh, []byte(mesh), 0o600); err != nil {

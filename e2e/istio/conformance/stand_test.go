@@ -15,6 +15,7 @@ import (
 	"github.com/safestate/safestate/e2e/dataplane"
 	fm "github.com/safestate/safestate/e2e/faultmodel"
 	"github.com/safestate/safestate/e2e/istio/cluster"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 func TestMain(m *testing.M) {
@@ -71,7 +72,7 @@ type stand struct {
 func newStand(t *testing.T) *stand {
 	t.Helper()
 	s := &stand{t: t, kills: kills, features: features, v1: newModel(t, "v1"), second: newSecond(t), small: newModel(t, "small"), feed: newFeed(t)}
-	s.port, s.gatewayPort, s.classicPort, s.nobody = dataplane.FreePort(t), dataplane.FreePort(t), dataplane.FreePort(t), dataplane.FreePort(t)
+	s.port, s.gatewayPort, s.classicPort, s.nobody = porttest.Free(t), porttest.Free(t), porttest.Free(t), porttest.Free(t)
 	s.folder = t.TempDir()
 	s.secret = filepath.Join(t.TempDir(), "authorization")
 	if err := os.WriteFile(s.secret, []byte(secret), 0o600); err != nil {
@@ -124,8 +125,8 @@ func (s *stand) serve() {
 	s.plane = dataplane.Start(s.t, dataplane.Options{Config: s.folder, Serve: module, Render: module})
 	s.places[0].addr = s.plane.Traffic
 	s.places[0].safestate = &safestate{t: s.t, http: s.plane.HTTP, process: s.plane.Safestate}
-	grpc, answers := dataplane.FreePort(s.t), dataplane.FreePort(s.t)
-	mesh := &safestate{t: s.t, http: fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(s.t))}
+	grpc, answers := porttest.Free(s.t), porttest.Free(s.t)
+	mesh := &safestate{t: s.t, http: porttest.Address(s.t)}
 	mesh.args = []string{
 		"serve", "--mesh", "istio", "--kubeconfig", s.api.Admin.Kubeconfig, "--namespace", own, "--http", mesh.http,
 		"--grpc", fmt.Sprintf("127.0.0.1:%d", grpc), "--answers", fmt.Sprintf("127.0.0.1:%d", answers),

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // TestRestart: safestate is killed and started again. It forgets nothing, and writes
@@ -109,7 +110,7 @@ func TestLeaderKilled(t *testing.T) {
 // free is an address that nobody listens at.
 func (s *stand) free() string {
 	s.t.Helper()
-	return fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(s.t))
+	return porttest.Address(s.t)
 }
 
 // writes counts what the API server was asked to write of EnvoyFilters and HTTPRoutes,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/e2e/istio/cluster"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 // atModel has the workloads of v1 behind a sidecar, which calls models as well. Nothing
@@ -41,7 +42,7 @@ const besideModel = ", {group: safestate.dev, kind: Model, name: fraud, sectionN
 // for whoever comes there by no proxy with a policy, and for nobody else.
 func TestInbound(t *testing.T) {
 	s := newStand(t)
-	in := dataplane.FreePort(t)
+	in := porttest.Free(t)
 	s.serve()
 	s.apply(strings.ReplaceAll(atModel, "IN_PORT", fmt.Sprint(in)))
 	both := strings.Replace(policy, "name: fraud}]", "name: fraud}"+besideModel, 1)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/safestate/safestate/e2e/dataplane"
 	"github.com/safestate/safestate/e2e/istio/cluster"
+	"github.com/safestate/safestate/internal/porttest"
 )
 
 func TestMain(m *testing.M) {
@@ -113,7 +114,7 @@ func newStand(t *testing.T) *stand {
 // newStandOf is newStand with another istiod, and more kinds.
 func newStandOf(t *testing.T, istiod cluster.IstiodOptions, more ...cluster.CRDs) *stand {
 	t.Helper()
-	s := &stand{t: t, v1: newModel(t, "v1"), v2: newModel(t, "v2"), port: dataplane.FreePort(t), out: dataplane.FreePort(t), classic: dataplane.FreePort(t)}
+	s := &stand{t: t, v1: newModel(t, "v1"), v2: newModel(t, "v2"), port: porttest.Free(t), out: porttest.Free(t), classic: porttest.Free(t)}
 	s.api = cluster.StartAPI(t, cluster.Options{
 		CRDs:       append([]cluster.CRDs{cluster.Safestate, cluster.GatewayAPI, cluster.Istio}, more...),
 		Namespaces: []string{cluster.RootNamespace, "models", own},
@@ -141,8 +142,8 @@ func (s *stand) filled(text string) string {
 func (s *stand) serve(extra ...string) {
 	s.t.Helper()
 	if s.args == nil {
-		grpc, answers := dataplane.FreePort(s.t), dataplane.FreePort(s.t)
-		s.http = fmt.Sprintf("127.0.0.1:%d", dataplane.FreePort(s.t))
+		grpc, answers := porttest.Free(s.t), porttest.Free(s.t)
+		s.http = porttest.Address(s.t)
 		s.args = []string{
 			"serve", "--mesh", "istio", "--kubeconfig", cmp.Or(s.kubeconfig, s.api.Admin.Kubeconfig), "--namespace", own,
 			"--grpc", fmt.Sprintf("127.0.0.1:%d", grpc), "--answers", fmt.Sprintf("127.0.0.1:%d", answers), "--http", s.http,
