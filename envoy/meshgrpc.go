@@ -27,10 +27,7 @@ import (
 
 // meshGRPC gives a mesh's route of gRPC its filters and its way to the ladder.
 func meshGRPC(out *routev3.Route, r *compile.Route, o Options) error {
-	switch {
-	case r.Policy.GRPCLastRung == policy.LastRungAnswer:
-		return fmt.Errorf("route %s: its policy has grpcLastRung: Answer, which needs listeners that a mesh's proxies have not; want grpcLastRung: Unavailable", r.Name)
-	case r.Policy.Host != policy.HostProcessor:
+	if r.Policy.Host != policy.HostProcessor {
 		return fmt.Errorf("route %s: its policy has host: %s, and the WASM filter does not read gRPC; want host: Processor", r.Name, r.Policy.Host)
 	}
 	infer, stream := predicates(grpcCall(callInfer)), predicates(grpcCall(callStreamInfer))

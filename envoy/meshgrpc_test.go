@@ -90,7 +90,6 @@ func TestMeshVersionsThenLadder(t *testing.T) {
 // TestMeshGRPCRefused: what a mesh cannot do for gRPC is said.
 func TestMeshGRPCRefused(t *testing.T) {
 	for want, change := range map[string]func(*compile.Route){
-		"want grpcLastRung: Unavailable": func(r *compile.Route) { r.Policy.GRPCLastRung = policy.LastRungAnswer },
 		"want host: Processor":           func(r *compile.Route) { r.Policy.Host = policy.HostBoth },
 		"want versions alone":            func(r *compile.Route) { r.Beside = true },
 	} {

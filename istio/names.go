@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,11 +29,15 @@ func RouteName(r *compile.Route) string {
 	return fmt.Sprintf("%s.%s.%d", r.Namespace, r.Object.Name, r.Object.Index)
 }
 
+// LastRungNote says what becomes of grpcLastRung: Answer.
+const LastRungNote = "is Answer, which needs listeners that a mesh's proxies have not: without safestate they say UNAVAILABLE"
+
 // WithClusters is s with istiod's names of all clusters, by which the processor is
 // told of the version that a request goes to. It comes first: whatever is made of
 // the snapshot afterwards has these names too. It is pure, and shares with s what it
-// does not change. Problems are of policies that have grown too long by it, with
-// "FailSafePolicy namespace/name" for a file.
+// does not change. Problems are of policies that have grown too long by it, and
+// warnings of what a mesh's proxies do less of, with "FailSafePolicy namespace/name"
+// for a file.
 func WithClusters(s *compile.Snapshot, o Options) (*compile.Snapshot, config.Problems) {
 	o = o.WithDefaults()
 	out := *s
@@ -59,16 +64,21 @@ func WithClusters(s *compile.Snapshot, o Options) (*compile.Snapshot, config.Pro
 		for j := range r.Backends {
 			r.Backends[j].Cluster = names[r.Backends[j].Cluster]
 		}
+		if r.Policy != nil && r.Policy.GRPCLastRung == policy.LastRungAnswer {
+			lesser := ofPolicy(r, errors.New(LastRungNote))
+			lesser.Field, lesser.Warning = "spec.grpcLastRung", true
+			problems = append(problems, lesser)
+		}
 		if err := rekey(r, names); err != nil {
 			problems = append(problems, ofPolicy(r, err))
 		}
 	}
 	inbound, more := withWorkloads(s.Inbound, o)
-	if problems = append(problems, more...); len(problems) > 0 {
+	if problems = append(problems, more...); problems.Failed() {
 		return nil, problems
 	}
 	out.Inbound = inbound
-	return &out, nil
+	return &out, problems
 }
 
 // Moduleless are the policies of s that the WASM filter is to judge by, where o names no
@@ -97,12 +107,13 @@ func renamed(clusters []string, names map[string]string) []string {
 	return out
 }
 
-// rekey gives a route's policy the clusters' new names.
+// rekey gives a route's policy the clusters' new names, and what a mesh can do.
 func rekey(r *compile.Route, names map[string]string) error {
 	if r.Policy == nil {
 		return nil
 	}
 	p := *r.Policy
+	p.GRPCLastRung = policy.LastRungUnavailable // see LastRungNote
 	p.Versions = make(map[string]policy.Version, len(r.Policy.Versions))
 	for old, v := range maps.All(r.Policy.Versions) {
 		p.Versions[names[old]] = v

@@ -213,11 +213,12 @@ func TestChartBringsTheDefinitions(t *testing.T) {
 // TestMistypedValuesAreRefused: a word that the chart does not know would do nothing.
 func TestMistypedValuesAreRefused(t *testing.T) {
 	for name, v := range map[string]values{
-		"a key":            {"procesor": values{"replicas": 3}},
-		"a key further in": {"processor": values{"replica": 3}},
-		"a type":           {"control": values{"replicas": "two"}},
-		"no time":          {"processor": values{"longestStreamSeconds": 0}},
-		"a form of spread": {"spread": values{"whenUnsatisfiable": "Never"}},
+		"a key":             {"procesor": values{"replicas": 3}},
+		"a key further in":  {"processor": values{"replica": 3}},
+		"a type":            {"control": values{"replicas": "two"}},
+		"no time":           {"processor": values{"longestStreamSeconds": 0}},
+		"a form of spread":  {"spread": values{"whenUnsatisfiable": "Never"}},
+		"fewer than fewest": {"processor": values{"autoscaling": values{"enabled": true, "minReplicas": 5, "maxReplicas": 3}}},
 	} {
 		if _, err := tryRender(t, v); err == nil {
 			t.Errorf("%s that is wrong is taken", name)

@@ -258,10 +258,13 @@ func TestInstallSteps(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.Join(script, "\n")) //nolint:gosec // the documentation's
-	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	dir := t.TempDir()
+	for _, when := range []string{"the first time", "again"} {
+		cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.Join(script, "\n")) //nolint:gosec // the documentation's
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", when, err, out)
+		}
 	}
 	for part, hosts := range map[string][]string{"control": dialled(t, "control"), "processor": dialled(t, "processor")} {
 		secret, err := api.Admin.Get(t.Context(), "v1 Secret", own, "safestate-"+part+"-tls")

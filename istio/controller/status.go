@@ -270,6 +270,9 @@ func programming(l *Loaded, p *v1alpha1.FailSafePolicy, t *gatewayv1.LocalPolicy
 		shown, seen = shown+a, seen+b
 	}
 	where := "carried by " + strings.Join(carriers, ", ") + ": "
+	if p.Spec.GRPCLastRung == v1alpha1.GRPCAnswer && t.Kind == "GRPCRoute" {
+		where = "grpcLastRung " + istio.LastRungNote + "; " + where
+	}
 	not := func(reason, message string) metav1.Condition {
 		return condition(programmed, metav1.ConditionFalse, reason, shortNote(message))
 	}

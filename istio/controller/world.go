@@ -99,7 +99,9 @@ func (c *Controller) Load(ctx context.Context, edit func(*config.World) config.P
 		snapshot, problems := compile.World(world, problems, edit)
 		errs := problems.Errors()
 		if len(errs) == 0 {
-			snapshot, errs = istio.WithClusters(snapshot, mesh)
+			var found config.Problems
+			snapshot, found = istio.WithClusters(snapshot, mesh)
+			errs, problems = found.Errors(), append(problems, found.Warnings()...)
 		}
 		if len(errs) == 0 {
 			errs = istio.Moduleless(snapshot, mesh)

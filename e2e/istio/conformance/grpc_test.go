@@ -12,6 +12,7 @@ import (
 	"github.com/safestate/safestate/e2e/clients"
 	"github.com/safestate/safestate/e2e/dataplane"
 	fm "github.com/safestate/safestate/e2e/faultmodel"
+	"github.com/safestate/safestate/istio"
 )
 
 // tensors are what a GRPCRoute's policy does.
@@ -43,7 +44,11 @@ var tensors = []feature{
 			c.Errorf("ModelReady: %t, %v", ready, err)
 		}
 	}),
-	overGRPC("gRPC: `grpcLastRung: Answer`", "grpc-answer", spec{"grpcLastRung": "Answer"}, func(*check, *clients.GRPC) {}),
+	overGRPC("gRPC: `grpcLastRung: Answer`", "grpc-answer", spec{"grpcLastRung": "Answer"}, func(c *check, _ *clients.GRPC) {
+		if c.p.mesh {
+			c.no("`grpcLastRung` " + istio.LastRungNote)
+		}
+	}),
 }
 
 // overGRPC is a feature of a GRPCRoute, which runs once the model answers there.
