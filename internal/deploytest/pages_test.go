@@ -90,7 +90,7 @@ func TestPagesNameFlagsThatExist(t *testing.T) {
 	foreign := map[string]bool{ // of etcd and etcdutl, in docs/replicas.md
 		"listen-client-urls": true, "advertise-client-urls": true, "bump-revision": true, "mark-compacted": true,
 		// Of kubectl and helm, in docs/istio.md.
-		"server-side": true, "force-conflicts": true, "type": true, "from-file": true, "set": true, "create-namespace": true, "reuse-values": true, "reset-then-reuse-values": true, "replicas": true, "for": true,
+		"server-side": true, "force-conflicts": true, "type": true, "from-file": true, "dry-run": true, "set": true, "create-namespace": true, "reuse-values": true, "reset-then-reuse-values": true, "replicas": true, "for": true,
 	}
 	for name, text := range pages(t) {
 		for _, m := range regexp.MustCompile("(?:^|[ `(\\[|])--([a-z][a-z-]*[a-z])").FindAllStringSubmatch(text, -1) {
