@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -92,17 +91,14 @@ func TestAnswerRoute(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := testOptions(t)
-			o.Answers, o.MessageTimeout = porttest.Address(t), 5*time.Second
+			o.Answers = porttest.Address(t)
 			var seen chan *http.Request
 			if !c.away {
 				seen = answering(t, o.Answers)
 			}
 			startDialogue(t, o.Processor, c.script)
 			m := newModel(t, nil)
-			pol := chatPolicy(func(p *policy.Policy) {
-				p.Deadline, p.Reserve = policy.Duration(8*time.Second), policy.Duration(time.Second)
-			})
-			s := chatSnapshot(t, pol, version("v1", m.addr))
+			s := chatSnapshot(t, chatPolicy(nil), version("v1", m.addr))
 			to := "/"
 			s.Hosts[0].Entries[0].Match.Path = "/team"
 			s.Routes[0].Rewrite = &compile.Rewrite{Prefix: &to}

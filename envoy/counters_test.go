@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -81,16 +80,18 @@ func TestLastRungCounter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := testOptions(t)
-			o.MessageTimeout = 5 * time.Second
 			c.processor(t, o.Processor)
 			p := startStatic(t, snapshot(t, enforced(func(p *policy.Policy) {
-				p.Deadline, p.Reserve = policy.Duration(3*time.Second), policy.Duration(2*time.Second)
+				if c.reason == "late" {
+					hurried(p)
+				}
 				if c.edit != nil {
 					c.edit(p)
 				}
 			}), version("v1", c.model(t))), o)
 			p.post()
-			// Counted when the log is written, which is after the answer.
+			// Counted when the log is written, which is after the answer, and after
+			// the request is over.
 			eventually(t, "the request is over", func() bool {
 				return strings.Contains(p.adminGet("/stats?filter=downstream_rq_active"), "http.safestate.downstream_rq_active: 0")
 			})
@@ -109,6 +110,7 @@ func TestLastRungCounter(t *testing.T) {
 				return
 			}
 			want := fmt.Sprintf(`envoy_safestate_last_rung{route="default/fraud/score",reason="%s"} 1`, c.reason)
+			eventually(t, want, func() bool { return len(counted()) > 0 })
 			if got := counted(); len(got) != 1 || got[0] != want {
 				t.Errorf("counted %v, want %s", got, want)
 			}

@@ -23,20 +23,24 @@ func TestDeadlineIsForPredictions(t *testing.T) {
 	}{
 		"none":                               {0, 200},
 		"its own, shorter than the deadline": {300 * time.Millisecond, 504},
-		"its own, longer than the deadline":  {900 * time.Millisecond, 504},
+		"its own, longer than the deadline":  {3 * time.Second, 504},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := testOptions(t)
 			startProcessor(t, o.Processor, nil)
 			m := newModel(t, func(w http.ResponseWriter, r *http.Request) {
+				var late <-chan time.Time // never, where its own timeout has to end it
+				if c.own == 0 && r.Method == "GET" {
+					late = time.After(4 * time.Second) // twice the deadline
+				}
 				select {
-				case <-time.After(1200 * time.Millisecond): // twice the deadline
+				case <-late:
 					_, _ = io.WriteString(w, "ready")
 				case <-r.Context().Done():
 				}
 			})
-			s := snapshot(t, enforced(nil), version("v1", m.addr))
+			s := snapshot(t, enforced(hurried), version("v1", m.addr))
 			s.Routes[0].OwnTimeout = c.own
 			if c.own > 0 {
 				s.Routes[0].ModelTimeout = min(c.own, s.Routes[0].ModelTimeout)
@@ -45,7 +49,7 @@ func TestDeadlineIsForPredictions(t *testing.T) {
 			if r := p.do("GET", "/v2/models/fraud/ready", nil); r.status != c.status || r.source() != "" {
 				t.Errorf("got %d %q after %s, want %d", r.status, r.body, r.took, c.status)
 			}
-			if r := p.post(); r.source() != "safe_default" || r.took > 5*time.Second {
+			if r := p.post(); r.source() != "safe_default" || r.took > inTime {
 				t.Errorf("a prediction: %d from %q after %s, want the default at the deadline", r.status, r.source(), r.took)
 			}
 		})
@@ -81,12 +85,13 @@ func (s slowProcessor) Process(stream extprocv3.ExternalProcessor_ProcessServer)
 func TestLongDeadline(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)
+	o.MessageTimeout = 2 * time.Second
 	l, err := net.Listen("tcp", o.Processor)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	extprocv3.RegisterExternalProcessorServer(server, slowProcessor{ask: 15 * time.Minute, use: 3 * o.MessageTimeout})
+	extprocv3.RegisterExternalProcessorServer(server, slowProcessor{ask: 15 * time.Minute, use: o.MessageTimeout + time.Second})
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(server.Stop)
 	s := snapshot(t, enforced(func(p *policy.Policy) { p.Deadline = policy.Duration(15 * time.Minute) }), version("v1", newModel(t, nil).addr))

@@ -34,7 +34,7 @@ func foreign(name string, config proto.Message) *hcmv3.HttpFilter {
 
 func grpcTo(cluster string) *corev3.GrpcService {
 	return &corev3.GrpcService{
-		Timeout:         durationpb.New(100 * time.Millisecond),
+		Timeout:         durationpb.New(20 * time.Second),
 		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster}},
 	}
 }
@@ -49,10 +49,10 @@ func rateLimit(status typev3.StatusCode) *ratelimitv3.LocalRateLimit {
 	}
 }
 
-func foreignProcessor(cluster string, body extprocfilterv3.ProcessingMode_BodySendMode) *extprocfilterv3.ExternalProcessor {
+func foreignProcessor(cluster string, body extprocfilterv3.ProcessingMode_BodySendMode, patience time.Duration) *extprocfilterv3.ExternalProcessor {
 	return &extprocfilterv3.ExternalProcessor{
 		GrpcService:    grpcTo(cluster),
-		MessageTimeout: durationpb.New(80 * time.Millisecond),
+		MessageTimeout: durationpb.New(patience),
 		ProcessingMode: &extprocfilterv3.ProcessingMode{RequestBodyMode: body},
 	}
 }
@@ -102,19 +102,19 @@ func TestForeignFailures(t *testing.T) {
 			}})
 		}, dead, 503, false},
 		"ext_proc dead": {func() *hcmv3.HttpFilter {
-			return foreign("theirs", foreignProcessor(other, extprocfilterv3.ProcessingMode_NONE))
+			return foreign("theirs", foreignProcessor(other, extprocfilterv3.ProcessingMode_NONE, 20*time.Second))
 		}, dead, 500, false},
 		"ext_proc hung": {func() *hcmv3.HttpFilter {
-			return foreign("theirs", foreignProcessor(other, extprocfilterv3.ProcessingMode_NONE))
+			return foreign("theirs", foreignProcessor(other, extprocfilterv3.ProcessingMode_NONE, briefly))
 		}, hung, 504, false},
 		"ext_proc fails at response headers": {func() *hcmv3.HttpFilter {
-			return foreign("theirs", foreignProcessor(other, extprocfilterv3.ProcessingMode_NONE))
+			return foreign("theirs", foreignProcessor(other, extprocfilterv3.ProcessingMode_NONE, 20*time.Second))
 		}, func(t *testing.T) func(string) { return failing(t, "response headers") }, 500, false},
 		"ext_proc fails at a buffered request body": {func() *hcmv3.HttpFilter {
-			return foreign("theirs", foreignProcessor(other, extprocfilterv3.ProcessingMode_BUFFERED))
+			return foreign("theirs", foreignProcessor(other, extprocfilterv3.ProcessingMode_BUFFERED, 20*time.Second))
 		}, func(t *testing.T) func(string) { return failing(t, "request body") }, 500, false},
 		"ext_proc fails at a streamed request body": {func() *hcmv3.HttpFilter {
-			return foreign("theirs", foreignProcessor(other, extprocfilterv3.ProcessingMode_STREAMED))
+			return foreign("theirs", foreignProcessor(other, extprocfilterv3.ProcessingMode_STREAMED, 20*time.Second))
 		}, func(t *testing.T) func(string) { return failing(t, "request body") }, 500, false},
 	}
 	for name, c := range cases {

@@ -151,9 +151,9 @@ func TestOwnEnvoy(t *testing.T) {
 			o.XDS = porttest.Address(t)
 			cache := ownServer(t, o.XDS)
 			blue, green := newModel(t, nil), newModel(t, nil)
-			s := snapshot(t, enforced(unhurried), version("v1", blue.addr), version("v2", green.addr))
+			s := snapshot(t, enforced(nil), version("v1", blue.addr), version("v2", green.addr))
 			if grpcToo {
-				s = grpcSnapshot(t, grpcPolicy(func(p *policy.Policy) { byMessage(p); unhurried(p) }), version("v1", newGRPCModel(t).addr))
+				s = grpcSnapshot(t, grpcPolicy(byMessage), version("v1", newGRPCModel(t).addr))
 			}
 			set := func(s *compile.Snapshot) { serveOwn(t, cache, rendered(t, s, o)) }
 			set(s)

@@ -220,7 +220,7 @@ func (p *proxy) grpcClient() *grpc.ClientConn {
 // call asks for a prediction on a connection of its own.
 func (p *proxy) call(method string, request []byte, header ...string) called {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(context.Background(), header...), 8*time.Second)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(context.Background(), header...), time.Minute)
 	defer cancel()
 	var out called
 	var message []byte

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -80,17 +79,22 @@ func TestGRPCLastRung(t *testing.T) {
 			t.Run(name+map[bool]string{false: ", status", true: ", message"}[message], func(t *testing.T) {
 				t.Parallel()
 				o := testOptions(t)
+				edit := map[bool]func(*policy.Policy){true: byMessage}[message]
+				pol := grpcPolicy(edit)
+				if c.hung || strings.HasPrefix(name, "hangs") || c.which == "stall" {
+					o.MessageTimeout = briefly
+					hurried(pol)
+				}
 				switch {
 				case c.hung:
 					silent(t, o.Processor)
 				case c.processor != nil:
 					startDialogue(t, o.Processor, c.processor)
 				}
-				edit := map[bool]func(*policy.Policy){true: byMessage}[message]
-				p := startStatic(t, grpcSnapshot(t, grpcPolicy(edit), version("v1", newGRPCModel(t).addr)), o)
+				p := startStatic(t, grpcSnapshot(t, pol, version("v1", newGRPCModel(t).addr)), o)
 				r := p.call(inferCall, make([]byte, max(c.size, 8)), "case", c.which)
-				if limit := 5 * time.Second; r.took > limit {
-					t.Errorf("took %s, want at most %s", r.took, limit)
+				if r.took > inTime {
+					t.Errorf("took %s, want at most %s", r.took, inTime)
 				}
 				if !message {
 					if r.err == nil || !slices.Contains(strings.Fields(c.status), r.status()) || r.message != "" {

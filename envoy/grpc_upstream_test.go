@@ -134,7 +134,7 @@ func TestGRPCWeights(t *testing.T) {
 	const calls = 200
 	client := p.grpcClient()
 	for range calls {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		in, out := []byte("question"), []byte(nil)
 		if err := client.Invoke(ctx, inferCall, &in, &out); err != nil {
 			t.Error(err)
@@ -215,9 +215,12 @@ func TestGRPCStream(t *testing.T) {
 		}
 	})
 	m := newGRPCModel(t)
-	pol := grpcPolicy(func(p *policy.Policy) { p.GRPCLastRung = policy.LastRungAnswer })
+	pol := grpcPolicy(func(p *policy.Policy) {
+		p.GRPCLastRung = policy.LastRungAnswer
+		hurried(p)
+	})
 	p := startStatic(t, grpcSnapshot(t, pol, version("v1", m.addr)), o)
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s, err := p.grpcClient().NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, streamCall)
 	if err != nil {

@@ -19,7 +19,7 @@ func (p *proxy) send(method, target string) int {
 		p.t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nhost: model.example\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}", method, target); err != nil {
 		p.t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func TestGeneration(t *testing.T) {
 func TestGenerationReachesTheProcessor(t *testing.T) {
 	o := testOptions(t)
 	processor := startProcessor(t, o.Processor, nil)
-	s := released(snapshot(t, enforced(unhurried), version("v1", newModel(t, nil).addr)), 42, map[string]int{"v1": 100})
+	s := released(snapshot(t, enforced(nil), version("v1", newModel(t, nil).addr)), 42, map[string]int{"v1": 100})
 	p := startStatic(t, s, o)
 	if r := p.post(); r.status != 200 || r.body != clean {
 		t.Fatalf("got %d %q", r.status, r.body)

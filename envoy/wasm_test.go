@@ -20,12 +20,9 @@ import (
 	"github.com/safestate/safestate/internal/telemetry"
 )
 
-// judgedBy gives a policy a host, and time for a busy machine.
+// judgedBy gives a policy a host.
 func judgedBy(h policy.Host) func(*policy.Policy) {
-	return func(p *policy.Policy) {
-		p.Host = h
-		unhurried(p)
-	}
+	return func(p *policy.Policy) { p.Host = h }
 }
 
 // counted says on the last message, and on an answer of its own, that the answer
