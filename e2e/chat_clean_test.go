@@ -88,14 +88,7 @@ func TestCleanChatStaysClean(t *testing.T) {
 // nobody knows how it ends.
 func sameStream(t *testing.T, plane *dataplane.Plane, plain string, q dataplane.Request, canned bool) {
 	t.Helper()
-	got, err := dataplane.Raw(plane.Traffic, q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := dataplane.Raw(plain, q)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got, want := rawly(t, plane.Traffic, q), rawly(t, plain, q)
 	ignored := []string{"x-safestate-", "x-envoy-upstream-service-time:"}
 	if canned {
 		ignored = append(ignored, "content-length:", "transfer-encoding:")

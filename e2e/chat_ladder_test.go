@@ -15,7 +15,11 @@ import (
 	fm "github.com/safestate/safestate/e2e/faultmodel"
 )
 
-const ruleText = "A rule answers."
+const (
+	ruleText = "A rule answers."
+	// silence is what a stream may have here, where nothing is about time.
+	silence = 4 * time.Second
+)
 
 // chatStand is a data plane with one route that has all rungs of chat and one
 // with none but the default.
@@ -33,8 +37,8 @@ func newChatStand(t *testing.T) *chatStand {
 	s.primary, s.fallback = models(t)
 	dir := t.TempDir()
 	text := fill(t, "chat-ladder.yaml.tmpl", map[string]any{
-		"PrimaryPort": s.primary.Port(), "FallbackPort": s.fallback.Port(), "Deadline": chatDeadline, "FirstToken": firstToken,
-		"BetweenTokens": betweenTokens, "FallbackDeadline": fallbackDeadline, "Rule": ruleText, "Default": chatDefault,
+		"PrimaryPort": s.primary.Port(), "FallbackPort": s.fallback.Port(), "Deadline": calmly.deadline, "FirstToken": silence,
+		"BetweenTokens": silence, "FallbackDeadline": calmly.fallback, "Rule": ruleText, "Default": chatDefault,
 	})
 	if err := os.WriteFile(filepath.Join(dir, "chat.yaml"), text, 0o600); err != nil {
 		t.Fatal(err)
@@ -57,14 +61,25 @@ func (s *chatStand) each(t *testing.T, q chatCall, check func(way string, q chat
 			ask := q.request(t)
 			ask.Header = http.Header{"X-Tenant": {"a"}}
 			way := fmt.Sprintf("stream %v, legacy %v", stream, legacy)
-			check(way+", by bytes", q, hear(s.http, s.plane.Traffic, ask, stream))
+			check(way+", by bytes", q, calm(func() heard { return hear(s.http, s.plane.Traffic, ask, stream) }))
 			base := "http://" + s.plane.Traffic + "/openai/" + q.route + "/v1"
-			o := s.openai.Ask(t, clients.Chat{
+			call := clients.Chat{
 				Stream: stream, Legacy: legacy, BaseURL: base, Body: q.arguments(), Seconds: 15, Header: map[string]string{"x-tenant": "a"},
-			})
-			check(way+", by openai", q, fromOpenAI(o))
+			}
+			check(way+", by openai", q, calm(func() heard { return fromOpenAI(s.openai.Ask(t, call)) }))
 		}
 	}
+}
+
+// calm asks once more, up to twice, where Envoy gave up waiting for the processor: on a
+// busy machine that is right.
+func calm(ask func() heard) (h heard) {
+	for range 3 {
+		if h = ask(); h.reason != "processor_away" && h.code != "safestate_processor_away" {
+			break
+		}
+	}
+	return h
 }
 
 // says returns a check of an answer of a source: whole, of one model, with the
@@ -96,31 +111,25 @@ func TestEveryRungOfChat(t *testing.T) {
 		s.each(t, chatCall{route: "ladder"}, says(t, "fallback", "small", words("s", fm.StreamTokens)))
 		s.fallback.Set(fm.C12NullContent, 0)
 		s.each(t, chatCall{route: "ladder"}, says(t, "rules", "rules", ruleText))
-		if s.fallback.Count(fm.C12NullContent) == 0 {
-			t.Error("the fallback was not asked")
-		}
+		dataplane.Eventually(t, 10*time.Second, "the fallback was asked", func() bool { return s.fallback.Count(fm.C12NullContent) > 0 })
 		s.fallback.Set(fm.None, 0)
 		s.each(t, chatCall{route: "ladder-default"}, says(t, "safe_default", "safe-default", defaultText))
 		if s.primary.Count(f) == before {
 			t.Errorf("%s was not there", f)
 		}
 	}
-	for _, source := range []string{"primary", "cache", "fallback", "rules", "safe_default"} {
-		if n := s.plane.Metric("safestate_prediction_served_total", `source="`+source+`"`); n < 1 {
-			t.Errorf("safestate_prediction_served_total{source=%q} is %v", source, n)
-		}
-	}
+	everySourceCounts(t, s.plane)
 }
 
 // TestFallbackIsStreamed: what another model says is passed on as it says it.
 func TestFallbackIsStreamed(t *testing.T) {
 	s := newChatStand(t)
 	s.primary.Set(fm.S04UnavailableForEver, 0)
-	s.fallback.SetPace(10 * time.Millisecond)
+	s.fallback.SetPace(40 * time.Millisecond)
 	q := chatCall{route: "ladder", stream: true}
-	h := hear(s.http, s.plane.Traffic, q.request(t), true)
+	h := calm(func() heard { return hear(s.http, s.plane.Traffic, q.request(t), true) })
 	says(t, "fallback", "small", words("s", fm.StreamTokens))("by bytes", chatCall{stream: true}, withUsage(h))
-	if h.took < 500*time.Millisecond || h.first > h.took-300*time.Millisecond {
+	if h.took < 2*time.Second || h.first > h.took/2 {
 		t.Errorf("the first content came after %s, the last after %s: it was gathered", h.first, h.took)
 	}
 }
@@ -163,7 +172,7 @@ func TestLastRungOfChat(t *testing.T) {
 		t.Errorf("the model was asked %d times with nobody to look at what it says", n)
 	}
 	s.plane.StartSafestate()
-	dataplane.Eventually(t, 10*time.Second, "the model answers again", func() bool {
+	dataplane.Eventually(t, 30*time.Second, "the model answers again", func() bool {
 		return hear(s.http, s.plane.Traffic, chatCall{route: "ladder"}.request(t), false).source == "primary"
 	})
 }
@@ -175,7 +184,7 @@ func TestLargeRequestsGoElsewhere(t *testing.T) {
 	s := newChatStand(t)
 	for i := range 24 {
 		q := chatCall{route: "ladder-away", ask: strings.Repeat(fmt.Sprint("word ", i, " "), 1<<(i%4)*10_000), stream: i%4 > 0, usage: true}
-		h := hear(s.http, s.plane.Traffic, q.request(t), q.stream)
+		h := calm(func() heard { return hear(s.http, s.plane.Traffic, q.request(t), q.stream) })
 		says(t, "fallback", "small", words("s", fm.StreamTokens))(fmt.Sprint(len(q.ask), " bytes"), q, h)
 		if !strings.HasPrefix(h.reason, "breaker_open") {
 			t.Errorf("reason %q", h.reason)

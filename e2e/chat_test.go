@@ -14,8 +14,9 @@ import (
 )
 
 // Times of the policies of chat. A stream of the model's takes 60 tokens of 2
-// ms, which none of them bounds.
+// ms, its usual pace, which none of them bounds.
 const (
+	usualPace        = 2 * time.Millisecond
 	chatDeadline     = time.Second
 	firstToken       = 600 * time.Millisecond
 	betweenTokens    = 400 * time.Millisecond

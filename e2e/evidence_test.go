@@ -38,29 +38,37 @@ func TestBrokenConnectionsOpenTheBreaker(t *testing.T) {
 	}
 	open := func() bool { return plane.Metric("safestate_breaker_state", `kind="version"`) == 3 }
 
-	primary.SetPace(20 * time.Millisecond)
+	primary.SetPace(50 * time.Millisecond)
 	for range 8 { // each leaves long before the sixtieth token
 		leave(t, plane, "/v1/chat/completions", `{"model":"chat","messages":[],"stream":true}`)
 	}
-	if a := ask(false); a.Source() != "primary" || open() {
+	a := ask(false)
+	for again := 0; a.Reason() == "processor_away" && again < 4; again++ { // see patiently
+		a = ask(false)
+	}
+	if a.Source() != "primary" || open() {
 		t.Fatalf("after callers who left: source %q, reason %q, breaker open: %v", a.Source(), a.Reason(), open())
 	}
 	primary.SetPace(0)
 
 	primary.SetAt(fm.S08StreamReset, 40, 0)
-	for range 5 {
-		if a := ask(true); a.Err == nil {
+	for tries := 0; primary.Count(fm.S08StreamReset) < 5 && tries < 15; tries++ {
+		if a := ask(true); a.Err == nil && a.Reason() != "processor_away" {
 			t.Errorf("a stream that its model breaks off: status %d, source %q, %d bytes, and no error", a.Status, a.Source(), len(a.Body))
 		}
 	}
 	if primary.Count(fm.S08StreamReset) != 5 {
 		t.Fatalf("the model broke off %d streams, want 5", primary.Count(fm.S08StreamReset))
 	}
-	dataplane.Eventually(t, 5*time.Second, "the breaker opens", open)
+	dataplane.Eventually(t, 30*time.Second, "the breaker opens", open)
 	if a := ask(true); a.Source() != "fallback" || a.Err != nil || !strings.HasSuffix(string(a.Body), "data: [DONE]\n\n") {
 		t.Errorf("then: source %q, reason %q, error %v", a.Source(), a.Reason(), a.Err)
 	}
-	if n := plane.Metric("safestate_detections_total", `detector="broken"`, `mode="enforce"`); n != 5 {
+	counted := func() float64 {
+		return plane.Metric("safestate_detections_total", `detector="broken"`, `mode="enforce"`)
+	}
+	dataplane.Eventually(t, 30*time.Second, "the broken answers are counted", func() bool { return counted() >= 5 })
+	if n := counted(); n > 5 {
 		t.Errorf("%v broken answers are counted, want 5", n)
 	}
 }

@@ -107,7 +107,7 @@ func (c *tally) spread(t *testing.T, in []*lane, cells []laneCell) {
 // answer's source, reason and shape, its time, that the fault was there, and
 // that a clean answer follows.
 func TestFaults(t *testing.T) {
-	plane, primary, fallback := wholePlane(t)
+	plane, primary, fallback := wholePlane(t, inTime)
 	var count tally
 	for _, f := range fm.Faults() {
 		for _, p := range column[f.Entry()] {
@@ -140,6 +140,23 @@ func busy(a dataplane.Answer) bool {
 	return a.Took > deadline+deadlineGrace || a.Reason() == "processor_away"
 }
 
+// busy: nor had it time for the model, or for the fallback.
+func (c *cell) busy(a dataplane.Answer) bool {
+	late := strings.HasPrefix(a.Reason(), "late") && !slices.Contains(c.want.reason, "late")
+	return busy(a) || late || a.Source() == "safe_default" && !slices.Contains(c.want.source, "safe_default")
+}
+
+// patiently asks for a test that is not about time: again where Envoy gave up
+// waiting for the processor.
+func patiently(c *dataplane.Client, q dataplane.Request) (a dataplane.Answer) {
+	for range 5 {
+		if a = c.Do(q); a.Reason() != "processor_away" {
+			break
+		}
+	}
+	return a
+}
+
 func (c *cell) route() string { return routeName(c.protocol, c.want.group) }
 
 func (c *cell) ask() dataplane.Answer {
@@ -154,21 +171,21 @@ func (c *cell) run(t *testing.T) {
 	defer c.primary.Set(fm.None, 0)
 
 	a := c.ask()
-	switch c.fault {
-	case fm.C16Constant:
+	if c.fault == fm.C16Constant {
 		for range 15 { // the window fills with one answer to many inputs
 			a = c.ask()
 		}
-	case fm.S15Down:
-		c.open(t)
 	}
-	for ; busy(a) && c.again < 2; c.again++ {
+	for ; c.busy(a) && c.again < 2; c.again++ {
 		c.primary.Set(c.fault, 0)
 		a = c.ask()
 	}
 	c.failed(t, a)
+	if c.fault == fm.S15Down { // the third failure opens its breaker
+		c.open(t)
+	}
 
-	dataplane.Eventually(t, 2*time.Second, "the model counts the fault as served", func() bool { return c.primary.Count(c.fault) > before })
+	dataplane.Eventually(t, 10*time.Second, "the model counts the fault as served", func() bool { return c.primary.Count(c.fault) > before })
 	if n := c.primary.Requests() - asked; c.fault != fm.C16Constant && c.fault != fm.S15Down && c.again == 0 && n > 2 {
 		t.Errorf("the model was asked %d times for one request", n)
 	}
@@ -216,7 +233,12 @@ func (c *cell) failed(t *testing.T, a dataplane.Answer) {
 // clean checks that the primary answers.
 func (c *cell) clean(t *testing.T, when string) {
 	t.Helper()
-	a := c.ask()
+	var a dataplane.Answer
+	for range 3 { // the machine may be busy
+		if a = c.ask(); a.Source() == "primary" {
+			break
+		}
+	}
 	if a.Err != nil || a.Status != http.StatusOK || a.Source() != "primary" {
 		t.Fatalf("%s: status %d, error %v, source %q, reason %q, body %.200q", when, a.Status, a.Err, a.Source(), a.Reason(), a.Body)
 	}
@@ -226,9 +248,9 @@ func (c *cell) clean(t *testing.T, when string) {
 // open asks a model that is down until its breaker opens.
 func (c *cell) open(t *testing.T) {
 	t.Helper()
-	dataplane.Eventually(t, 5*time.Second, "the breaker opens", func() bool {
+	dataplane.Eventually(t, 30*time.Second, "the breaker opens", func() bool {
 		a := c.ask()
-		if a.Source() != "fallback" {
+		if a.Source() != "fallback" && !c.busy(a) {
 			t.Errorf("while the model is down: source %q, reason %q", a.Source(), a.Reason())
 		}
 		return strings.HasPrefix(a.Reason(), "breaker_open")

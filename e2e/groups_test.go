@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,22 @@ const (
 	deadline      = 600 * time.Millisecond
 	deadlineGrace = 50 * time.Millisecond
 )
+
+// times are a policy's: for the whole answer, and for the fallback's in it.
+type times struct{ deadline, fallback time.Duration }
+
+var (
+	// inTime are for tests that hold answers to their deadline.
+	inTime = times{deadline, 200 * time.Millisecond}
+	// calmly are for tests that are about something else: a machine that is busy for
+	// seconds changes no answer.
+	calmly = times{12 * time.Second, 5 * time.Second}
+)
+
+// fallbackIn gives the fallback of a rendered template its time.
+func (of times) fallbackIn(text []byte) []byte {
+	return bytes.ReplaceAll(text, []byte("deadline: 200ms"), []byte("deadline: "+of.fallback.String()))
+}
 
 // group is a set of detectors that stand in one policy, so that a reason has
 // one cause.
@@ -81,8 +98,9 @@ func requestChecks(onFail string) func(dialect) string {
 func routeName(p fm.Protocol, group string) string { return dialects[p].prefix + "-" + group }
 
 // writeConfig renders every group on every protocol into a folder, with a policy's
-// host; empty: the processor. A filter has no group of what it cannot carry out.
-func writeConfig(t *testing.T, host string, primary, fallback *fm.Server) string {
+// host, empty: the processor, and its times. A filter has no group of what it cannot
+// carry out.
+func writeConfig(t *testing.T, host string, of times, primary, fallback *fm.Server) string {
 	t.Helper()
 	tmpl, err := template.ParseFiles(filepath.Join("testdata", "policies", "route.yaml.tmpl"))
 	if err != nil {
@@ -100,17 +118,17 @@ func writeConfig(t *testing.T, host string, primary, fallback *fm.Server) string
 			if d.match == "PathPrefix" && (p == fm.V2 || p == fm.V2B) {
 				path = "/v2/models/" + route
 			}
-			var out strings.Builder
+			var out bytes.Buffer
 			err := tmpl.Execute(&out, map[string]any{
 				"Host": host, "Route": route, "Match": d.match, "Path": path, "Protocol": d.kind,
 				"PrimaryPort": primary.Port(), "FallbackPort": fallback.Port(),
-				"Deadline": deadline, "BodyLimit": orElse(g.limit, "{bytes: 1048576}"), "Detect": g.detect(d),
+				"Deadline": of.deadline, "BodyLimit": orElse(g.limit, "{bytes: 1048576}"), "Detect": g.detect(d),
 				"FallbackPath": p.Path("small"), "Default": d.safe, "Breaker": orElse(g.breaker, patient),
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, route+".yaml"), []byte(out.String()), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, route+".yaml"), of.fallbackIn(out.Bytes()), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -142,9 +160,9 @@ func models(t *testing.T) (primary, fallback *fm.Server) {
 }
 
 // wholePlane starts the models and a data plane with every group's policy.
-func wholePlane(t *testing.T) (plane *dataplane.Plane, primary, fallback *fm.Server) {
+func wholePlane(t *testing.T, of times) (plane *dataplane.Plane, primary, fallback *fm.Server) {
 	t.Helper()
 	primary, fallback = models(t)
-	plane = dataplane.Start(t, dataplane.Options{Config: writeConfig(t, "", primary, fallback)})
+	plane = dataplane.Start(t, dataplane.Options{Config: writeConfig(t, "", of, primary, fallback)})
 	return plane, primary, fallback
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/safestate/safestate/e2e/dataplane"
@@ -26,8 +27,20 @@ type rawCall struct {
 	trailer http.Header
 }
 
-// callRaw makes a gRPC call with no gRPC library in between.
-func callRaw(t *testing.T, address, method string, body []byte) rawCall {
+// callRaw makes a gRPC call with no gRPC library in between; again where Envoy gave up
+// waiting for the processor.
+func callRaw(t *testing.T, address, method string, body []byte) (out rawCall) {
+	t.Helper()
+	for range 5 {
+		var away bool
+		if out, away = callOnce(t, address, method, body); !away {
+			break
+		}
+	}
+	return out
+}
+
+func callOnce(t *testing.T, address, method string, body []byte) (out rawCall, away bool) {
 	t.Helper()
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
@@ -45,7 +58,8 @@ func callRaw(t *testing.T, address, method string, body []byte) rawCall {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	out := rawCall{status: resp.StatusCode, header: resp.Header}
+	out = rawCall{status: resp.StatusCode, header: resp.Header}
+	away = resp.Header.Get("Grpc-Status") == fmt.Sprint(int(codes.Unavailable))
 	if out.body, err = io.ReadAll(resp.Body); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +69,7 @@ func callRaw(t *testing.T, address, method string, body []byte) rawCall {
 			delete(out.header, name)
 		}
 	}
-	return out
+	return out, away
 }
 
 // framed is a ModelInferRequest in its gRPC frame.

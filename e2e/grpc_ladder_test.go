@@ -36,11 +36,11 @@ func newGRPCStand(t *testing.T) *grpcStand {
 	s.primary, s.fallback = models(t)
 	dir := t.TempDir()
 	text := fill(t, "grpc-ladder.yaml.tmpl", map[string]any{
-		"PrimaryPort": s.primary.Port(), "FallbackPort": s.fallback.Port(), "Deadline": deadline, "Default": grpcDialect.safe,
+		"PrimaryPort": s.primary.Port(), "FallbackPort": s.fallback.Port(), "Deadline": calmly.deadline, "Default": grpcDialect.safe,
 		"Routes":   []string{everyRung, onlyDefault, byMessage},
 		"Defaults": []map[string]string{{"Route": onlyDefault, "LastRung": "Unavailable"}, {"Route": byMessage, "LastRung": "Answer"}},
 	})
-	if err := os.WriteFile(filepath.Join(dir, "grpc.yaml"), text, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "grpc.yaml"), calmly.fallbackIn(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.plane = dataplane.Start(t, dataplane.Options{Config: dir})
@@ -62,7 +62,13 @@ func (s *grpcStand) each(t *testing.T, route string, features [][]float32, check
 		if asked == nil {
 			asked = rows(1)
 		}
-		check(way.name, way.ask(t, asked))
+		var g got
+		for range 3 { // Envoy may have given up waiting for the processor, as a busy machine's does
+			if g = way.ask(t, asked); g.reason != "processor_away" && (g.source != "" || g.code != codes.Unavailable) {
+				break
+			}
+		}
+		check(way.name, g)
 	}
 }
 
@@ -103,9 +109,7 @@ func TestEveryRungOfGRPC(t *testing.T) {
 		if score, _ := r.Output("score"); len(score.Values) != 1 || score.Values[0] != 0.5 || r.Meta("x-safestate-source") != "rules" {
 			t.Errorf("a rule about a parameter: %s, source %q, score %v", r.Code, r.Meta("x-safestate-source"), score.Values)
 		}
-		if s.fallback.Count(fm.C07InfBitsFP32) == asked {
-			t.Error("the fallback was not asked")
-		}
+		dataplane.Eventually(t, 10*time.Second, "the fallback was asked", func() bool { return s.fallback.Count(fm.C07InfBitsFP32) > asked })
 		s.fallback.Set(fm.None, 0)
 		for _, route := range []string{onlyDefault, byMessage} {
 			s.each(t, route, nil, gives(t, "safe_default", "default", "", 0.5))
@@ -114,11 +118,7 @@ func TestEveryRungOfGRPC(t *testing.T) {
 			t.Errorf("%s was not there", f)
 		}
 	}
-	for _, source := range []string{"primary", "cache", "fallback", "rules", "safe_default"} {
-		if n := s.plane.Metric("safestate_prediction_served_total", `source="`+source+`"`); n < 1 {
-			t.Errorf("safestate_prediction_served_total{source=%q} is %v", source, n)
-		}
-	}
+	everySourceCounts(t, s.plane)
 }
 
 // TestLastRungOfGRPC: with safestate dead a call ends by UNAVAILABLE, or where
@@ -143,7 +143,7 @@ func TestLastRungOfGRPC(t *testing.T) {
 		t.Errorf("calls that ask about the model: %+v, %+v", o.About, o.Raised)
 	}
 	s.plane.StartSafestate()
-	dataplane.Eventually(t, 10*time.Second, "the model answers again", func() bool {
+	dataplane.Eventually(t, 30*time.Second, "the model answers again", func() bool {
 		r, _ := infer(s.grpc, onlyDefault, clients.Message{Rows: rows(1)})
 		return r.Meta("x-safestate-source") == "primary"
 	})

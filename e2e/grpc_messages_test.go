@@ -75,25 +75,42 @@ type messagesCell struct {
 func (c *messagesCell) run(t *testing.T) {
 	model := c.lane.model
 	served := model.Count(c.fault)
-	model.SetAt(c.fault, c.place, 0)
-	replies := c.stream()
-	dataplane.Eventually(t, 5*time.Second, "the model counts the fault as served", func() bool { return model.Count(c.fault) > served })
+	replies := c.calmly(func() { model.SetAt(c.fault, c.place, 0) }, func(replies []clients.Reply) bool { return c.problem(replies) == "" })
+	dataplane.Eventually(t, 15*time.Second, "the model counts the fault as served", func() bool { return model.Count(c.fault) > served })
 	if problem := c.problem(replies); problem != "" {
 		t.Errorf("%s; %s", problem, tell(replies))
 	}
-	model.SetAt(c.fault, c.place, 0)
-	o := c.triton.Ask(t, clients.Infer{
-		Op: clients.OpStream, Model: c.route, Rows: rows(c.fault.Rows()), Header: map[string]string{routeHeader: c.route}, Seconds: 10, Messages: messagesAsked,
-	})
+	var o clients.InferOutcome
+	for range 3 { // as calmly
+		model.SetAt(c.fault, c.place, 0)
+		o = c.triton.Ask(t, clients.Infer{
+			Op: clients.OpStream, Model: c.route, Rows: rows(c.fault.Rows()), Header: map[string]string{routeHeader: c.route}, Seconds: 30, Messages: messagesAsked,
+		})
+		if c.before(len(o.Answers)) || o.Raised == nil || o.Raised.Status != "StatusCode.UNAVAILABLE" {
+			break
+		}
+	}
 	if o.Raised == nil || o.Raised.Type != "tritonclient.InferenceServerException" || !c.before(len(o.Answers)) || holdsLeak(o.Raised.Message) {
 		t.Errorf("tritonclient takes %d answers and raises %+v, want %d", len(o.Answers), o.Raised, c.place)
 	}
 	model.Set(fm.None, 0)
-	replies = c.stream()
+	replies = c.calmly(func() {}, func(replies []clients.Reply) bool { return len(replies) == messagesAsked+1 })
 	last := replies[len(replies)-1]
 	if last.Code != codes.OK || len(replies) != messagesAsked+1 || last.Meta("x-safestate-source") != "primary" {
 		t.Errorf("after: %s", tell(replies))
 	}
+}
+
+// calmly makes the stream, and again where Envoy ended it as unavailable and that is not
+// right: on a busy machine it gives up waiting for the processor.
+func (c *messagesCell) calmly(prepare func(), right func([]clients.Reply) bool) (replies []clients.Reply) {
+	for range 3 {
+		prepare()
+		if replies = c.stream(); right(replies) || replies[len(replies)-1].Code != codes.Unavailable {
+			break
+		}
+	}
+	return replies
 }
 
 // before reports whether so many answers are those before the fault. A stream
@@ -103,7 +120,7 @@ func (c *messagesCell) before(n int) bool {
 }
 
 func (c *messagesCell) stream() []clients.Reply {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	var ask []clients.Message
 	for i := range messagesAsked {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -104,6 +105,19 @@ func TestSandboxLines(t *testing.T) {
 		}
 		want := sandboxLines[n-1]
 		a := runLine(t, strings.TrimSpace(line))
+		// A busy machine has no time for the model, for the processor or for the fallback.
+		late := func() bool {
+			return strings.HasPrefix(a.Reason(), "late") || a.Reason() == "processor_away" || a.Source() == "safe_default" || a.Status == http.StatusServiceUnavailable
+		}
+		for again := 0; a.Source() != want.source && late() && again < 4; again++ {
+			a = runLine(t, strings.TrimSpace(line))
+		}
+		if want.source == "" { // what is counted is there behind the answer
+			dataplane.Eventually(t, 30*time.Second, "what was counted", func() bool {
+				a = runLine(t, strings.TrimSpace(line))
+				return !slices.ContainsFunc(want.has, func(text string) bool { return !strings.Contains(string(a.Body), text) })
+			})
+		}
 		if a.Err != nil || a.Status != http.StatusOK || a.Source() != want.source {
 			t.Errorf("line %d: status %d, source %q, reason %q, error %v, want source %s", n, a.Status, a.Source(), a.Reason(), a.Err, want.source)
 		}
@@ -128,7 +142,7 @@ func TestSandboxLines(t *testing.T) {
 	if err := syscall.Kill(p.PID(), syscall.SIGINT); err != nil { // the sandbox alone, as a terminal's group would be its own
 		t.Fatal(err)
 	}
-	if err := p.WaitExit(30 * time.Second); err != nil {
+	if err := p.WaitExit(time.Minute); err != nil {
 		t.Errorf("Ctrl-C: %v\n%s", err, p.Log())
 	}
 	gone(t, pids)
@@ -202,7 +216,7 @@ func TestSandboxPartDies(t *testing.T) {
 	if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.WaitExit(30 * time.Second); err == nil {
+	if err := p.WaitExit(time.Minute); err == nil {
 		t.Error("the sandbox ended without an error")
 	}
 	if log := p.Log(); !strings.Contains(log, "safestate ended (signal: killed)") {
@@ -268,7 +282,7 @@ func children(t *testing.T, pid int) []int {
 // business of whoever inherited them.
 func gone(t *testing.T, pids []int) {
 	t.Helper()
-	dataplane.Eventually(t, 20*time.Second, fmt.Sprintf("processes %v are gone", pids), func() bool {
+	dataplane.Eventually(t, time.Minute, fmt.Sprintf("processes %v are gone", pids), func() bool {
 		for _, pid := range pids {
 			raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			if err != nil {

@@ -10,18 +10,18 @@ import (
 
 // inEnvoy starts the models and a data plane in which the filter judges, and no
 // processor sees a request.
-func inEnvoy(t *testing.T) (plane *dataplane.Plane, primary, fallback *fm.Server) {
+func inEnvoy(t *testing.T, of times) (plane *dataplane.Plane, primary, fallback *fm.Server) {
 	t.Helper()
 	primary, fallback = models(t)
 	module := []string{"--wasm-module", dataplane.Module(t)}
-	plane = dataplane.Start(t, dataplane.Options{Config: writeConfig(t, "WASM", primary, fallback), Serve: module, Render: module})
+	plane = dataplane.Start(t, dataplane.Options{Config: writeConfig(t, "WASM", of, primary, fallback), Serve: module, Render: module})
 	return plane, primary, fallback
 }
 
 // TestFaultsInEnvoy is TestFaults with the filter alone. It cannot tell a constant
 // answer, which one worker does not see enough of.
 func TestFaultsInEnvoy(t *testing.T) {
-	plane, primary, fallback := inEnvoy(t)
+	plane, primary, fallback := inEnvoy(t, inTime)
 	var count tally
 	for _, f := range fm.Faults() {
 		for _, p := range column[f.Entry()] {
@@ -47,7 +47,7 @@ func TestFaultsInEnvoy(t *testing.T) {
 
 // TestRequestFaultsInEnvoy is TestRequestFaults with the filter alone.
 func TestRequestFaultsInEnvoy(t *testing.T) {
-	plane, primary, _ := inEnvoy(t)
+	plane, primary, _ := inEnvoy(t, calmly)
 	everyRequestFault(t, plane, primary)
 }
 

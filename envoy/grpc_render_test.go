@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/safestate/safestate/internal/compile"
 	"github.com/safestate/safestate/internal/policy"
@@ -28,18 +27,13 @@ func everyGRPC(t *testing.T) *compile.Snapshot {
 		r := compile.Route{Name: "default/fraud/other-" + string(rune('a'+i)), Namespace: "default", GRPC: true, Backends: []compile.Backend{{Cluster: v1, Weight: 1}}}
 		if edit != nil {
 			r.Policy = grpcPolicy(edit)
-			text, err := r.Policy.Marshal()
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.PolicyJSON, r.ModelTimeout, r.MaxDuration = string(text), 400*time.Millisecond, 620*time.Millisecond
 		}
 		s.Routes = append(s.Routes, r)
 		s.Hosts[0].Entries = append(s.Hosts[0].Entries, compile.Entry{Route: i + 1, Match: compile.Match{
 			GRPC: true, PathType: compile.PathPrefix, Path: "/team" + string(rune('a'+i)),
 		}})
 	}
-	return s
+	return recorded(t, s)
 }
 
 func TestGRPCGolden(t *testing.T) {

@@ -90,8 +90,8 @@ func TestMeshVersionsThenLadder(t *testing.T) {
 // TestMeshGRPCRefused: what a mesh cannot do for gRPC is said.
 func TestMeshGRPCRefused(t *testing.T) {
 	for want, change := range map[string]func(*compile.Route){
-		"want host: Processor":           func(r *compile.Route) { r.Policy.Host = policy.HostBoth },
-		"want versions alone":            func(r *compile.Route) { r.Beside = true },
+		"want host: Processor": func(r *compile.Route) { r.Policy.Host = policy.HostBoth },
+		"want versions alone":  func(r *compile.Route) { r.Beside = true },
 	} {
 		r := tensorRoute()
 		change(&r)

@@ -28,6 +28,7 @@ var update = flag.Bool("update", false, "write the golden files")
 func everything(t *testing.T) *compile.Snapshot {
 	t.Helper()
 	full := func(p *policy.Policy, r compile.Route) compile.Route {
+		p.Deadline, p.Reserve = policy.Duration(600*time.Millisecond), policy.Duration(200*time.Millisecond)
 		text, err := p.Marshal()
 		if err != nil {
 			t.Fatal(err)
@@ -95,6 +96,27 @@ func everything(t *testing.T) *compile.Snapshot {
 				HealthCheck:       &compile.HealthCheck{Path: "/v2/health/ready", Interval: 5 * time.Second, Timeout: time.Second, UnhealthyThreshold: 3, HealthyThreshold: 1}},
 		},
 	}
+}
+
+// recorded gives a snapshot's policies and clusters the times of the golden files.
+func recorded(t *testing.T, s *compile.Snapshot) *compile.Snapshot {
+	t.Helper()
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		if r.Policy == nil {
+			continue
+		}
+		r.Policy.Deadline, r.Policy.Reserve = policy.Duration(600*time.Millisecond), policy.Duration(200*time.Millisecond)
+		text, err := r.Policy.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.PolicyJSON, r.ModelTimeout, r.MaxDuration = string(text), 400*time.Millisecond, 620*time.Millisecond
+	}
+	for i := range s.Clusters {
+		s.Clusters[i].ConnectTimeout = 250 * time.Millisecond
+	}
+	return s
 }
 
 // document prints resources in the order in which ADS sends them.

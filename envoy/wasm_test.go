@@ -211,7 +211,7 @@ func insideAndBoth(t *testing.T) *compile.Snapshot {
 		{Match: compile.Match{PathType: compile.PathPrefix, Path: "/chat"}, Route: 2},
 		{Match: compile.Match{PathType: compile.PathPrefix, Path: "/"}},
 	}
-	return s
+	return recorded(t, s)
 }
 
 // TestGoldenFilter: what is rendered for the filter, and Envoy takes it, as the

@@ -117,7 +117,7 @@ func (c *talk) trail(pairs ...string) {
 // until waits for a state of the caller and returns it.
 func (c *talk) until(what string, holds func(caller) bool) caller {
 	c.t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		c.mu.Lock()
 		got := c.got
@@ -261,16 +261,17 @@ func mutate(h map[string]string, status *int, m *extprocv3.HeaderMutation) {
 	}
 }
 
-// chatPolicy enforces on a chat route, with nothing on its ladder but a default.
+// chatPolicy enforces on a chat route, with nothing on its ladder but a default, and
+// has time for a busy machine.
 func chatPolicy(change ...func(*policy.Policy)) *policy.Policy {
 	p := &policy.Policy{
 		Format: policy.FormatVersion, Name: "default/chat", Route: "default/chat/all",
 		Mode: policy.Enforce, Protocol: policy.OpenAI, Model: "default/chat", ServedName: "big",
 		Versions: map[string]policy.Version{"default/chat/v1": {Name: "v1"}},
-		Deadline: policy.Duration(2 * time.Second), Reserve: policy.Duration(200 * time.Millisecond),
+		Deadline: policy.Duration(30 * time.Second), Reserve: policy.Duration(time.Second),
 		Stream: &policy.Stream{
-			FirstToken: policy.Duration(500 * time.Millisecond), BetweenTokens: policy.Duration(300 * time.Millisecond),
-			MaxDuration: policy.Duration(10 * time.Second), HoldBytes: 64 << 10,
+			FirstToken: policy.Duration(20 * time.Second), BetweenTokens: policy.Duration(20 * time.Second),
+			MaxDuration: policy.Duration(2 * time.Minute), HoldBytes: 64 << 10,
 		},
 		Limits: policy.Limits{BodyBytes: 64 << 10},
 		Detect: policy.Detect{
@@ -287,6 +288,10 @@ func chatPolicy(change ...func(*policy.Policy)) *policy.Policy {
 	}
 	return p
 }
+
+// hurried gives the first content little time, and silent what comes after it.
+func hurried(p *policy.Policy) { p.Stream.FirstToken = policy.Duration(500 * time.Millisecond) }
+func silent(p *policy.Policy)  { p.Stream.BetweenTokens = policy.Duration(300 * time.Millisecond) }
 
 const (
 	chatPath    = "/v1/chat/completions"

@@ -96,7 +96,11 @@ func TestStreamFailsAfterItsCommit(t *testing.T) {
 		"a filter's verdict": {strings.Replace(chunkStop, `"stop"`, `"content_filter"`, 1), false, "safestate_chat_content_filter"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			x := newTalk(t, chatPolicy(), chatRequest)
+			pol := chatPolicy()
+			if name == "silence" {
+				silent(pol)
+			}
+			x := newTalk(t, pol, chatRequest)
 			x.respond(200, "text/event-stream", false)
 			x.say(chunkRole+chunk("Hello"), false)
 			x.until("the commit", func(g caller) bool { return strings.Contains(g.body, "Hello") })
@@ -117,7 +121,7 @@ func TestStreamFailsAfterItsCommit(t *testing.T) {
 func TestFirstContentLate(t *testing.T) {
 	for name, say := range map[string]string{"headers only": "", "a preamble": chunkRole} {
 		t.Run(name, func(t *testing.T) {
-			c := newTalk(t, chatPolicy(), chatRequest)
+			c := newTalk(t, chatPolicy(hurried), chatRequest)
 			c.respond(200, "text/event-stream", false)
 			if say != "" {
 				c.say(say, false)

@@ -109,7 +109,7 @@ func (p *proxy) do(r request) result {
 func (p *proxy) ask(r request) result {
 	p.t.Helper()
 	r = r.withDefaults()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
 	defer cancel()
 	stream, err := p.client.Process(ctx)
 	if err != nil {
@@ -124,7 +124,7 @@ func (p *proxy) ask(r request) result {
 // been counted before the test looks, until the server has ended every exchange.
 func (p *proxy) settled() {
 	p.t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for p.server.open.Load() != 0 {
 		if time.Now().After(deadline) {
 			p.t.Fatal("an exchange did not end")

@@ -140,11 +140,11 @@ func TestALinkToCredentialsOfOthers(t *testing.T) {
 	for file, want := range map[string]string{"token": "Bearer own", "link": ""} {
 		sent.Store(new(string))
 		got := p.do(request{policy: fraud(readBody, func(p *policy.Policy) {
-			p.Deadline, p.Reserve = policy.Duration(5*time.Second), policy.Duration(4*time.Second)
+			p.Deadline, p.Reserve = policy.Duration(30*time.Second), policy.Duration(25*time.Second)
 			p.Ladder = append([]policy.Rung{{Fallback: &policy.Fallback{
 				Model: "default/small", ServedName: "small", Protocol: policy.OpenInferenceV2,
 				Endpoints: []policy.Endpoint{{Address: at.IP.String(), Port: at.Port}},
-				Deadline:  policy.Duration(3 * time.Second), MaxBytes: 10_000, Credentials: folder + "/default/" + file,
+				Deadline:  policy.Duration(20 * time.Second), MaxBytes: 10_000, Credentials: folder + "/default/" + file,
 			}}}, p.Ladder...)
 		}), answer: nanAnswer})
 		if got.err != nil || *sent.Load() != want {
@@ -165,7 +165,7 @@ func TestALinkOutOfANamespace(t *testing.T) {
 			last.Refresh = &policy.Refresh{File: folder + "/default/" + file, Interval: policy.Duration(time.Minute)}
 			p.Ladder = []policy.Rung{{SafeDefault: &last}}
 		}), answer: nanAnswer})
-		for limit := time.Now().Add(10 * time.Second); sample(p, `safestate_default_refreshes_total{outcome="`+want+`"}`) == 0; time.Sleep(time.Millisecond) { // a poll with a bound
+		for limit := time.Now().Add(time.Minute); sample(p, `safestate_default_refreshes_total{outcome="`+want+`"}`) == 0; time.Sleep(time.Millisecond) { // a poll with a bound
 			if time.Now().After(limit) {
 				t.Fatalf("%s is not read with outcome %s", file, want)
 			}

@@ -46,7 +46,7 @@ func newFlying(t *testing.T) *flying {
 func (f *flying) reports(when string, set string, want uint64) {
 	f.t.Helper()
 	var got []signals.Host
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) { // a poll with a bound
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) { // a poll with a bound
 		if got, _ = f.hub.Reporting(); len(got) == 1 && got[0].Kills == set && got[0].InFlight == want {
 			return
 		}

@@ -19,7 +19,6 @@ func grpcPolicy() *policy.Policy {
 	return fraud(func(p *policy.Policy) {
 		p.Protocol = policy.OpenInferenceGRPC
 		p.Needs = policy.Needs{RequestBody: true, Duplex: true}
-		p.Deadline, p.Reserve = policy.Duration(500*time.Millisecond), policy.Duration(100*time.Millisecond)
 	})
 }
 
@@ -125,7 +124,9 @@ func TestUnaryWithoutTrailers(t *testing.T) {
 		x.settled()
 	})
 	t.Run("a stall", func(t *testing.T) {
-		x := start(t)
+		pol := grpcPolicy()
+		pol.Deadline, pol.Reserve = policy.Duration(500*time.Millisecond), policy.Duration(100*time.Millisecond)
+		x := newProxy(t).converse(pol, inferPath, string(protocol.Frame(nil, inferAnswer(t, "1"))), nil)
 		x.respond(200, "application/grpc", false)
 		if got := x.done(); got.grpcStatus != 14 {
 			t.Errorf("status %d", got.grpcStatus)

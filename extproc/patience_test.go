@@ -26,7 +26,7 @@ func small(t *testing.T, takes time.Duration) policy.Rung {
 	return policy.Rung{Fallback: &policy.Fallback{
 		Model: "default/small", Version: "v1", ServedName: "small", Protocol: policy.OpenInferenceV2,
 		Endpoints: []policy.Endpoint{{Address: "127.0.0.1", Port: port}},
-		Deadline:  policy.Duration(time.Second), MaxBytes: 4096,
+		Deadline:  policy.Duration(15 * time.Second), MaxBytes: 4096,
 	}}
 }
 

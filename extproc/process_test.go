@@ -22,7 +22,8 @@ const (
 	defaultBody = `{"model_name":"fraud","outputs":[{"name":"score","datatype":"FP32","shape":[1],"data":[0.0]}]}`
 )
 
-// fraud is a policy that enforces, with nothing on its ladder but the default.
+// fraud is a policy that enforces, with nothing on its ladder but the default, and
+// has time for a busy machine.
 func fraud(change ...func(*policy.Policy)) *policy.Policy {
 	p := &policy.Policy{
 		Format: policy.FormatVersion, Name: "default/fraud", Route: "default/fraud/score",
@@ -31,7 +32,7 @@ func fraud(change ...func(*policy.Policy)) *policy.Policy {
 			"default/fraud/v1": {Name: "v1"},
 			"default/fraud/v2": {Name: "v2"},
 		},
-		Deadline: policy.Duration(2 * time.Second), Reserve: policy.Duration(20 * time.Millisecond),
+		Deadline: policy.Duration(30 * time.Second), Reserve: policy.Duration(time.Second),
 		Limits: policy.Limits{BodyBytes: 4096},
 		Detect: policy.Detect{
 			NonFinite: &policy.NonFinite{Mode: policy.Enforce},

@@ -174,11 +174,11 @@ func TestWhatIsReportedOfStreams(t *testing.T) {
 			x.done()
 		}, "v1: asked 1 bad 1 broken 1"},
 		{"fails, observed", chatPolicy(observe), say(chunkRole, "data: oops\n\n"), "v1: asked 1 bad 1 broken 1"},
-		{"late", chatPolicy(), func(x *talk) {
+		{"late", chatPolicy(hurried), func(x *talk) {
 			x.respond(200, "text/event-stream", false)
 			x.done()
 		}, "v1: asked 1 bad 1 fallback 1 late 1"},
-		{"stalls", chatPolicy(), func(x *talk) {
+		{"stalls", chatPolicy(silent), func(x *talk) {
 			commit(x)
 			x.done()
 		}, "v1: asked 1 bad 1 late 1"},

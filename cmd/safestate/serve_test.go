@@ -24,11 +24,11 @@ type serving struct {
 	http, grpc string
 }
 
-// startServe starts the binary on free ports. It is killed after a minute, or at
+// startServe starts the binary on free ports. It is killed after three minutes, or at
 // the test's end if it still runs then.
 func startServe(t *testing.T, args ...string) *serving {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	all := append([]string{"serve", "--config", folder(t, "fraud.yaml", good), "--data-dir", t.TempDir(), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--answers", "127.0.0.1:0", "--processor", "127.0.0.1:18000"}, args...)
 	s := &serving{t: t, cmd: exec.CommandContext(ctx, binary, all...)}

@@ -133,7 +133,7 @@ func TestWhatTheLibraryMakesOfStreams(t *testing.T) {
 					q.Body["logprobs"] = true
 				}
 				if want.held {
-					q.Seconds = 2
+					q.Seconds = 5
 				}
 				o := c.Ask(t, q)
 				text := words(max(0, at))
@@ -146,7 +146,7 @@ func TestWhatTheLibraryMakesOfStreams(t *testing.T) {
 				if want.raised == "" && text == "" && len(o.Choices) != want.choices {
 					t.Errorf("%d choices, want %d", len(o.Choices), want.choices)
 				}
-				dataplane.Eventually(t, 2*time.Second, "the fault was there", func() bool { return s.Count(f) == before+1 })
+				dataplane.Eventually(t, 30*time.Second, "the fault was there", func() bool { return s.Count(f) == before+1 })
 			})
 		}
 	}

@@ -72,7 +72,7 @@ func TestWhatTritonClientMakesOfAnswers(t *testing.T) {
 			s.Set(f, 0)
 			q := Infer{Model: "fraud"}
 			if want.held {
-				q.Seconds = 2
+				q.Seconds = 5
 			}
 			o := c.Ask(t, q)
 			switch {
@@ -99,7 +99,7 @@ func TestWhatTritonClientMakesOfAnswers(t *testing.T) {
 					t.Errorf("score %+v, want %v", out, want.value)
 				}
 			}
-			dataplane.Eventually(t, 2*time.Second, "the fault was there", func() bool { return s.Count(f) == before+1 })
+			dataplane.Eventually(t, 30*time.Second, "the fault was there", func() bool { return s.Count(f) == before+1 })
 		})
 	}
 }

@@ -80,7 +80,7 @@ func SocketAddress(hostport string) map[string]any {
 // Cluster is a static cluster of one endpoint.
 func Cluster(name, hostport string, http2 bool) map[string]any {
 	c := map[string]any{
-		"name": name, "type": "STATIC", "connect_timeout": "0.25s",
+		"name": name, "type": "STATIC", "connect_timeout": "10s",
 		"load_assignment": map[string]any{"cluster_name": name, "endpoints": []any{map[string]any{
 			"lb_endpoints": []any{map[string]any{"endpoint": map[string]any{"address": SocketAddress(hostport)}}},
 		}}},

@@ -132,9 +132,12 @@ func StartEnvoy(t testing.TB, config, admin string) *Process {
 	return p
 }
 
-// Get returns the body of a URL that answers 200 within a second, or "".
+// readWithin bounds the wait for a page: a busy machine takes seconds for one.
+const readWithin = 10 * time.Second
+
+// Get returns the body of a URL that answers 200 within a while, or "".
 func Get(url string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), readWithin)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

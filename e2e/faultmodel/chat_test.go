@@ -33,6 +33,11 @@ func chatText(p Protocol, f Fault, more string) string {
 func talk(s *Server, path, text string, wait time.Duration) (int, http.Header, []byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
+	return talkUntil(ctx, s, path, text)
+}
+
+// talkUntil is talk that leaves with the end of a context.
+func talkUntil(ctx context.Context, s *Server, path, text string) (int, http.Header, []byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.Addr()+path, strings.NewReader(text))
 	if err != nil {
 		return 0, nil, nil, err
@@ -181,7 +186,7 @@ func TestCompletion(t *testing.T) {
 func TestChoicesAndLogprobs(t *testing.T) {
 	s := start(t, Options{Pace: -1})
 	for _, path := range []string{chatPath, legacyPath} {
-		_, _, body, _ := talk(s, path, chatText(OA, None, `,"n":3,"logprobs":true`), time.Second)
+		_, _, body, _ := talk(s, path, chatText(OA, None, `,"n":3,"logprobs":true`), patience)
 		var whole chunk
 		if err := json.Unmarshal(body, &whole); err != nil || len(whole.Choices) != 3 {
 			t.Fatalf("%v: %s", err, body)
@@ -214,18 +219,18 @@ func TestEveryChatFaultIsServed(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s@%d", f, p, at), func(t *testing.T) {
 					s.Set(None, 0)
 					text := chatText(p, f, "")
-					_, _, clean, err := talk(s, chatPath, text, 5*time.Second)
+					_, _, clean, err := talk(s, chatPath, text, patience)
 					if err != nil || len(clean) == 0 {
 						t.Fatalf("clean: %q, %v", clean, err)
 					}
 					before := s.Count(f)
 					s.SetAt(f, at, 0)
-					wait := 20 * time.Second
+					ctx := t.Context()
 					switch f {
 					case S06NeverAnswers, S07SlowBody, S07FirstTokenLate, S09BodyStalls, S09StreamStalls, S11NoDoneHeld:
-						wait = time.Second // they end when the caller leaves
+						ctx = once(t, func() bool { return s.Count(f) > before }) // they end when the caller leaves
 					}
-					status, header, got, err := talk(s, chatPath, text, wait)
+					status, header, got, err := talkUntil(ctx, s, chatPath, text)
 					if err == nil && status == http.StatusOK && bytes.Equal(got, clean) && header.Get("Content-Encoding") == "" && !strings.Contains(header.Get("Content-Type"), "utf-16") {
 						t.Errorf("the answer is the clean one: %s", got)
 					}
@@ -233,7 +238,7 @@ func TestEveryChatFaultIsServed(t *testing.T) {
 						t.Errorf("the fault was counted %d times", s.Count(f)-before)
 					}
 					s.Set(None, 0)
-					if _, _, again, err := talk(s, chatPath, text, 5*time.Second); err != nil || !bytes.Equal(again, clean) {
+					if _, _, again, err := talk(s, chatPath, text, patience); err != nil || !bytes.Equal(again, clean) {
 						t.Errorf("clean does not follow: %q, %v", again, err)
 					}
 				})
@@ -305,7 +310,8 @@ func TestACallerThatLeavesIsNoticed(t *testing.T) {
 			s.SetPace(0)
 		}
 		s.SetAt(f, -1, 0)
-		if _, _, _, err := talk(s, chatPath, chatText(SSE, None, ""), 200*time.Millisecond); err == nil {
+		there := once(t, func() bool { return s.Count(f) > 0 || (f == None || f == S11NoDoneHeld) && s.Open() > 0 })
+		if _, _, _, err := talkUntil(there, s, chatPath, chatText(SSE, None, "")); err == nil {
 			t.Errorf("%s: the stream ended by itself", f)
 		}
 		if !eventually(func() bool { return s.Cancelled() == i+1 && s.Open() == 0 }) {
@@ -317,7 +323,7 @@ func TestACallerThatLeavesIsNoticed(t *testing.T) {
 // TestAFaultCountsOnceItIsOut: a caller that leaves at the sight of it has had
 // it all the same.
 func TestAFaultCountsOnceItIsOut(t *testing.T) {
-	s := start(t, Options{Pace: 300 * time.Millisecond})
+	s := start(t, Options{Pace: time.Second}) // each caller leaves before the token that follows
 	for f, sign := range map[Fault]string{C18ErrorObject: "CUDA", S10NotJSON: "hiccup", C20OtherID: "somebody", C13TrailingBytes: "score"} {
 		s.SetAt(f, 0, 0)
 		resp, err := http.Post("http://"+s.Addr()+chatPath, "application/json", strings.NewReader(chatText(SSE, f, "")))
@@ -344,7 +350,7 @@ func TestFaultsNeedTheirRequest(t *testing.T) {
 	for _, f := range []Fault{C19LogprobNaN, C12ChoiceMissing, C13FormatProse} {
 		s.Set(f, 0)
 		for _, p := range []Protocol{OA, SSE} {
-			if status, _, body, err := talk(s, chatPath, chatText(p, None, ""), time.Second); err != nil || status != http.StatusOK || !bytes.Contains(body, []byte("w59")) {
+			if status, _, body, err := talk(s, chatPath, chatText(p, None, ""), patience); err != nil || status != http.StatusOK || !bytes.Contains(body, []byte("w59")) {
 				t.Errorf("%s on %s: %d %v %s", f, p, status, err, body)
 			}
 		}
@@ -365,13 +371,13 @@ func TestModelsAndRefusals(t *testing.T) {
 		t.Errorf("models: %s %v", list, err)
 	}
 	prefilled := `{"model":"chat","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"w0"}]}`
-	if status, _, body, _ := talk(s, chatPath, prefilled, time.Second); status != http.StatusBadRequest || !bytes.Contains(body, []byte("prefill_not_supported")) {
+	if status, _, body, _ := talk(s, chatPath, prefilled, patience); status != http.StatusBadRequest || !bytes.Contains(body, []byte("prefill_not_supported")) {
 		t.Errorf("a prefilled turn: %d %s", status, body)
 	}
-	if status, _, body, _ := talk(s, chatPath, "{", time.Second); status != http.StatusBadRequest || !bytes.Contains(body, []byte("invalid_request_error")) {
+	if status, _, body, _ := talk(s, chatPath, "{", patience); status != http.StatusBadRequest || !bytes.Contains(body, []byte("invalid_request_error")) {
 		t.Errorf("no JSON: %d %s", status, body)
 	}
-	if _, _, body, _ := talk(s, chatPath, chatText(OA, None, ""), time.Second); !bytes.Contains(body, []byte("s0 s1 s2")) {
+	if _, _, body, _ := talk(s, chatPath, chatText(OA, None, ""), patience); !bytes.Contains(body, []byte("s0 s1 s2")) {
 		t.Errorf("the small model says %s", body)
 	}
 }

@@ -129,7 +129,7 @@ func TestGRPCAnswers(t *testing.T) {
 		t.Errorf("a message that is none: %v", err)
 	}
 	// HTTP/1.1 is on the same port.
-	if code, _, _, err := ask(t, s, V2, 1, 20*time.Second); err != nil || code != 200 {
+	if code, _, _, err := ask(t, s, V2, 1); err != nil || code != 200 {
 		t.Errorf("V2: %d %v", code, err)
 	}
 }
@@ -155,7 +155,7 @@ func TestEveryGRPCFaultIsServed(t *testing.T) {
 			conn := dial(t, s)
 			in := inferMessage(f.Rows(), false)
 			s.Set(None, 0)
-			clean, err := invoke(conn, "ModelInfer", in, 5*time.Second)
+			clean, err := invoke(conn, "ModelInfer", in, patience)
 			if err != nil || len(clean) == 0 {
 				t.Fatalf("clean: %q, %v", clean, err)
 			}
@@ -163,7 +163,7 @@ func TestEveryGRPCFaultIsServed(t *testing.T) {
 			s.Set(f, 0)
 			wait := 20 * time.Second
 			if grpcEnds[f] == codes.DeadlineExceeded {
-				wait = time.Second
+				wait = 3 * time.Second
 			}
 			got, err := invoke(conn, "ModelInfer", in, wait)
 			if status.Code(err) != grpcEnds[f] {
@@ -176,7 +176,7 @@ func TestEveryGRPCFaultIsServed(t *testing.T) {
 				t.Errorf("the fault was counted %d times", s.Count(f)-before)
 			}
 			s.Set(None, 0)
-			if again, err := invoke(dial(t, s), "ModelInfer", in, 5*time.Second); err != nil || !bytes.Equal(again, clean) {
+			if again, err := invoke(dial(t, s), "ModelInfer", in, patience); err != nil || !bytes.Equal(again, clean) {
 				t.Errorf("clean does not follow: %q, %v", again, err)
 			}
 		})
@@ -246,7 +246,11 @@ func TestModelStreamInfer(t *testing.T) {
 			t.Run(fmt.Sprintf("%s@%d", f, at), func(t *testing.T) {
 				s.SetAt(f, at, 0)
 				clean, before, gone := s.State().Clean, s.Count(f), s.Cancelled()
-				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				wait := patience
+				if grpcEnds[f] == codes.DeadlineExceeded {
+					wait = 3 * time.Second
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), wait)
 				defer cancel()
 				desc := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
 				stream, err := dial(t, s).NewStream(ctx, desc, grpcService+"ModelStreamInfer")

@@ -92,9 +92,7 @@ func (c *cell) rights() (out []string) {
 func TestEachRightIsGrantedOnce(t *testing.T) {
 	c := newCell(t)
 	for _, what := range c.rights() {
-		if !may(t, c.account, what) {
-			t.Errorf("the control plane may not %s", what)
-		}
+		dataplane.Eventually(t, patience, "the control plane may "+what, func() bool { return may(t, c.account, what) })
 	}
 	for _, kind := range []string{"ClusterRole", "Role"} {
 		role := find(t, c.objects, kind, "safestate-control")
@@ -144,9 +142,7 @@ func TestApplyNeedsCreate(t *testing.T) {
 			rule["verbs"] = slices.DeleteFunc(asList(rule["verbs"]), func(v any) bool { return v == "create" })
 		}
 	}
-	if err := c.account.TryApply(t.Context(), "safestate", filter); err != nil {
-		t.Fatal(err)
-	}
+	dataplane.Eventually(t, patience, "with the right, an object is made", func() bool { return c.account.TryApply(t.Context(), "safestate", filter) == nil })
 	c.api.Admin.Delete(t, filter)
 	c.api.Admin.Apply(t, "helm", textOf(t, []object{role}))
 	dataplane.Eventually(t, patience, "an apply that makes an object is denied", func() bool {

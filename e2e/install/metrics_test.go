@@ -32,13 +32,15 @@ func TestAlertsFindTheProxies(t *testing.T) {
 	if len(names) < 4 {
 		t.Errorf("the alerts go by %v alone", names)
 	}
-	lines := slices.Collect(strings.Lines(dataplane.Get("http://" + m.gateway + "/stats/prometheus")))
+	counts := func(begins string) {
+		t.Helper()
+		dataplane.Eventually(t, patience, "a proxy counts "+begins, func() bool {
+			lines := slices.Collect(strings.Lines(dataplane.Get("http://" + m.gateway + "/stats/prometheus")))
+			return slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, begins) })
+		})
+	}
 	for name := range names {
-		if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, name+"{") }) {
-			t.Errorf("no proxy counts %s", name)
-		}
+		counts(name + "{")
 	}
-	if rung := `envoy_safestate_last_rung{route="models/fraud/rule-0",reason="processor_away"}`; !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, rung) }) {
-		t.Errorf("no %s", rung)
-	}
+	counts(`envoy_safestate_last_rung{route="models/fraud/rule-0",reason="processor_away"}`)
 }

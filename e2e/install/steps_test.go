@@ -161,8 +161,8 @@ func TestUninstall(t *testing.T) {
 		switch {
 		case strings.Contains(line, "safestate.dev/part=route"):
 			m.until("the route is as it was", "none")
-			load.goesOn(t) // the longest request is over
-			load.goesOn(t)
+			load.goesOn(t) // every worker of the gateway has the route
+			load.over(t)
 			load.only(t, line, "primary", "none")
 			want = []string{"none"}
 		default:
@@ -172,9 +172,16 @@ func TestUninstall(t *testing.T) {
 	}
 	load.stop()
 	load.only(t, "after", "none")
-	if after := m.configuration(); after != before {
-		t.Errorf("the gateway has another configuration than before: %s", firstDifference(after, before))
-	}
+	after := ""
+	defer func() {
+		if after != before {
+			t.Logf("the gateway has another configuration than before: %s", firstDifference(after, before))
+		}
+	}()
+	dataplane.Eventually(t, patience, "the gateway has the configuration of before", func() bool {
+		after = m.configuration()
+		return after == before
+	})
 	for _, p := range m.pods {
 		if !p.Exited() {
 			t.Errorf("%s still runs", p.name)
@@ -192,9 +199,9 @@ func (m *meshed) configuration() string {
 	var out strings.Builder
 	for _, what := range []string{"dynamic_listeners", "dynamic_route_configs", "dynamic_active_clusters"} {
 		var dump struct{ Configs []any }
-		if err := json.Unmarshal([]byte(dataplane.Get("http://"+m.gateway+"/config_dump?resource="+what)), &dump); err != nil {
-			m.t.Fatal(err)
-		}
+		dataplane.Eventually(m.t, patience, "the gateway tells "+what, func() bool {
+			return json.Unmarshal([]byte(dataplane.Get("http://"+m.gateway+"/config_dump?resource="+what)), &dump) == nil
+		})
 		var all []string
 		for _, c := range dump.Configs {
 			text, err := json.MarshalIndent(without(c, "version_info", "last_updated"), "", " ")

@@ -95,13 +95,15 @@ type load struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
+	begun   int          // requests
+	open    map[int]bool // those without an answer, by their number
 	sources map[string]int
 	failed  []error
 }
 
 func startLoad(t *testing.T, port int) *load {
 	t.Helper()
-	l := &load{ending: make(chan struct{}), sources: map[string]int{}}
+	l := &load{ending: make(chan struct{}), open: map[int]bool{}, sources: map[string]int{}}
 	l.running.Go(func() {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
@@ -110,7 +112,11 @@ func startLoad(t *testing.T, port int) *load {
 			case <-l.ending:
 				return
 			case <-tick.C:
-				l.running.Go(func() { l.count(infer(port, n%20 == 0)) })
+				l.begin(n)
+				l.running.Go(func() {
+					source, err := infer(port, n%20 == 0)
+					l.count(n, source, err)
+				})
 			}
 		}
 	})
@@ -118,9 +124,16 @@ func startLoad(t *testing.T, port int) *load {
 	return l
 }
 
-func (l *load) count(source string, err error) {
+func (l *load) begin(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.begun, l.open[n] = n+1, true
+}
+
+func (l *load) count(n int, source string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, n)
 	l.sources[source]++
 	if err != nil {
 		l.failed = append(l.failed, err)
@@ -180,6 +193,24 @@ func first(errs []error) error {
 		return nil
 	}
 	return errs[0]
+}
+
+// over waits until every request that has begun is answered.
+func (l *load) over(t *testing.T) {
+	t.Helper()
+	l.mu.Lock()
+	now := l.begun
+	l.mu.Unlock()
+	dataplane.Eventually(t, patience, "the requests of before are answered", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for n := range l.open {
+			if n < now {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // goesOn waits until some hundred requests more were answered.

@@ -47,6 +47,7 @@ func newStand(t testing.TB, files *compile.Snapshot, change func(*envoy.Resource
 	t.Helper()
 	s := &stand{t: t, files: files, change: change, states: map[kill.Target]kill.State{}, options: envoy.Options{
 		NodeID: "envoy", Listen: porttest.Address(t), Admin: porttest.Address(t), XDS: porttest.Address(t), Processor: porttest.Address(t), Answers: porttest.Address(t),
+		MessageTimeout: 10 * time.Second, // a processor that is late on a busy machine is not what is tried
 	}}
 	s.startControl()
 	s.startProcessor()

@@ -27,7 +27,7 @@ const (
 	faultsLast = 3 * time.Second // while clients ask
 	healLast   = 1500 * time.Millisecond
 	agreeIn    = 40 * time.Second // replicas that see each other again
-	checkIn    = time.Minute      // porcupine, of one target
+	checkIn    = 3 * time.Minute  // porcupine, of one target
 
 	killsPrefix = "/safestate/v1/kills/"
 )

@@ -87,7 +87,7 @@ func (r *replica) over(c *cluster) {
 	r.t.Helper()
 	var endpoints []string
 	for i, m := range c.members {
-		r.ways[i] = newLink(r.t, fmt.Sprintf("replica %s to member %d", r.name, i), "127.0.0.1:0", m.Client)
+		r.ways[i] = newLink(r.t, fmt.Sprintf("replica %s to member %d", r.name, i), porttest.Address(r.t), m.Client) // a port that is free yet when the link is mended
 		endpoints = append(endpoints, "http://"+r.ways[i].at())
 	}
 	r.flags = append(r.flags, "--etcd-endpoints", strings.Join(endpoints, ","))

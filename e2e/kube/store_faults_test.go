@@ -248,7 +248,12 @@ func TestStoreOnAFrozenServer(t *testing.T) {
 	<-r.leads
 	r.check(t)
 	m.agrees(t, s, "/r/")
-	if _, err := s.Get(t.Context(), "/r/a"); err != nil {
+	var err error
+	dataplane.Eventually(t, within, "the store answers in its second", func() bool {
+		_, err = s.Get(t.Context(), "/r/a")
+		return !errors.Is(err, store.ErrUnavailable)
+	})
+	if err != nil {
 		t.Errorf("the registration of one who lives: %v", err)
 	}
 }

@@ -66,8 +66,9 @@ type load struct {
 	mu       sync.Mutex
 	asked    int
 	bad      []string
-	sources  map[string]int // since the last reset
-	versions map[string]int // of the answers by the model, since the last reset
+	resets   int
+	sources  map[string]int // of what was asked since the last reset
+	versions map[string]int // of the answers by the model to that
 }
 
 // startLoad asks until the test ends or stop is called. change may make each
@@ -97,14 +98,19 @@ func (l *load) ask(nth int) {
 	if l.change != nil {
 		l.change(nth, &q)
 	}
+	l.mu.Lock()
+	begun := l.resets
+	l.mu.Unlock()
 	a := l.client.Do(q)
 	why := wrong(a)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked++
-	l.sources[a.Source()]++
-	if a.Source() == "primary" {
-		l.versions[a.Header.Get("X-Safestate-Version")]++
+	if begun == l.resets {
+		l.sources[a.Source()]++
+		if a.Source() == "primary" {
+			l.versions[a.Header.Get("X-Safestate-Version")]++
+		}
 	}
 	if why != "" {
 		l.bad = append(l.bad, why)
@@ -116,10 +122,11 @@ func (l *load) stop() {
 	l.asking.Wait()
 }
 
-// reset begins to count sources and versions anew.
+// reset begins to count sources and versions anew, of what is asked from now on.
 func (l *load) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.resets++
 	l.sources, l.versions = map[string]int{}, map[string]int{}
 }
 
@@ -128,6 +135,12 @@ func (l *load) seen() (sources, versions map[string]int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return maps.Clone(l.sources), maps.Clone(l.versions)
+}
+
+// until waits for answers since the last reset to be as they should.
+func (l *load) until(t testing.TB, what string, holds func(sources, versions map[string]int) bool) {
+	t.Helper()
+	dataplane.Eventually(t, soon, what, func() bool { return holds(l.seen()) })
 }
 
 // more waits for further answers.

@@ -59,10 +59,11 @@ func TestReplicas(t *testing.T) {
 		pair[name] = &stand{replica: r, world: w, proxy: startProxy(t, "edge-"+name, r, r)}
 	}
 	leader, follower := pair["a"], pair["b"]
-	st, ok := follower.status()
-	if !ok || st.Leader.Replica == "" {
-		t.Fatalf("nobody leads: %+v", st.Leader)
-	}
+	var st admin.Status
+	dataplane.Eventually(t, soon, "somebody leads", func() (ok bool) {
+		st, ok = follower.status()
+		return ok && st.Leader.Replica != ""
+	})
 	if st.Leader.Self {
 		leader, follower = follower, leader
 	}

@@ -17,7 +17,7 @@ const (
 	model       = "default/score"
 	safeDefault = `{"model_name": "default", "outputs": [{"name": "score", "datatype": "FP32", "shape": [1], "data": [0.5]}]}`
 	// deadline is far over what a healthy answer takes on a busy machine.
-	deadline = 2 * time.Second
+	deadline = 10 * time.Second
 )
 
 // version is one of the model's, and who serves it.

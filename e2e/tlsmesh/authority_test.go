@@ -39,19 +39,34 @@ func (a *authority) renew(to pair, name string, until time.Time, trusted ...*aut
 	for _, t := range trusted {
 		authorities = append(authorities, t.PEM...)
 	}
-	place(a.t, to.ca, authorities)
-	place(a.t, to.key, key)
-	place(a.t, to.cert, cert)
+	// All are written before the first is moved: in between they do not fit together.
+	stage(a.t, to.ca, authorities)
+	stage(a.t, to.key, key)
+	stage(a.t, to.cert, cert)
+	for _, path := range []string{to.ca, to.key, to.cert} {
+		move(a.t, path)
+	}
 }
 
 // place writes a file and moves it where it belongs.
 func place(t *testing.T, path string, content []byte) {
 	t.Helper()
-	next := path + ".next"
-	if err := os.WriteFile(next, content, 0o600); err != nil {
+	stage(t, path, content)
+	move(t, path)
+}
+
+const staged = ".next"
+
+func stage(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path+staged, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(next, path); err != nil {
+}
+
+func move(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Rename(path+staged, path); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -108,14 +108,16 @@ func TestTLSTurnsAway(t *testing.T) {
 			if page := dataplane.Get("http://" + p.admin + "/listeners"); page != "" {
 				t.Errorf("it listens: %s", page)
 			}
-			if x.denied != "" && !c.told("turned away", `"node":"`+x.denied+`"`, "none of the names") {
-				t.Error("safestate does not say whom it turned away")
+			if x.denied != "" {
+				dataplane.Eventually(t, soon, "safestate says whom it turned away", func() bool {
+					return c.told("turned away", `"node":"`+x.denied+`"`, "none of the names")
+				})
 			}
 		})
 	}
-	if !good.judges() || c.metric("safestate_xds_proxies") != "1" {
-		t.Errorf("the proxy that is known has lost something: %s proxies", c.metric("safestate_xds_proxies"))
-	}
+	dataplane.Eventually(t, soon, "the proxy that is known has lost nothing", func() bool {
+		return good.judges() && c.metric("safestate_xds_proxies") == "1"
+	})
 }
 
 // without drops a key and all below it, wherever it is.

@@ -74,6 +74,7 @@ func TestProxyless(t *testing.T) {
 	if n := failed.Load(); n > 0 {
 		t.Errorf("%d of %d calls failed, the first: %s", n, asked.Load(), *first.Load())
 	}
+	dataplane.Eventually(t, soon, "Envoy has a listener", func() bool { return p.number("listener_manager.listener_added") >= 1 })
 	if p.number("listener_manager.listener_added") != 1 || p.number("listener_manager.lds.update_rejected") != 0 || c.told("refused a configuration") {
 		t.Errorf("Envoy has %d listeners, or refused some", p.number("listener_manager.listener_added"))
 	}

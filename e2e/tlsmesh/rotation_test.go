@@ -104,7 +104,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	first := command(t, "keys", "list", "--pem", "--server", server)
 	for range 2 {
 		before := command(t, "keys", "list", "--pem", "--server", server)
-		command(t, "keys", "rotate", "--reason", "a test", "--after", "1s", "--overlap", "1s", "--server", server)
+		command(t, "keys", "rotate", "--reason", "a test", "--after", "1s", "--overlap", "4s", "--server", server)
 		dataplane.Eventually(t, soon, "the rotation is over", func() bool {
 			now := command(t, "keys", "list", "--pem", "--server", server)
 			return now != before && strings.Count(now, "BEGIN PUBLIC KEY") == 1
@@ -143,7 +143,8 @@ func TestRotationOfAProcessorApart(t *testing.T) {
 	dataplane.Eventually(t, soon, "answers are judged", p.judges)
 	l := startCallers(t, p)
 
-	command(t, "keys", "rotate", "--reason", "a test", "--after", "4s", "--overlap", "1s", "--server", server)
+	// Nobody but the clock waits for a processor whose keys come by a file.
+	command(t, "keys", "rotate", "--reason", "a test", "--after", "12s", "--overlap", "4s", "--server", server)
 	place(t, keys, []byte(command(t, "keys", "list", "--pem", "--server", server)))
 	dataplane.Eventually(t, soon, "the processor has both keys", func() bool {
 		return strings.Count(host.Log(), "keys of policies read again") == 1

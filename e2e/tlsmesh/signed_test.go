@@ -161,12 +161,12 @@ func TestSignedPolicies(t *testing.T) {
 			if open.Status != http.StatusOK || string(open.Body) != nanAnswer || open.Source() != "" {
 				t.Errorf("the route that fails open: %d %s, source %q", open.Status, open.Body, open.Source())
 			}
-			if n := c.count(`safestate_policies_refused_total{cause="`+x.refused+`"}`) - before; n < 3 {
-				t.Errorf("%v refusals are counted", n)
-			}
-			if !strings.Contains(dataplane.Get("http://"+c.http+"/readyz"), `"cause": "`+x.refused+`"`) {
-				t.Error("/readyz does not tell of it")
-			}
+			dataplane.Eventually(t, soon, "three refusals are counted", func() bool {
+				return c.count(`safestate_policies_refused_total{cause="`+x.refused+`"}`)-before >= 3
+			})
+			dataplane.Eventually(t, soon, "/readyz tells of it", func() bool {
+				return strings.Contains(dataplane.Get("http://"+c.http+"/readyz"), `"cause": "`+x.refused+`"`)
+			})
 			if status := command(t, "status", "--server", "http://"+c.http); !strings.Contains(status, "policies are refused") {
 				t.Errorf("status does not tell of it:\n%s", status)
 			}

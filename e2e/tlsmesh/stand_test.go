@@ -137,7 +137,8 @@ spec:
 	return out.String()
 }
 
-// policyOf has a deadline for a busy machine.
+// policyOf has a deadline for a busy machine, and a limit that has Envoy wait the
+// longer for the processor.
 func policyOf(kind string) string {
 	return `---
 apiVersion: safestate.dev/v1alpha1
@@ -147,6 +148,7 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: ` + kind + `, name: fraud, sectionName: score}]
   mode: Enforce
   deadline: 20s
+  bodyLimit: {bytes: 67108864}
   detect: {nonFinite: {}}
   ladder:
   - safeDefault: {body: '` + safeDefault + `'}

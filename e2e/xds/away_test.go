@@ -145,8 +145,12 @@ func TestSilent(t *testing.T) {
 		}
 	}
 
-	startEnvoy(t, second)
+	b = startEnvoy(t, second)
+	// Once it has its routes it was sent all of it, and what it was sent it owes.
 	dataplane.Eventually(t, soon, "the second Envoy is back", func() bool {
+		if b.reloads(t) == 0 {
+			return false
+		}
 		m := c.Proof(r.Version()).Missing
 		return len(m) == 1 && m[0].Node == "follower"
 	})

@@ -137,6 +137,13 @@ func (f *follower) took(r *discoveryv3.DeltaDiscoveryResponse) {
 	}
 }
 
+// taken is how much it has accepted.
+func (f *follower) taken() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.acks
+}
+
 // named are the clusters that routes lead to.
 func named(rc *routev3.RouteConfiguration) []string {
 	var out []string

@@ -77,6 +77,18 @@ func (l *load) count() int {
 	return len(l.samples)
 }
 
+// since is how many requests are done that were sent after a moment.
+func (l *load) since(from time.Time) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.samples {
+		if s.sent.After(from) {
+			n++
+		}
+	}
+	return n
+}
+
 // all are the samples until now, by when they were sent.
 func (l *load) all() []sample {
 	l.mu.Lock()

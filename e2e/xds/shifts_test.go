@@ -4,13 +4,16 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	"github.com/safestate/safestate/e2e/dataplane"
+	"github.com/safestate/safestate/envoy"
 	"github.com/safestate/safestate/envoy/xds"
 )
 
@@ -18,15 +21,17 @@ const (
 	followers  = 10
 	slowest    = 300 * time.Millisecond // a follower's acceptance
 	everyShift = 75 * time.Millisecond
+	// inWindow is how many requests begin and are answered under each set of weights.
+	inWindow = 5
 	// atRest is after how many shifts all proxies come to rest, so that what
 	// has left the configuration leaves them too.
 	atRest = 10
-	// settling is what Envoy's workers have after its main thread's acceptance.
-	settling = 25 * time.Millisecond
+	// numberPath is answered with the number of the shift that the routes are of.
+	numberPath = "/number-of-the-shift"
 )
 
-// window is a time in which one set of weights held: from the acceptance by the
-// real Envoy until the next change.
+// window is a time in which one set of weights held: from when all workers of the
+// real Envoy had it until the next change.
 type window struct {
 	from, to time.Time
 	weights  map[string]int // percent
@@ -63,29 +68,30 @@ func TestShifts(t *testing.T) {
 	var (
 		windows   []window
 		published []string
-		left      int // clusters that Envoy has lost again
 	)
 	for i := range *shifts {
 		next := drawn(random, versions)
-		r := world(t, o, next...)
-		if r.Version() == c.Version() {
-			continue // the same weights again
-		}
+		r := numbered(world(t, o, next...), i)
 		j.forget()
+		accepted := taken(others)
 		began := time.Now()
 		if n := len(windows); n > 0 {
 			windows[n-1].to = began
 		}
 		c.set(t, r)
 		published = append(published, r.Version())
-		if c.Proof(r.Version()).Complete() {
-			t.Fatalf("shift %d is proven before any proxy can have taken it", i)
+		// In this order: a busy machine may have them all take it in between.
+		if proven, now := c.Proof(r.Version()).Complete(), taken(others); proven && !allMore(accepted, now) {
+			t.Fatalf("shift %d is proven before all proxies can have taken it", i)
 		}
 		dataplane.Eventually(t, soon, "Envoy takes the new routes", func() bool { return j.took(resourcev3.RouteType) })
-		windows = append(windows, window{from: time.Now().Add(settling), weights: weightsOf(next)})
+		p.everywhere(t, i)
+		from := time.Now()
+		windows = append(windows, window{from: from, weights: weightsOf(next)})
 		<-pace.C
+		dataplane.Eventually(t, soon, "requests go by the new weights", func() bool { return l.since(from) >= inWindow })
 		if i%atRest == atRest-1 {
-			left += rest(t, c, p, r.Version(), clusterNames(r))
+			rest(t, c, p, r.Version(), clusterNames(r))
 		}
 	}
 	windows[len(windows)-1].to = time.Now()
@@ -99,6 +105,7 @@ func TestShifts(t *testing.T) {
 	for i, v := range published {
 		dataplane.Eventually(t, soon, fmt.Sprintf("shift %d is proven", i), func() bool { return c.Proof(v).Complete() })
 	}
+	left := p.counter(t, "cluster_manager.cluster_removed")
 	if left == 0 {
 		t.Error("no cluster ever left: nothing was tried of that")
 	}
@@ -128,14 +135,58 @@ func weightsOf(shares []share) map[string]int {
 	return out
 }
 
-// rest waits until all proxies have accepted, and Envoy has no cluster but
-// those that are to be there. It returns how many it lost.
-func rest(t *testing.T, c *control, p *proxy, version string, want []string) (left int) {
+// numbered has the routes tell which shift they are of.
+func numbered(r *envoy.Resources, shift int) *envoy.Resources {
+	r = copied(r)
+	host := r.Routes[0].VirtualHosts[0]
+	host.Routes = append([]*routev3.Route{{
+		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: numberPath}},
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 200, Body: inline(fmt.Sprint(shift))}},
+	}}, host.Routes...)
+	return r
+}
+
+// everywhere waits until Envoy answers by the routes of a shift on so many new
+// connections that no worker is likely to be missed.
+func (p *proxy) everywhere(t *testing.T, shift int) {
 	t.Helper()
-	left = len(p.clusters(t)) - len(want)
+	dataplane.Eventually(t, soon, fmt.Sprintf("all workers have shift %d", shift), func() bool {
+		for range 24 {
+			c := dataplane.NewClient(p.options.Listen)
+			a := c.Do(dataplane.Request{Method: http.MethodGet, Path: numberPath})
+			c.Close()
+			if a.Err != nil || string(a.Body) != fmt.Sprint(shift) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// taken is how much each has accepted.
+func taken(others []*follower) (out []int) {
+	for _, f := range others {
+		out = append(out, f.taken())
+	}
+	return out
+}
+
+// allMore reports whether each has grown.
+func allMore(before, now []int) bool {
+	for i := range now {
+		if now[i] <= before[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// rest waits until all proxies have accepted, and Envoy has no cluster but
+// those that are to be there.
+func rest(t *testing.T, c *control, p *proxy, version string, want []string) {
+	t.Helper()
 	dataplane.Eventually(t, soon, "all proxies take the new routes", func() bool { return c.Proof(version).Complete() })
 	dataplane.Eventually(t, soon, "what has left the configuration leaves Envoy", func() bool { return slices.Equal(p.clusters(t), want) })
-	return left
 }
 
 // sharesFollow holds the answers against the weights of their time. A request

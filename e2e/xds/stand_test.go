@@ -151,12 +151,23 @@ func (p *proxy) clusters(t testing.TB) []string {
 	return out
 }
 
-// reloads is how often Envoy has taken routes.
+// reloads is how often Envoy has taken routes; 0 where it has asked for none yet.
 func (p *proxy) reloads(t testing.TB) (n int) {
 	t.Helper()
-	_, value, _ := strings.Cut(p.admin(t, "/stats?filter=rds.safestate.config_reload$"), ": ")
-	if _, err := fmt.Sscan(value, &n); err != nil {
-		t.Fatal(err)
+	return p.counter(t, "http.safestate.rds.safestate.config_reload")
+}
+
+// counter is one of Envoy's; 0 where there is none yet.
+func (p *proxy) counter(t testing.TB, name string) (n int) {
+	t.Helper()
+	for line := range strings.Lines(p.admin(t, "/stats?filter=^("+name+"|server.live)$")) { // one is always there
+		value, found := strings.CutPrefix(line, name+": ")
+		if !found {
+			continue
+		}
+		if _, err := fmt.Sscan(value, &n); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return n
 }

@@ -27,7 +27,7 @@ import (
 	"github.com/safestate/safestate/internal/porttest"
 )
 
-const soon = 20 * time.Second
+const soon = time.Minute
 
 // ways are how an Envoy can fetch from us.
 var ways = map[string]struct {
@@ -53,7 +53,7 @@ func TestEnvoy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := envoy.Options{NodeID: "edge", Listen: porttest.Address(t), Admin: porttest.Address(t), XDS: porttest.Address(t), Processor: porttest.Address(t), Answers: porttest.Address(t)}
 			j := &journal{}
-			s := New(Options{Linger: 300 * time.Millisecond, Resend: time.Hour, Observer: j})
+			s := New(Options{Linger: 2 * time.Second, Resend: time.Hour, Observer: j})
 			serve(t, s, o.XDS)
 			v1, v2 := version(t, "v1"), version(t, "v2")
 			set := func(r *envoy.Resources) string {
@@ -213,7 +213,7 @@ func version(t *testing.T, name string) compile.Cluster {
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.Close() })
 	return compile.Cluster{
-		Name: "default/score/" + name, Namespace: "default", Model: "score", Version: name, ConnectTimeout: time.Second,
+		Name: "default/score/" + name, Namespace: "default", Model: "score", Version: name, ConnectTimeout: 10 * time.Second,
 		Endpoints: []policy.Endpoint{{Address: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}},
 	}
 }

@@ -26,7 +26,7 @@ func (m *models) guarded(t *testing.T, automatic string) *compile.Snapshot {
 func standAlone(t *testing.T, s *compile.Snapshot) (*bench, *trail, *storetest.Client) {
 	t.Helper()
 	l := &trail{}
-	b, client := replica(t, storetest.NewMemory(time.Second), t.TempDir(), "one", l)
+	b, client := replica(t, storetest.NewMemory(5*time.Second), t.TempDir(), "one", l)
 	b.configure(s)
 	b.until("the files' weights are taken over", func(s release.State) bool { return s.Generation > 0 })
 	return b, l, client

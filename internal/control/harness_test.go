@@ -218,7 +218,7 @@ func (b *bench) until(what string, holds func(release.State) bool) release.State
 }
 
 func eventually(holds func() bool) bool {
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for !holds() {
 		if time.Now().After(end) {
 			return false

@@ -20,7 +20,7 @@ func TestEveryRecordComesToTheTrail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := openKillBook(storetest.NewMemory(time.Second).Open(), copied, "one")
+	b, err := openKillBook(storetest.NewMemory(5*time.Second).Open(), copied, "one")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestEveryRecordComesToTheTrail(t *testing.T) {
 // An order that comes again is in the store where it is, and not where it was once
 // taken.
 func TestAnOrderThatComesAgainWithoutTheStore(t *testing.T) {
-	m, l := storetest.NewMemory(time.Second), &trail{}
+	m, l := storetest.NewMemory(5*time.Second), &trail{}
 	b, link := replica(t, m, t.TempDir(), "one", l)
 	b.configure(newModels(t).world(t, one, 1, 100, unedited))
 	link.Cut(true)
@@ -138,7 +138,7 @@ func (d deaf) Put(ctx context.Context, key string, value []byte, revision int64)
 // A replica that has read the releases, and not what is killed, publishes nothing: it
 // would bring back what is. One that was told before goes by that.
 func TestNothingIsPublishedBeforeTheKillsAreKnown(t *testing.T) {
-	m, dir := storetest.NewMemory(time.Second), t.TempDir()
+	m, dir := storetest.NewMemory(5*time.Second), t.TempDir()
 	world := newModels(t).world(t, one, 1, 100, unedited)
 	b, _ := replica(t, m, dir, "one", &trail{})
 	b.configure(world)
@@ -179,7 +179,7 @@ func TestAStoreThatIsSetBackHasTheKillAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, gone := range []bool{false, true} {
-		m := storetest.NewMemory(time.Second)
+		m := storetest.NewMemory(5 * time.Second)
 		b, _ := replica(t, m, t.TempDir(), "one", &trail{})
 		b.configure(newModels(t).world(t, one, 1, 100, unedited))
 		here, there := b.control.kills, m.Open()
@@ -213,7 +213,7 @@ func TestAStoreThatIsSetBackHasTheKillAgain(t *testing.T) {
 // What nobody can read keeps no kill of that target from the store, and the files are
 // taken once it is gone.
 func TestAKillThatCannotBeRead(t *testing.T) {
-	m := storetest.NewMemory(time.Second)
+	m := storetest.NewMemory(5 * time.Second)
 	b, _ := replica(t, m, t.TempDir(), "one", &trail{})
 	world := newModels(t).world(t, one, 1, 100, unedited)
 	b.configure(world)
@@ -266,7 +266,7 @@ func TestAKillThatCannotBeRead(t *testing.T) {
 // A kill that is known, and whose record in the store is spoiled, is written again; of
 // one that is revived the error says what is wrong.
 func TestAKillWhoseRecordIsSpoiled(t *testing.T) {
-	m := storetest.NewMemory(time.Second)
+	m := storetest.NewMemory(5 * time.Second)
 	b, _ := replica(t, m, t.TempDir(), "one", &trail{})
 	b.configure(newModels(t).world(t, one, 1, 100, unedited))
 	there := m.Open()

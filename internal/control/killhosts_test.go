@@ -224,7 +224,7 @@ func TestProcessorThatKnowsMore(t *testing.T) {
 // TestProcessorThatLeaves is not missed, here and by a replica that knew of it from
 // the store alone; one that is not back after a restart is.
 func TestProcessorThatLeaves(t *testing.T) {
-	m := storetest.NewMemory(time.Second)
+	m := storetest.NewMemory(5 * time.Second)
 	b, _ := replica(t, m, t.TempDir(), "one", &trail{})
 	w := newModels(t).world(t, one, 1, 100, unedited)
 	b.configure(w)
@@ -267,7 +267,7 @@ func TestKeysForHosts(t *testing.T) {
 	}
 	var mu sync.Mutex
 	keys := []signing.Public{key('a')}
-	b := startWith(t, t.TempDir(), "one", storetest.NewMemory(time.Second).Open(), func(o *Options) {
+	b := startWith(t, t.TempDir(), "one", storetest.NewMemory(5*time.Second).Open(), func(o *Options) {
 		o.Keys = func() []signing.Public {
 			mu.Lock()
 			defer mu.Unlock()

@@ -74,11 +74,15 @@ func reviving(generation uint64) kill.Request {
 func replica(t *testing.T, m *storetest.Memory, dir, name string, l *trail) (*bench, *storetest.Client) {
 	t.Helper()
 	client := m.Open()
-	b := startWith(t, dir, name, client, func(o *Options) {
-		o.Trail = l
-		o.FirstRead = 200 * time.Millisecond
-	})
-	return b, client
+	return startWith(t, dir, name, client, func(o *Options) { o.Trail = l }), client
+}
+
+// replicaCutOff is one that starts while it does not reach the store.
+func replicaCutOff(t *testing.T, m *storetest.Memory, dir, name string, l *trail) (*bench, *storetest.Client) {
+	t.Helper()
+	client := m.Open()
+	client.Cut(true)
+	return startWith(t, dir, name, client, func(o *Options) { o.Trail, o.FirstRead = l, 200*time.Millisecond }), client
 }
 
 // weight is what the proxies are told of a version.
@@ -99,7 +103,7 @@ func (b *bench) weight(version string) uint32 {
 }
 
 func TestKillAndReviveOfAModel(t *testing.T) {
-	m, l := storetest.NewMemory(time.Second), &trail{}
+	m, l := storetest.NewMemory(5*time.Second), &trail{}
 	b, _ := replica(t, m, t.TempDir(), "one", l)
 	b.configure(newModels(t).world(t, one, 1, 100, unedited))
 	state, where, err := b.control.Kill(t.Context(), theModel, stopping("1"))
@@ -134,7 +138,7 @@ func TestKillAndReviveOfAModel(t *testing.T) {
 // With the store away a kill is in force at once, on this replica's disk, and kept
 // by a restart; when the store is back it has it, though somebody revived meanwhile.
 func TestAKillWithoutTheStore(t *testing.T) {
-	m, dir, l, theirs := storetest.NewMemory(time.Second), t.TempDir(), &trail{}, &trail{}
+	m, dir, l, theirs := storetest.NewMemory(5*time.Second), t.TempDir(), &trail{}, &trail{}
 	world := newModels(t)
 	b, link := replica(t, m, dir, "one", l)
 	b.configure(world.world(t, one, 1, 100, unedited))
@@ -162,8 +166,7 @@ func TestAKillWithoutTheStore(t *testing.T) {
 	}
 	b.stop()
 
-	b, link = replica(t, m, dir, "one", l)
-	link.Cut(true)
+	b, link = replicaCutOff(t, m, dir, "one", l)
 	if s := b.control.kills.get(theModel).state; !s.Killed {
 		t.Fatalf("a restart forgot it: %+v", s)
 	}
@@ -188,7 +191,7 @@ func TestAKillWithoutTheStore(t *testing.T) {
 // are told before it is waited for, and whoever kills, as the leader does, is not held
 // up for good.
 func TestAKillWhileTheDiskHangs(t *testing.T) {
-	m := storetest.NewMemory(time.Second)
+	m := storetest.NewMemory(5 * time.Second)
 	b, link := replica(t, m, t.TempDir(), "one", &trail{})
 	b.configure(newModels(t).world(t, one, 1, 100, unedited))
 	goesOn, copied := make(chan struct{}), b.control.kills.copy
@@ -231,7 +234,7 @@ func TestAKillWhileTheDiskHangs(t *testing.T) {
 // A trail that takes nothing keeps nobody from killing, and says so; it gets the
 // entry when it can.
 func TestAKillThatTheTrailDoesNotTake(t *testing.T) {
-	m, l := storetest.NewMemory(time.Second), &trail{broken: errors.New("the disk is full")}
+	m, l := storetest.NewMemory(5*time.Second), &trail{broken: errors.New("the disk is full")}
 	b, _ := replica(t, m, t.TempDir(), "one", l)
 	b.configure(newModels(t).world(t, one, 1, 100, unedited))
 	state, where, err := b.control.Kill(t.Context(), kill.Everything, stopping("1"))
@@ -246,7 +249,7 @@ func TestAKillThatTheTrailDoesNotTake(t *testing.T) {
 
 // One order is one kill, however often it is sent: also after its revive.
 func TestAnOrderThatComesTwice(t *testing.T) {
-	m, l := storetest.NewMemory(time.Second), &trail{}
+	m, l := storetest.NewMemory(5*time.Second), &trail{}
 	b, _ := replica(t, m, t.TempDir(), "one", l)
 	b.configure(newModels(t).world(t, one, 1, 100, unedited))
 	for range 2 {
@@ -264,7 +267,7 @@ func TestAnOrderThatComesTwice(t *testing.T) {
 
 // Many at once, of many targets: none is lost.
 func TestManyKillsAtOnce(t *testing.T) {
-	m, l := storetest.NewMemory(time.Second), &trail{}
+	m, l := storetest.NewMemory(5*time.Second), &trail{}
 	world := newModels(t)
 	a, _ := replica(t, m, t.TempDir(), "one", l)
 	a.configure(world.world(t, one, 1, 100, unedited))
@@ -294,7 +297,7 @@ func TestManyKillsAtOnce(t *testing.T) {
 // What has left the files may still have traffic, by a proxy that is cut off: it can be
 // killed, and more strictly than before. What nobody has heard of is a mistake.
 func TestAKillOfWhatHasLeftTheFiles(t *testing.T) {
-	m, dir := storetest.NewMemory(time.Second), t.TempDir()
+	m, dir := storetest.NewMemory(5*time.Second), t.TempDir()
 	models := newModels(t)
 	before := models.world(t, one, 1, 100, unedited)
 	b, _ := replica(t, m, dir, "one", &trail{})

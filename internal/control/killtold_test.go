@@ -11,7 +11,7 @@ import (
 // A kill of a replica that never comes back is brought to the trail of the one that
 // leads, and one that is in a trail is not brought to a second.
 func TestTheKillsOfAReplicaThatIsGoneComeToATrail(t *testing.T) {
-	m := storetest.NewMemory(time.Second)
+	m := storetest.NewMemory(5 * time.Second)
 	open := func(name string) *killBook {
 		t.Helper()
 		copied, err := openCopy("", killFile)

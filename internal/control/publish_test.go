@@ -21,7 +21,7 @@ func (b *bench) use(s *compile.Snapshot) {
 // what they had before, and hosts that run apart are told whatever the proxies get.
 // It is tried again by a replica that does not lead as well.
 func TestAKillGoesPastWhatCannotBePublished(t *testing.T) {
-	m := storetest.NewMemory(time.Second)
+	m := storetest.NewMemory(5 * time.Second)
 	leader, _ := replica(t, m, t.TempDir(), "one", &trail{})
 	good := newModels(t).world(t, one, 1, 100, unedited)
 	leader.configure(good)

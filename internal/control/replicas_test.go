@@ -12,7 +12,7 @@ import (
 // two are replicas on one store, of which the first leads.
 func two(t *testing.T) (leader, follower *bench, away *storetest.Client) {
 	t.Helper()
-	memory, models := storetest.NewMemory(time.Second), newModels(t)
+	memory, models := storetest.NewMemory(5*time.Second), newModels(t)
 	leader = startOn(t, t.TempDir(), "one", memory.Open())
 	if !eventually(leader.control.leads) {
 		t.Fatal("nobody leads")

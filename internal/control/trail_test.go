@@ -60,7 +60,7 @@ func TestARecordComesToTheTrailLater(t *testing.T) {
 // What is no state's to repair is noted before it is done, and by whom.
 func TestPeoplesChangesAreNotedBeforeTheyAreDone(t *testing.T) {
 	l, models := &trail{}, newModels(t)
-	b, _ := replica(t, storetest.NewMemory(time.Second), t.TempDir(), "one", l)
+	b, _ := replica(t, storetest.NewMemory(5*time.Second), t.TempDir(), "one", l)
 	b.control.o.XDS.Expect("edge-1", time.Now())
 	b.configure(models.world(t, one, 1, 100, b.control.Edit))
 	if !eventually(func() bool { return len(b.control.policyList()) == 1 && b.control.register.known() }) {

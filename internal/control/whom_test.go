@@ -31,7 +31,7 @@ func proxiesOf(p admin.KillProof) string {
 // however many proxies are proven, the kill is not. Whom its own disk names is
 // missed by name.
 func TestAStartWithoutTheStoreProvesNothing(t *testing.T) {
-	m, dir := storetest.NewMemory(time.Second), t.TempDir()
+	m, dir := storetest.NewMemory(5*time.Second), t.TempDir()
 	world := newModels(t).world(t, one, 1, 100, unedited)
 	b, _ := replica(t, m, dir, "one", &trail{})
 	b.configure(world)
@@ -46,8 +46,7 @@ func TestAStartWithoutTheStoreProvesNothing(t *testing.T) {
 	}
 	b.stop()
 
-	b, link := replica(t, m, dir, "one", &trail{})
-	link.Cut(true)
+	b, link := replicaCutOff(t, m, dir, "one", &trail{})
 	b.configure(world)
 	b.kill(theModel, "1")
 	proof := b.control.KillProof(theModel)
@@ -128,7 +127,7 @@ func TestTheCopyOfTheListForgets(t *testing.T) {
 // A list that has no room for all says so, and goes on to be written; nothing is
 // proven as a whole by it.
 func TestAListThatIsFull(t *testing.T) {
-	b, _ := replica(t, storetest.NewMemory(time.Second), t.TempDir(), "one", &trail{})
+	b, _ := replica(t, storetest.NewMemory(5*time.Second), t.TempDir(), "one", &trail{})
 	b.configure(newModels(t).world(t, one, 1, 100, unedited))
 	b.kill(theModel, "1")
 	r := b.control.register

@@ -176,6 +176,9 @@ func TestStreamsThatDoNotBegin(t *testing.T) {
 			if c.deadline > 0 {
 				cfg.Deadline = c.deadline
 			}
+			if c.read && c.deadline > 0 {
+				cfg.Deadline = policy.Duration(3 * time.Second) // it has to open in it
+			}
 			cl := client(t, cfg, Options{})
 			s, whole, err := cl.Stream(t.Context(), streamRequest())
 			if c.read {
@@ -220,7 +223,7 @@ func TestWhoEndsAStream(t *testing.T) {
 	left := make(chan struct{}, 2)
 	e := serve(t, events(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); left <- struct{}{} }, "data: a\n\n"))
 	cfg := gpt(e)
-	cfg.Deadline = policy.Duration(300 * time.Millisecond)
+	cfg.Deadline = policy.Duration(3 * time.Second)
 	c := client(t, cfg, Options{})
 	open := func(ctx context.Context) *Stream {
 		t.Helper()
@@ -257,7 +260,7 @@ func TestWhoEndsAStream(t *testing.T) {
 	select { // the deadline's time and more
 	case err := <-got:
 		t.Fatalf("a committed stream was ended: %v", err)
-	case <-time.After(500 * time.Millisecond):
+	case <-time.After(3500 * time.Millisecond):
 	}
 	s.Close()
 	if failed := new(Error); !errors.As(<-got, &failed) || failed.Kind != Canceled {

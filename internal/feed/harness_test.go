@@ -121,7 +121,7 @@ func (p *plane) proof(version, want string) {
 func until(t testing.TB, want string, says func() string) {
 	t.Helper()
 	got := ""
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) { // a poll with a bound
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(2 * time.Millisecond) { // a poll with a bound
 		if got = says(); got == want {
 			return
 		}

@@ -120,15 +120,16 @@ func TestNobodyListens(t *testing.T) {
 func TestAHangingFallbackLeavesTimeForTheRules(t *testing.T) {
 	e, _ := server(t, hangs(nil))
 	s, _ := newState(t)
-	l, rec := newLadder(t, s, fraud(small(e), rulesRungOf(rulesBody)))
+	own := func(f *policy.Fallback) { f.Deadline = policy.Duration(time.Minute) }
+	l, rec := newLadder(t, s, fraud(small(e, own), rulesRungOf(rulesBody)))
 	ask := asking(askBody, nil)
 	started := time.Now()
-	ask.Deadline = started.Add(100 * time.Millisecond)
+	ask.Deadline = started.Add(time.Second)
 	wantAnswer(t, l.Answer(t.Context(), ask), Rules, rulesBody)
-	// The fallback's own deadline is 5 s: whatever this machine's haste, the
+	// The fallback's own deadline is a minute: whatever this machine's haste, the
 	// request's was the one that held.
-	if took := time.Since(started); took > 3*time.Second || took < 90*time.Millisecond {
-		t.Errorf("answered after %s with 100ms to go", took)
+	if took := time.Since(started); took > 30*time.Second || took < 900*time.Millisecond {
+		t.Errorf("answered after %s with 1s to go", took)
 	}
 	if got := rec.took(); got != "fallback failed, rules answered" {
 		t.Error(got)
@@ -172,7 +173,7 @@ func TestWhatTheBreakerCounts(t *testing.T) {
 		"400, the caller's":     {says(400, ""), nil, breaker.Closed},
 		"413, the caller's":     {says(413, ""), nil, breaker.Closed},
 		"422, the caller's":     {says(422, ""), nil, breaker.Closed},
-		"too little time given": {hangs(nil), func(a *Ask) { a.Deadline = time.Now().Add(50 * time.Millisecond) }, breaker.Closed},
+		"too little time given": {hangs(nil), func(a *Ask) { a.Deadline = time.Now().Add(2 * time.Second) }, breaker.Closed},
 		"its own time and more": {hangs(nil), nil, breaker.Open},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,7 +181,7 @@ func TestWhatTheBreakerCounts(t *testing.T) {
 			s, _ := newState(t)
 			deadline := func(f *policy.Fallback) {
 				if name == "its own time and more" {
-					f.Deadline = policy.Duration(20 * time.Millisecond)
+					f.Deadline = policy.Duration(2 * time.Second)
 				}
 			}
 			l, rec := newLadder(t, s, fraud(small(e, withBreaker(1), deadline)))

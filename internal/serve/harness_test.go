@@ -119,7 +119,7 @@ func start(t *testing.T, dir string, change ...func(*Options)) *running {
 	t.Helper()
 	r := &running{
 		t: t, log: &buffer{}, ended: make(chan struct{}),
-		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second},
+		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute},
 	}
 	o := Options{ConfigDir: dir, DataDir: t.TempDir(), HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Answers: "127.0.0.1:0", Version: "test", LogTo: r.log}
 	o.Envoy.Processor = DefaultGRPC
@@ -236,7 +236,7 @@ func newCall(t *testing.T, conn *grpc.ClientConn, dir string) *call {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	stream, err := extprocv3.NewExternalProcessorClient(conn).Process(ctx)
 	return &call{t: t, stream: stream, policy: string(text), err: err}
@@ -324,11 +324,11 @@ func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for limit := time.After(20 * time.Second); !ok(); {
+	for limit := time.After(time.Minute); !ok(); {
 		select {
 		case <-tick.C:
 		case <-limit:
-			t.Fatalf("waited 20 s in vain: %s", what)
+			t.Fatalf("waited a minute in vain: %s", what)
 		}
 	}
 }

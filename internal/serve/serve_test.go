@@ -129,9 +129,9 @@ func TestALaterMistakeKeepsTheLastGoodConfiguration(t *testing.T) {
 	if p := now.Config.Problems[0]; !strings.Contains(p, "fraud.yaml:27: spec.deadlin: ") {
 		t.Errorf("/readyz says %q", p)
 	}
-	if got := r.metric(`safestate_config_reloads_total{outcome="error"}`); got == "0" || r.metric("safestate_config_errors") == "0" {
-		t.Errorf("%s errors counted, %s mistakes", got, r.metric("safestate_config_errors"))
-	}
+	until(t, "the mistake to be counted", func() bool { // it is seen before
+		return r.metric(`safestate_config_reloads_total{outcome="error"}`) != "0" && r.metric("safestate_config_errors") != "0"
+	})
 	until(t, "the log to tell", func() bool { return strings.Contains(r.log.String(), "the last good one stays") })
 	c := newCall(t, r.dial(), folder(t))
 	if err := c.ask(); err != nil {
@@ -265,7 +265,7 @@ func TestADrainWaitsForRequestsInFlight(t *testing.T) {
 	if got, err := checks.Check(t.Context(), &healthv1.HealthCheckRequest{}); err != nil || got.Status != healthv1.HealthCheckResponse_SERVING {
 		t.Fatalf("health: %v, %v", got, err)
 	}
-	watching, endWatch := context.WithTimeout(t.Context(), 30*time.Second)
+	watching, endWatch := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer endWatch()
 	watch, err := checks.Watch(watching, &healthv1.HealthCheckRequest{})
 	if err != nil {
@@ -314,7 +314,7 @@ func TestADrainEnds(t *testing.T) {
 	if err := r.end(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if took := time.Since(started); took < 50*time.Millisecond || took > 10*time.Second {
+	if took := time.Since(started); took < 50*time.Millisecond || took > 30*time.Second {
 		t.Errorf("drained in %s with a request in flight, want 50ms", took)
 	}
 	if _, err := c.stream.Recv(); err == nil || errors.Is(err, io.EOF) || status.Code(err) == codes.OK {
@@ -326,7 +326,7 @@ func TestProxiesDoNotHoldADrain(t *testing.T) {
 	r := start(t, folder(t), func(o *Options) { o.Drain = time.Minute })
 	conn := r.dial()
 	client := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	node := &corev3.Node{Id: "proxy-1"}
 	delta, err := client.DeltaAggregatedResources(ctx)
@@ -365,7 +365,7 @@ func TestProxiesDoNotHoldADrain(t *testing.T) {
 func TestAConfigurationReachesTheProxies(t *testing.T) {
 	dir := folder(t)
 	r := start(t, dir)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.dial()).DeltaAggregatedResources(ctx)
 	if err != nil {

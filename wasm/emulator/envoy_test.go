@@ -46,7 +46,7 @@ func startEnvoy(t *testing.T) *envoy {
 	return &envoy{emulator.StartReal(t, emulator.RealOptions{
 		Wasm: path, Name: "probe", Configuration: "settings", Node: "probe", BufferLimit: bufferLimit, Clusters: clusters,
 		Routes: []any{
-			emulator.RealRoute("/refused", refused, "5s"), emulator.RealRoute("/silent", probed, "0.3s"), emulator.RealRoute("/", probed, "5s"),
+			emulator.RealRoute("/refused", refused, "60s"), emulator.RealRoute("/silent", probed, "0.3s"), emulator.RealRoute("/", probed, "60s"),
 		},
 		Filters: []any{map[string]any{
 			"name": "metadata",
@@ -65,10 +65,10 @@ func (e *envoy) run(t *testing.T, s scenario) outcome {
 	t.Helper()
 	out := e.ask(t, s)
 	end := probe.Prefix + s.name + " done"
-	dataplane.Eventually(t, 10*time.Second, s.name+" is done", func() bool { return strings.Contains(e.Process.Log(), end) })
+	dataplane.Eventually(t, time.Minute, s.name+" is done", func() bool { return strings.Contains(e.Process.Log(), end) })
 	next := "after-" + s.name
 	e.ask(t, scenario{name: next})
-	dataplane.Eventually(t, 10*time.Second, s.name+" is logged", func() bool { return strings.Contains(e.Process.Log(), probe.Prefix+next) })
+	dataplane.Eventually(t, time.Minute, s.name+" is logged", func() bool { return strings.Contains(e.Process.Log(), probe.Prefix+next) })
 	out.Seen = seen(e.lines(), s.name)
 	return out
 }
@@ -81,7 +81,7 @@ func (e *envoy) ask(t *testing.T, s scenario) outcome {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	method := http.MethodGet

@@ -37,7 +37,7 @@ func TestTrapsAsInEnvoy(t *testing.T) {
 	for _, s := range traps {
 		t.Run(s.name, func(t *testing.T) {
 			want := real.ask(t, s)
-			dataplane.Eventually(t, 10*time.Second, "the next request has a VM", func() bool { return real.ask(t, next).Status == 200 })
+			dataplane.Eventually(t, time.Minute, "the next request has a VM", func() bool { return real.ask(t, next).Status == 200 })
 			options := map[string]emulator.Options{"native": {VM: probe.New}, "wazero": {Module: module}}
 			for name, o := range options {
 				synctest.Test(t, func(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/safestate/safestate/e2e/dataplane"
 )
 
 // RouteConfig is one of Envoy's route configurations, as far as tests ask.
@@ -48,7 +50,12 @@ func (r *Route) UnmarshalJSON(text []byte) error {
 // "resource=dynamic_listeners"; "" asks for all.
 func (e *Envoy) Dump(t testing.TB, query string) []byte {
 	t.Helper()
-	status, body := get("http://" + e.Admin + "/config_dump?" + query)
+	var status int
+	var body []byte
+	dataplane.Eventually(t, within, "config_dump?"+query, func() bool {
+		status, body = get("http://" + e.Admin + "/config_dump?" + query)
+		return status != 0 || e.Process.Exited()
+	})
 	if status != http.StatusOK {
 		t.Fatalf("config_dump?%s: %d %.200s", query, status, body)
 	}
@@ -125,9 +132,9 @@ func every(interval time.Duration, holds func() bool) func() bool {
 	}
 }
 
-// get asks a URL; status 0 where there is no answer within two seconds.
+// get asks a URL; status 0 where there is no answer within ten seconds.
 func get(url string) (status int, body []byte) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

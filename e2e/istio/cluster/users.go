@@ -100,7 +100,7 @@ func (a *API) ready() bool {
 	if authority == nil {
 		return false
 	}
-	config := &rest.Config{Host: a.URL, BearerToken: tokenOf(administrator), TLSClientConfig: rest.TLSClientConfig{CAData: authority}, Timeout: time.Second}
+	config := &rest.Config{Host: a.URL, BearerToken: tokenOf(administrator), TLSClientConfig: rest.TLSClientConfig{CAData: authority}, Timeout: 10 * time.Second}
 	c, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return false // the certificate is half written

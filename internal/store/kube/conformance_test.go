@@ -10,8 +10,8 @@ import (
 
 // Short leases keep the tests quick.
 const (
-	shortLease   = time.Second
-	conformLease = 2 * time.Second // machines are busy, and who stands still leads for too long
+	shortLease   = 3 * time.Second
+	conformLease = 5 * time.Second // machines are busy, and who stands still leads for too long
 )
 
 // open opens a store on a fake API server, as a process of its own would.
