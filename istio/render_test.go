@@ -198,9 +198,6 @@ func TestRefused(t *testing.T) {
 		{"a name of two", func(r *compile.Route, o *istio.Options) {
 			o.Clashes = map[string]string{istio.Key(r.Object.Kind, r.Name): "two have it"}
 		}, "two have it"},
-		{"gRPC, answered by a message", func(r *compile.Route, _ *istio.Options) {
-			r.GRPC, r.Policy.Protocol, r.Policy.GRPCLastRung = true, policy.OpenInferenceGRPC, policy.LastRungAnswer
-		}, "want grpcLastRung: Unavailable"},
 		{"the filter alone", func(r *compile.Route, _ *istio.Options) { r.Policy.Host = policy.HostWASM }, "want --wasm-module"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
