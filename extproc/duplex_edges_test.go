@@ -40,7 +40,7 @@ func saysHello(g caller) bool { return strings.Contains(g.body, "Hello") }
 // TestUnreadRequest: of a request that was not read nobody knows whether it asked
 // for a stream, or for how many choices.
 func TestUnreadRequest(t *testing.T) {
-	c := newTalk(t, chatPolicy(func(p *policy.Policy) { p.Limits.RequestOver = policy.ActPass }), longRequest(70<<10))
+	c := newTalk(t, chatPolicy(silent, func(p *policy.Policy) { p.Limits.RequestOver = policy.ActPass }), longRequest(70<<10))
 	c.respond(200, "text/event-stream", false)
 	if ms, err := strconv.Atoi(c.got.told[headerUpstreamTimeout]); err != nil || ms < 10_000 {
 		t.Errorf("told %v: the deadline would cut a stream", c.got.told)

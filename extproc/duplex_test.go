@@ -181,7 +181,7 @@ func TestPlainCompletion(t *testing.T) {
 			for _, s := range c.pieces {
 				x.say(s, false)
 			}
-			if c.source == "primary" {
+			if c.source == "primary" || c.name == "no content" { // the others fail before their end
 				x.say("", true)
 			}
 			got := x.done()
