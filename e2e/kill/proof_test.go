@@ -49,27 +49,6 @@ func (p *proving) kill(args ...string) (returned time.Time) {
 	return returned
 }
 
-// unproven kills something that cannot be proven, again until the command tells why:
-// on a busy machine what is not at fault may be late as well. It returns how often.
-func (p *proving) unproven(target string, tells func(out string) bool) (times uint64) {
-	p.t.Helper()
-	var out string
-	defer func() {
-		if p.t.Failed() {
-			p.t.Logf("the command said last:\n%s", out)
-		}
-	}()
-	dataplane.Eventually(p.t, soon, "the command tells why it is not proven", func() (told bool) {
-		times++
-		var exit int
-		if out, exit = p.control.cli("kill", target, "--reason", "wrong answers", "--wait", "3s"); exit != 3 {
-			p.t.Fatalf("it cannot be proven, and the exit code is %d", exit)
-		}
-		return tells(out)
-	})
-	return times
-}
-
 // unasked fails the test where what is killed was asked after the command returned.
 func (p *proving) unasked(name string, x *target, returned time.Time) {
 	p.t.Helper()
@@ -138,7 +117,7 @@ func (p *proving) workerBehind(t *testing.T) {
 	before, _ := p.proof(target)
 	resume := stopWorker(t, in.process, "wrk:worker_1")
 	held := p.fresh(in, rowOf(t, "plain"), 32)
-	kills := p.unproven("plain", func(out string) bool {
+	kills := p.control.unproven(t, "plain", "3s", func(out string) bool {
 		return strings.Contains(out, "NOT PROVEN") && strings.Contains(out, in.node+": acked")
 	})
 	type ending struct {
@@ -218,7 +197,7 @@ func (p *proving) cutOff(t *testing.T) {
 	if err := in.process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	p.unproven("v2", func(out string) bool {
+	p.control.unproven(t, "v2", "3s", func(out string) bool {
 		_, named, _ := strings.Cut(out, "may still serve")
 		return strings.Contains(named, own+": ") && !strings.Contains(named, whole+": ")
 	})
