@@ -221,12 +221,7 @@ func (c *chatCell) open(t *testing.T, how func(*testing.T) heard) (h heard) {
 // clean checks that the primary answers.
 func (c *chatCell) clean(t *testing.T, when string) {
 	t.Helper()
-	var h heard
-	for range 3 { // the machine may be busy
-		if h = c.byBytes(t); h.source == "primary" && !c.busy(h) {
-			break
-		}
-	}
+	h := again(3, func() heard { return c.byBytes(t) }, func(h heard) bool { return h.source != "primary" || c.busy(h) })
 	if problem := c.problem(ownAnswer, h); problem != "" {
 		t.Fatalf("%s: %s; %s", when, problem, h)
 	}

@@ -73,13 +73,8 @@ func (s *chatStand) each(t *testing.T, q chatCall, check func(way string, q chat
 
 // calm asks once more, up to twice, where Envoy gave up waiting for the processor: on a
 // busy machine that is right.
-func calm(ask func() heard) (h heard) {
-	for range 3 {
-		if h = ask(); h.reason != "processor_away" && h.code != "safestate_processor_away" {
-			break
-		}
-	}
-	return h
+func calm(ask func() heard) heard {
+	return again(3, ask, func(h heard) bool { return h.reason == "processor_away" || h.code == "safestate_processor_away" })
 }
 
 // says returns a check of an answer of a source: whole, of one model, with the

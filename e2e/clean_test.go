@@ -120,15 +120,13 @@ func same(t *testing.T, plane *dataplane.Plane, plain string, q dataplane.Reques
 func rawly(t *testing.T, address string, q dataplane.Request) dataplane.RawAnswer {
 	t.Helper()
 	away := func(line string) bool { return strings.EqualFold(line, "x-safestate-reason: processor_away") }
-	for again := 0; ; again++ {
+	return again(5, func() dataplane.RawAnswer {
 		a, err := dataplane.Raw(address, q)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again == 4 || !slices.ContainsFunc(a.Header, away) {
-			return a
-		}
-	}
+		return a
+	}, func(a dataplane.RawAnswer) bool { return slices.ContainsFunc(a.Header, away) })
 }
 
 // TestTagsAreOurs: no copy of our headers gets in from callers or out from

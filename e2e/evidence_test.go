@@ -42,10 +42,7 @@ func TestBrokenConnectionsOpenTheBreaker(t *testing.T) {
 	for range 8 { // each leaves long before the sixtieth token
 		leave(t, plane, "/v1/chat/completions", `{"model":"chat","messages":[],"stream":true}`)
 	}
-	a := ask(false)
-	for again := 0; a.Reason() == "processor_away" && again < 4; again++ { // see patiently
-		a = ask(false)
-	}
+	a := again(5, func() dataplane.Answer { return ask(false) }, func(a dataplane.Answer) bool { return a.Reason() == "processor_away" })
 	if a.Source() != "primary" || open() {
 		t.Fatalf("after callers who left: source %q, reason %q, breaker open: %v", a.Source(), a.Reason(), open())
 	}

@@ -137,8 +137,10 @@ type cell struct {
 // busy: the answer was late, or Envoy gave up waiting for the processor, which
 // is right and says that the machine had no time, not that a fault was missed.
 func busy(a dataplane.Answer) bool {
-	return a.Took > deadline+deadlineGrace || a.Reason() == "processor_away"
+	return outOfTime(a) || a.Reason() == "processor_away"
 }
+
+func outOfTime(a dataplane.Answer) bool { return a.Took > deadline+deadlineGrace }
 
 // busy: nor had it time for the model, or for the fallback.
 func (c *cell) busy(a dataplane.Answer) bool {
@@ -148,9 +150,15 @@ func (c *cell) busy(a dataplane.Answer) bool {
 
 // patiently asks for a test that is not about time: again where Envoy gave up
 // waiting for the processor.
-func patiently(c *dataplane.Client, q dataplane.Request) (a dataplane.Answer) {
-	for range 5 {
-		if a = c.Do(q); a.Reason() != "processor_away" {
+func patiently(c *dataplane.Client, q dataplane.Request) dataplane.Answer {
+	return again(5, func() dataplane.Answer { return c.Do(q) }, func(a dataplane.Answer) bool { return a.Reason() == "processor_away" })
+}
+
+// again asks until an answer is not wrong as a busy machine's may be, so often at the
+// most, and returns the last one.
+func again[A any](most int, ask func() A, wrong func(A) bool) (a A) {
+	for range most {
+		if a = ask(); !wrong(a) {
 			break
 		}
 	}
@@ -233,12 +241,7 @@ func (c *cell) failed(t *testing.T, a dataplane.Answer) {
 // clean checks that the primary answers.
 func (c *cell) clean(t *testing.T, when string) {
 	t.Helper()
-	var a dataplane.Answer
-	for range 3 { // the machine may be busy
-		if a = c.ask(); a.Source() == "primary" {
-			break
-		}
-	}
+	a := again(3, c.ask, func(a dataplane.Answer) bool { return a.Source() != "primary" })
 	if a.Err != nil || a.Status != http.StatusOK || a.Source() != "primary" {
 		t.Fatalf("%s: status %d, error %v, source %q, reason %q, body %.200q", when, a.Status, a.Err, a.Source(), a.Reason(), a.Body)
 	}

@@ -29,18 +29,14 @@ type rawCall struct {
 
 // callRaw makes a gRPC call with no gRPC library in between; again where Envoy gave up
 // waiting for the processor.
-func callRaw(t *testing.T, address, method string, body []byte) (out rawCall) {
+func callRaw(t *testing.T, address, method string, body []byte) rawCall {
 	t.Helper()
-	for range 5 {
-		var away bool
-		if out, away = callOnce(t, address, method, body); !away {
-			break
-		}
-	}
-	return out
+	return again(5, func() rawCall { return callOnce(t, address, method, body) }, func(c rawCall) bool {
+		return c.header.Get("Grpc-Status") == fmt.Sprint(int(codes.Unavailable))
+	})
 }
 
-func callOnce(t *testing.T, address, method string, body []byte) (out rawCall, away bool) {
+func callOnce(t *testing.T, address, method string, body []byte) rawCall {
 	t.Helper()
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
@@ -58,8 +54,7 @@ func callOnce(t *testing.T, address, method string, body []byte) (out rawCall, a
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	out = rawCall{status: resp.StatusCode, header: resp.Header}
-	away = resp.Header.Get("Grpc-Status") == fmt.Sprint(int(codes.Unavailable))
+	out := rawCall{status: resp.StatusCode, header: resp.Header}
 	if out.body, err = io.ReadAll(resp.Body); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +64,7 @@ func callOnce(t *testing.T, address, method string, body []byte) (out rawCall, a
 			delete(out.header, name)
 		}
 	}
-	return out, away
+	return out
 }
 
 // framed is a ModelInferRequest in its gRPC frame.

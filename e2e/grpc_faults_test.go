@@ -199,12 +199,7 @@ func (c *grpcCell) open(t *testing.T, how func(*testing.T) got) (g got) {
 // clean checks that the primary answers.
 func (c *grpcCell) clean(t *testing.T, when string) {
 	t.Helper()
-	var g got
-	for range 3 { // the machine may be busy
-		if g = c.byGo(false)(t); g.source == "primary" {
-			break
-		}
-	}
+	g := again(3, func() got { return c.byGo(false)(t) }, func(g got) bool { return g.source != "primary" })
 	if problem := lacking(g, c.route, "v1", c.fault.Rows()); problem != "" || g.source != "primary" {
 		t.Fatalf("%s: %s; %s", when, problem, g)
 	}

@@ -62,13 +62,9 @@ func (s *grpcStand) each(t *testing.T, route string, features [][]float32, check
 		if asked == nil {
 			asked = rows(1)
 		}
-		var g got
-		for range 3 { // Envoy may have given up waiting for the processor, as a busy machine's does
-			if g = way.ask(t, asked); g.reason != "processor_away" && (g.source != "" || g.code != codes.Unavailable) {
-				break
-			}
-		}
-		check(way.name, g)
+		check(way.name, again(3, func() got { return way.ask(t, asked) }, func(g got) bool {
+			return g.reason == "processor_away" || g.source == "" && g.code == codes.Unavailable // Envoy may have given up waiting
+		}))
 	}
 }
 

@@ -80,16 +80,14 @@ func (c *messagesCell) run(t *testing.T) {
 	if problem := c.problem(replies); problem != "" {
 		t.Errorf("%s; %s", problem, tell(replies))
 	}
-	var o clients.InferOutcome
-	for range 3 { // as calmly
+	o := again(3, func() clients.InferOutcome {
 		model.SetAt(c.fault, c.place, 0)
-		o = c.triton.Ask(t, clients.Infer{
+		return c.triton.Ask(t, clients.Infer{
 			Op: clients.OpStream, Model: c.route, Rows: rows(c.fault.Rows()), Header: map[string]string{routeHeader: c.route}, Seconds: 30, Messages: messagesAsked,
 		})
-		if c.before(len(o.Answers)) || o.Raised == nil || o.Raised.Status != "StatusCode.UNAVAILABLE" {
-			break
-		}
-	}
+	}, func(o clients.InferOutcome) bool { // as calmly
+		return !c.before(len(o.Answers)) && o.Raised != nil && o.Raised.Status == "StatusCode.UNAVAILABLE"
+	})
 	if o.Raised == nil || o.Raised.Type != "tritonclient.InferenceServerException" || !c.before(len(o.Answers)) || holdsLeak(o.Raised.Message) {
 		t.Errorf("tritonclient takes %d answers and raises %+v, want %d", len(o.Answers), o.Raised, c.place)
 	}
@@ -103,14 +101,10 @@ func (c *messagesCell) run(t *testing.T) {
 
 // calmly makes the stream, and again where Envoy ended it as unavailable and that is not
 // right: on a busy machine it gives up waiting for the processor.
-func (c *messagesCell) calmly(prepare func(), right func([]clients.Reply) bool) (replies []clients.Reply) {
-	for range 3 {
-		prepare()
-		if replies = c.stream(); right(replies) || replies[len(replies)-1].Code != codes.Unavailable {
-			break
-		}
-	}
-	return replies
+func (c *messagesCell) calmly(prepare func(), right func([]clients.Reply) bool) []clients.Reply {
+	return again(3, func() []clients.Reply { prepare(); return c.stream() }, func(replies []clients.Reply) bool {
+		return !right(replies) && replies[len(replies)-1].Code == codes.Unavailable
+	})
 }
 
 // before reports whether so many answers are those before the fault. A stream

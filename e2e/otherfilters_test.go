@@ -160,12 +160,7 @@ func TestLastRung(t *testing.T) {
 					t.Run(p.String()+"/"+f.String(), func(t *testing.T) {
 						primary.Set(f, 0)
 						defer primary.Set(fm.None, 0)
-						var a dataplane.Answer
-						for range 3 { // as of the faults: see busy
-							if a = plane.Client.Do(inference(p, routeName(p, "main"), 1, nil)); a.Took <= deadline+deadlineGrace {
-								break
-							}
-						}
+						a := again(3, func() dataplane.Answer { return plane.Client.Do(inference(p, routeName(p, "main"), 1, nil)) }, outOfTime)
 						if a.Err != nil || a.Status != http.StatusOK || a.Source() != "safe_default" || string(a.Body) != dialects[p].safe {
 							t.Errorf("status %d, source %q, reason %q, error %v, body %.300q", a.Status, a.Source(), a.Reason(), a.Err, a.Body)
 						}

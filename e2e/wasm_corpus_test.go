@@ -198,10 +198,7 @@ func (c *corpus) agree(t *testing.T, f fm.Fault, p fm.Protocol) (said string, ev
 	if raw.Err != nil {
 		return "wire", false
 	}
-	want := c.viaEnvoy(t, ask, c.processor)
-	for again := 0; want.reason == "processor_away" && again < 4; again++ { // see patiently
-		want = c.viaEnvoy(t, ask, c.processor)
-	}
+	want := again(5, func() told { return c.viaEnvoy(t, ask, c.processor) }, func(a told) bool { return a.reason == "processor_away" })
 	for name, got := range map[string]told{
 		"the filter in Envoy":  c.viaEnvoy(t, ask, c.inEnvoy),
 		"the filter natively":  c.natively(t, route, q, raw),
